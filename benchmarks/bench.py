@@ -1,0 +1,251 @@
+"""Ratios, measured side by side in one run: `make bench`, or `make bench ONLY=help,generation`.
+
+Each benchmark runs two things in turn, A B A B, and reports the median of the ratios pair by pair,
+so a machine whose speed drifts disturbs both alike. Times are of whole processes; peak memory is
+that of the largest process. Nothing here passes or fails: the targets are printed beside what was
+measured.
+
+The quality benchmark wants the UCI Abalone file and xgboost, which are not part of this project:
+`ABALONE_CSV=path make bench ONLY=quality` after `.venv/bin/pip install xgboost-cpu`.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+TEMPLATE = Path(__file__).resolve().parents[1]
+ROLE = "arn:aws:iam::123456789012:role/service-role/AmazonSageMakerProjectsExecutionRole"
+MODULE = "pipelines.abalone.pipeline"
+PYTHON = sys.executable
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="", help=f"some of: {', '.join(BENCHMARKS)}")
+    parser.add_argument("--runs", type=int, default=5, help="counted pairs (default: 5)")
+    args = parser.parse_args(argv)
+    chosen = [name for name in args.only.split(",") if name] or list(BENCHMARKS)
+    unknown = set(chosen) - set(BENCHMARKS)
+    if unknown:
+        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    print(f"{'benchmark':<44} {'ratio':>8} {'target':>9}   medians")
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder), args.runs)
+        for name in chosen:
+            BENCHMARKS[name](bench)
+    return 0
+
+
+class Bench:
+    """A rendered project in a folder of its own, and how to measure."""
+
+    def __init__(self, folder, runs):
+        self.folder = folder
+        self.runs = runs
+        self.generate(folder / "projects")
+        self.project = folder / "projects/abalone"
+        self.scripts = self.project / "pipelines/abalone"
+        self.sample = self.project / "data/abalone-sample.csv"
+        # Compiled code is what a user has from the second run on.
+        self.env = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME")}
+        self.env["PYTHONPATH"] = str(self.project)
+
+    def generate(self, output, template=TEMPLATE):
+        command = [PYTHON, "-m", "cookiecutter", template, "--no-input", "--default-config"]
+        self.check([*command, "-o", output])
+
+    def check(self, command, **options):
+        done = subprocess.run(
+            list(map(str, command)), capture_output=True, text=True, check=False, **options
+        )
+        if done.returncode:
+            sys.exit(f"bench: {command}: exit {done.returncode}\n{done.stderr[-2000:]}")
+        return done
+
+    def process(self, *command, cwd=None):
+        """Wall seconds and peak MiB of `command` and its children."""
+        started = time.perf_counter()
+        with tempfile.TemporaryFile() as output:
+            process = subprocess.Popen(
+                list(map(str, command)), cwd=cwd, env=self.env, stdout=output, stderr=output
+            )
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            seconds = time.perf_counter() - started
+            if process.returncode:
+                output.seek(0)
+                sys.exit(f"bench: {command}: {output.read().decode()[-2000:]}")
+        return seconds, usage.ru_maxrss / (1 if sys.platform == "darwin" else 1 << 10)
+
+    def pairs(self, label, target, a, b):
+        """Report median(a/b) over pairs of calls that each return seconds."""
+        a(), b()
+        taken = [(a(), b()) for _ in range(self.runs)]
+        ratio = statistics.median(first / second for first, second in taken)
+        first, second = (statistics.median(column) for column in zip(*taken, strict=True))
+        report(label, ratio, target, f"{_time(first)} / {_time(second)}")
+
+
+def report(label, ratio, target, detail):
+    print(f"{label:<44} {ratio:>8.3f} {target:>9}   {detail}", flush=True)
+
+
+def _time(seconds):
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
+
+
+def run_local(bench):
+    """`run-pipeline --local`, from nothing, against the same work by hand."""
+
+    def local():
+        state = bench.project / ".sagemaker_local"
+        shutil.rmtree(state, ignore_errors=True)
+        command = ["-m", "pipelines.run_pipeline", "--local", "-n", MODULE, "-role-arn", ROLE]
+        return bench.process(PYTHON, *command, "--input-data", bench.sample, cwd=bench.project)[0]
+
+    def by_hand():
+        seconds = bench.process(
+            PYTHON, "-m", "pipelines.get_pipeline_definition", "-n", MODULE, cwd=bench.project
+        )[0]
+        return seconds + sum(taken for taken, _ in scripts(bench, bench.sample))
+
+    bench.pairs("local run / definition and scripts by hand", "<= 1.15", local, by_hand)
+
+
+def scripts(bench, data):
+    """Seconds and MiB of preprocess.py, train.py and evaluate.py, run by hand on `data`."""
+    with tempfile.TemporaryDirectory(dir=bench.folder) as name:
+        work = Path(name)
+        for folder in ("train", "validation", "test", "report", "model", "packed", "evaluation"):
+            (work / folder).mkdir()
+        folders = ("train", "validation", "test", "report")
+        yield bench.process(
+            *(PYTHON, bench.scripts / "preprocess.py", "--input-data", data),
+            *(part for folder in folders for part in (f"--{folder}", work / folder)),
+        )
+        yield bench.process(
+            *(PYTHON, bench.scripts / "train.py", "--model-dir", work / "model"),
+            *("--train", work / "train", "--validation", work / "validation"),
+        )
+        shutil.make_archive(str(work / "packed/model"), "gztar", work / "model")
+        yield bench.process(
+            *(PYTHON, bench.scripts / "evaluate.py", "--model", work / "packed"),
+            *("--test", work / "test", "--data-report", work / "report"),
+            *("--output", work / "evaluation"),
+        )
+
+
+def help_start(bench):
+    bench.pairs(
+        "run-pipeline --help / bare interpreter",
+        "<= 3",
+        lambda: bench.process(
+            PYTHON, "-c", "from pipelines.run_pipeline import main; main(['--help'])"
+        )[0],
+        lambda: bench.process(PYTHON, "-c", "")[0],
+    )
+
+
+def generation(bench):
+    one_file = bench.folder / "one-file"
+    (one_file / "{{cookiecutter.slug}}").mkdir(parents=True)
+    (one_file / "cookiecutter.json").write_text('{"slug": "one"}')
+    (one_file / "{{cookiecutter.slug}}/README.md").write_text("{{cookiecutter.slug}}\n")
+
+    def generate(template):
+        with tempfile.TemporaryDirectory(dir=bench.folder) as output:
+            started = time.perf_counter()
+            bench.generate(output, template)
+            return time.perf_counter() - started
+
+    bench.pairs(
+        "generation / a template of one file",
+        "<= 2.5",
+        lambda: generate(TEMPLATE),
+        lambda: generate(one_file),
+    )
+
+
+def one_row(bench):
+    """In-process: one CSV row through inference.py against Pipeline.predict on a one-row frame."""
+    work = bench.folder / "one-row"
+    for folder in ("train", "validation", "test", "report", "model"):
+        (work / folder).mkdir(parents=True)
+    folders = ("train", "validation", "test", "report")
+    bench.process(
+        *(PYTHON, bench.scripts / "preprocess.py", "--input-data", bench.sample),
+        *(part for folder in folders for part in (f"--{folder}", work / folder)),
+    )
+    bench.process(
+        *(PYTHON, bench.scripts / "train.py", "--model-dir", work / "model"),
+        *("--train", work / "train", "--validation", work / "validation"),
+    )
+    done = bench.check(
+        [PYTHON, TEMPLATE / "benchmarks/one_row.py", work, str(bench.runs)], env=bench.env
+    )
+    answer = json.loads(done.stdout)
+    report(
+        "one row through inference.py / Pipeline.predict",
+        answer["ratio"],
+        "<= 0.05",
+        f"{_time(answer['inference'])} / {_time(answer['predict'])},"
+        f" {answer['equal']} of {answer['rows']} predictions identical",
+    )
+
+
+def quality(bench):
+    data = os.environ.get("ABALONE_CSV")
+    if not data:
+        print(f"{'model quality / seed settings of XGBoost':<44} skipped: ABALONE_CSV is not set")
+        return
+    done = bench.check(
+        [PYTHON, TEMPLATE / "benchmarks/quality.py", bench.scripts, data], env=bench.env
+    )
+    answer = json.loads(done.stdout)
+    report(
+        "test mse / seed settings of XGBoost, 30 splits",
+        answer["ratio"],
+        "<= 0.96",
+        f"mse {answer['ours']:.2f} / {answer['theirs']:.2f}",
+    )
+
+
+def scale(bench):
+    """Each script at 1, 10 and 100 times the rows: growth of time and memory per growth of rows."""
+    base = None
+    for factor in (1, 10, 100):
+        data = bench.folder / f"rows-{factor}.csv"
+        rows = 4_177 * factor
+        made = bench.check([PYTHON, bench.project / "data/make_sample.py", rows], env=bench.env)
+        data.write_text(made.stdout)
+        figures = list(scripts(bench, data))
+        base = base or figures
+        for name, (seconds, mib), (seconds_1, mib_1) in zip(
+            ("preprocess", "train", "evaluate"), figures, base, strict=True
+        ):
+            report(
+                f"{name} at {rows:,} rows / at 4,177 rows",
+                seconds / seconds_1,
+                f"<= {factor}",
+                f"{_time(seconds)}, {mib:.0f} MiB ({mib / mib_1:.2f}x)",
+            )
+
+
+BENCHMARKS = {
+    "local": run_local,
+    "help": help_start,
+    "generation": generation,
+    "row": one_row,
+    "quality": quality,
+    "scale": scale,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())
