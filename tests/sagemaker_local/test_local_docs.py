@@ -1,0 +1,43 @@
+"""docs/sagemaker-local.md says what the code does."""
+
+import re
+from pathlib import Path
+
+from sagemaker_local.__main__ import _parser
+from sagemaker_local.model import service
+from sagemaker_local.server import OPERATIONS
+from sagemaker_local.steps import STEPS
+
+PAGE = (Path(__file__).parents[2] / "docs" / "sagemaker-local.md").read_text()
+
+
+def names(text):
+    return re.findall(r"`(\w+)`", text)
+
+
+def test_the_page_lists_exactly_the_operations_that_there_are():
+    listed = names(PAGE.partition("<!-- operations -->")[2].partition("<!-- end -->")[0])
+    assert listed == sorted(OPERATIONS)
+
+
+def test_every_operation_is_one_of_awss():
+    assert set(OPERATIONS) <= set(service().operation_names)
+
+
+def test_the_page_lists_exactly_the_step_types():
+    line = re.search(r"Steps of pipelines: (.*?)\.", PAGE)[1]
+    assert names(line) == list(STEPS)
+
+
+def test_the_page_has_every_command():
+    (commands,) = [a.choices for a in _parser()._actions if isinstance(a.choices, dict)]
+    for command in set(commands) - {"serve"}:
+        assert f"`sagemaker-local {command}" in PAGE
+
+
+def test_every_module_is_on_the_map():
+    import sagemaker_local
+
+    folder = Path(sagemaker_local.__file__).parent
+    for path in folder.glob("*.py"):
+        assert path.name == "__init__.py" or path.name in sagemaker_local.__doc__

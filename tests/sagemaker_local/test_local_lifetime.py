@@ -1,0 +1,400 @@
+"""When the server lives and ends, what it remembers, and the command line around it."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from conftest import PROJECT, Cloud, local_client
+from local_helpers import (
+    ROLE,
+    create,
+    definition,
+    fail,
+    finish,
+    processing,
+    run_job,
+    script,
+    start,
+    step,
+    steps_of,
+    unique,
+    until,
+)
+
+ENVIRON = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")} | {
+    "PYTHONPATH": str(PROJECT)
+}
+
+
+@pytest.fixture
+def state(tmp_path):
+    return tmp_path / "project" / ".sagemaker_local"
+
+
+@contextlib.contextmanager
+def attached(state):
+    with local_client.attach(state=state) as local:
+        yield Cloud(local)
+
+
+def command(state, *words, **options):
+    state.parent.mkdir(exist_ok=True)
+    return subprocess.run(
+        [sys.executable, "-m", "sagemaker_local", *words],
+        cwd=state.parent,
+        env=ENVIRON | options.pop("env", {}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        **options,
+    )
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def server_pid(state):
+    return json.loads((state / "server.json").read_text())["pid"]
+
+
+def listens(url):
+    host, port = url.removeprefix("http://").split(":")
+    with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 1):
+        return True
+    return False
+
+
+def fill(cloud):
+    """Something of everything that must survive."""
+    s3, iam = cloud.s3, cloud.client("iam")
+    s3.create_bucket(Bucket="bucket")
+    cloud.put("kept/a b+c.txt", b"old")
+    s3.put_object(
+        Bucket="bucket",
+        Key="kept/a b+c.txt",
+        Body=b"new",
+        ContentType="text/x-test",
+        Metadata={"under_score": "1"},
+        Tagging="team=prices",
+    )
+    s3.copy_object(Bucket="bucket", Key="copied", CopySource="bucket/kept/a b+c.txt")
+    cloud.put("gone/1", b"x")
+    s3.delete_object(Bucket="bucket", Key="gone/1")
+    cloud.put("gone/2", b"x")
+    s3.delete_objects(Bucket="bucket", Delete={"Objects": [{"Key": "gone/2"}]})
+    upload = s3.create_multipart_upload(Bucket="bucket", Key="large")["UploadId"]
+    parts = []
+    for number, letter in enumerate((b"a", b"b"), 1):
+        size = 5 * 2**20 if number == 1 else 10
+        etag = s3.upload_part(
+            Bucket="bucket", Key="large", UploadId=upload, PartNumber=number, Body=letter * size
+        )["ETag"]
+        parts.append({"PartNumber": number, "ETag": etag})
+    s3.complete_multipart_upload(
+        Bucket="bucket", Key="large", UploadId=upload, MultipartUpload={"Parts": parts}
+    )
+    s3.put_bucket_policy(Bucket="bucket", Policy='{"Version": "2012-10-17", "Statement": []}')
+    s3.create_bucket(Bucket="emptied")
+    s3.delete_bucket(Bucket="emptied")
+    iam.create_role(RoleName="worker", AssumeRolePolicyDocument="{}")
+    cloud.sm.create_model_package_group(ModelPackageGroupName="Prices")
+
+
+def check_filled(cloud):
+    s3 = cloud.s3
+    listed = [item["Key"] for item in s3.list_objects_v2(Bucket="bucket")["Contents"]]
+    assert [key for key in listed if not key.startswith("code/")] == [
+        "copied", "kept/a b+c.txt", "large",
+    ]  # fmt: skip
+    kept = s3.get_object(Bucket="bucket", Key="kept/a b+c.txt")
+    assert kept["Body"].read() == b"new" and kept["ContentType"] == "text/x-test"
+    assert kept["Metadata"] == {"under_score": "1"}
+    tags = s3.get_object_tagging(Bucket="bucket", Key="kept/a b+c.txt")["TagSet"]
+    assert tags == [{"Key": "team", "Value": "prices"}]
+    assert cloud.get("copied") == b"new"
+    assert cloud.get("large") == b"a" * 5 * 2**20 + b"b" * 10
+    assert "2012-10-17" in s3.get_bucket_policy(Bucket="bucket")["Policy"]
+    assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == ["bucket"]
+    assert cloud.client("iam").get_role(RoleName="worker")["Role"]["RoleName"] == "worker"
+    cloud.sm.describe_model_package_group(ModelPackageGroupName="Prices")
+
+
+@pytest.mark.parametrize("end", ["politely", "kill -9"])
+def test_everything_is_there_after_a_restart(state, end):
+    with attached(state) as cloud:
+        fill(cloud)
+        job = run_job(cloud, processing(script(cloud, "print('hello')")))
+        arn = start(cloud, create(cloud, definition(fail("A", "x"))))
+        finish(cloud, arn)
+        stamp = cloud.s3.head_object(Bucket="bucket", Key="copied")["LastModified"]
+        if end == "kill -9":
+            os.kill(server_pid(state), signal.SIGKILL)
+    with attached(state) as cloud:
+        check_filled(cloud)
+        assert cloud.s3.head_object(Bucket="bucket", Key="copied")["LastModified"] == stamp
+        described = cloud.sm.describe_processing_job(ProcessingJobName=job["ProcessingJobName"])
+        del job["ResponseMetadata"], described["ResponseMetadata"]
+        assert described == job
+        assert steps_of(cloud, arn)["A"]["Metadata"]["Fail"]["ErrorMessage"] == "x"
+        group = "/aws/sagemaker/ProcessingJobs"
+        events = cloud.client("logs").filter_log_events(logGroupName=group)["events"]
+        assert "hello" in [event["message"] for event in events]
+    assert "not restored" not in (state / "server.log").read_text()
+
+
+def test_the_journal_grows_with_the_data_and_not_with_its_history(state):
+    with attached(state) as cloud:
+        cloud.s3.create_bucket(Bucket="bucket")
+        for number in range(20):
+            cloud.put("same", b"x" * 1000 + str(number).encode())
+        for number in range(5):
+            cloud.put(f"passing/{number}", b"x")
+            cloud.s3.delete_object(Bucket="bucket", Key=f"passing/{number}")
+        iam = cloud.client("iam")
+        iam.create_role(RoleName="worker", AssumeRolePolicyDocument="{}")
+        for _ in range(5):
+            iam.put_role_policy(RoleName="worker", PolicyName="p", PolicyDocument=POLICY)
+    rows = sqlite3.connect(state / "state.db").execute("SELECT COUNT(*) FROM journal").fetchone()
+    assert rows == (4,)  # the bucket, the object, the role, its policy
+
+
+POLICY = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}],
+    }
+)
+SLEEPER = "import subprocess, sys, time\nsubprocess.Popen(['sleep', '300'])\ntime.sleep(300)"
+
+
+@pytest.mark.parametrize("end", ["politely", "kill -9"])
+def test_what_ran_when_the_server_ended_has_failed_and_is_gone(state, end):
+    with attached(state) as cloud:
+        cloud.s3.create_bucket(Bucket="bucket")
+        document = definition(step("A", "Processing", processing(script(cloud, SLEEPER))))
+        arn = start(cloud, create(cloud, document))
+        group = until(lambda: processes_of(state))
+        if end == "kill -9":
+            os.kill(server_pid(state), signal.SIGKILL)
+    until(lambda: not any(map(alive, group)))
+    with attached(state) as cloud:
+        execution = cloud.sm.describe_pipeline_execution(PipelineExecutionArn=arn)
+        assert execution["PipelineExecutionStatus"] == "Failed"
+        assert "server ended" in execution["FailureReason"]
+        failed = steps_of(cloud, arn)["A"]
+        assert failed["StepStatus"] == "Failed" and "server ended" in failed["FailureReason"]
+        (job,) = cloud.sm.list_processing_jobs()["ProcessingJobSummaries"]
+        assert job["ProcessingJobStatus"] == "Failed"
+        assert not list((state / "jobs").glob("*"))
+
+
+def processes_of(state):
+    """The processes that work in the state's job folders, once a job and its child are there."""
+    found = []
+    for entry in os.listdir("/proc"):
+        with contextlib.suppress(OSError):
+            if entry.isdigit() and os.readlink(f"/proc/{entry}/cwd").startswith(f"{state}/jobs"):
+                found.append(int(entry))
+    return found if len(found) > 1 else None
+
+
+CLIENT = """
+import sys, time
+from sagemaker_local import client
+with client.attach(state=sys.argv[1]) as local:
+    print(local.url, flush=True)
+    time.sleep(60)
+"""
+
+
+def other_client(state):
+    process = subprocess.Popen(
+        [sys.executable, "-c", CLIENT, str(state)], env=ENVIRON, stdout=subprocess.PIPE, text=True
+    )
+    return process, process.stdout.readline().strip()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_nothing_is_left_of_a_client_that_was_killed(state, number):
+    process, url = other_client(state)
+    pid = server_pid(state)
+    assert listens(url) and alive(pid)
+    process.send_signal(number)
+    process.wait()
+    until(lambda: not alive(pid))
+    assert not listens(url) and not (state / "server.json").exists()
+
+
+def test_nothing_is_left_of_a_client_killed_while_the_server_starts(state):
+    process = subprocess.Popen([sys.executable, "-c", CLIENT, str(state)], env=ENVIRON)
+    until(lambda: (state / "server.log").exists())
+    process.kill()
+    process.wait()
+    time.sleep(0.5)
+    until(lambda: not (state / "server.json").exists())
+    assert command(state, "status").stdout.splitlines()[1].endswith("not running")
+
+
+def test_clients_share_one_server_and_the_last_one_ends_it(state):
+    first, url = other_client(state)
+    with attached(state) as cloud:
+        assert cloud.url == url and cloud.local.joined
+        first.kill()
+        first.wait()
+        cloud.s3.list_buckets()
+    until(lambda: not listens(url))
+
+
+def test_clients_that_start_together_share_one_server(state):
+    start = [sys.executable, "-c", CLIENT, str(state)]
+    clients = [
+        subprocess.Popen(start, env=ENVIRON, stdout=subprocess.PIPE, text=True) for _ in range(4)
+    ]
+    try:
+        assert len({client.stdout.readline() for client in clients}) == 1
+        pid = server_pid(state)
+    finally:
+        for client in clients:
+            client.kill()
+            client.wait()
+    until(lambda: not alive(pid))
+
+
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        (lambda path: path.write_bytes(b"not a database, " * 100), ["not a database"]),
+        (lambda path: sqlite3.connect(path).execute("PRAGMA user_version = 99"), ["version 99"]),
+    ],
+)
+def test_a_state_that_cannot_be_read_is_refused_and_kept(state, spoil, words):
+    state.mkdir(parents=True)
+    database = state / "state.db"
+    spoil(database)
+    before = database.read_bytes()
+    ended = command(state, "run", "--", "true")
+    assert ended.returncode == 1 and ended.stderr.count("\n") == 1
+    for word in [*words, str(database), "sagemaker-local reset"]:
+        assert word in ended.stderr
+    assert database.read_bytes() == before
+    assert command(state, "reset").returncode == 0 and not database.exists()
+    assert command(state, "run", "--", "true").returncode == 0
+
+
+def test_an_environment_points_at_the_server_and_at_nothing_else(state):
+    mine = {"AWS_PROFILE": "prod", "AWS_SESSION_TOKEN": "t", "AWS_ENDPOINT_URL_S3": "http://x"}
+    others = {"AWS_REGION": "eu-west-1", "HTTP_PROXY": "http://proxy", "no_proxy": "intranet"}
+    show = "import json, os; print(json.dumps(dict(os.environ)))"
+    ended = command(state, "run", "--", sys.executable, "-c", show, env=mine | others)
+    seen = json.loads(ended.stdout)
+    assert seen["no_proxy"] == seen["NO_PROXY"] == "intranet,127.0.0.1,localhost"
+    assert seen["HTTPS_PROXY"] == seen["https_proxy"] == seen["AWS_ENDPOINT_URL"]
+    assert not set(mine) & set(seen) and seen["AWS_DEFAULT_REGION"] == "eu-west-1"
+    assert seen["AWS_ENDPOINT_URL"].startswith("http://127.0.0.1:")
+
+
+@pytest.mark.parametrize(
+    "words, code",
+    [
+        (["true"], 0),
+        (["sh", "-c", "exit 7"], 7),
+        (["sh", "-c", "kill -9 $$"], 137),
+        (["no-such-command"], 127),
+    ],
+)
+def test_run_ends_with_the_commands_exit_code(state, words, code):
+    assert command(state, "run", "--", *words).returncode == code
+    assert not (state / "server.json").exists()
+
+
+def test_up_prints_what_points_boto3_at_it_and_ends_with_ctrl_c(state):
+    state.parent.mkdir()
+    up = subprocess.Popen(
+        [sys.executable, "-m", "sagemaker_local", "up"],
+        cwd=state.parent,
+        env=ENVIRON,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    lines = [up.stdout.readline().strip() for _ in range(4)]
+    exports = dict(line.removeprefix("export ").split("=") for line in lines)
+    sts = boto3.client(
+        "sts",
+        endpoint_url=exports["AWS_ENDPOINT_URL"],
+        region_name=exports["AWS_DEFAULT_REGION"],
+        aws_access_key_id=exports["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=exports["AWS_SECRET_ACCESS_KEY"],
+    )
+    assert sts.get_caller_identity()["Account"] == "123456789012"
+    status = command(state, "status").stdout
+    assert exports["AWS_ENDPOINT_URL"] in status
+    again = command(state, "up")
+    assert again.returncode == 1 and "already running" in again.stderr
+    refused = command(state, "reset")
+    assert refused.returncode == 1 and "running" in refused.stderr and state.exists()
+    with attached(state) as cloud:
+        assert cloud.url == exports["AWS_ENDPOINT_URL"]
+    assert up.poll() is None  # it outlives its clients
+    up.send_signal(signal.SIGINT)
+    assert up.wait(10) == 0
+    assert "It is not AWS" in up.stderr.read()
+    assert not (state / "server.json").exists()
+
+
+def test_a_port_in_use_is_one_line(state):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ended = command(state, "up", "--port", str(taken.getsockname()[1]))
+    assert ended.returncode == 1 and ended.stderr.count("\n") == 1
+    assert "cannot listen on port" in ended.stderr
+
+
+def test_status_and_logs(state):
+    with attached(state) as cloud:
+        cloud.s3.create_bucket(Bucket="bucket")
+        name = unique("explore")
+        run_job(cloud, processing(script(cloud, "print('seen')")), name)
+        arn = start(cloud, create(cloud, definition(fail("A", "x"))))
+        finish(cloud, arn)
+    status = command(state, "status").stdout
+    assert "not running" in status and f"Failed     {arn}" in status
+    assert command(state, "logs", name).stdout.endswith("seen\n")
+    wrong = command(state, "logs", name[:-1] + "?")
+    assert wrong.returncode == 1 and f"did you mean {name}?" in wrong.stderr
+    assert wrong.stderr.count("\n") == 1
+
+
+def test_reset_touches_nothing_but_its_own(state):
+    with attached(state):
+        pass
+    (state / "mine.txt").write_text("mine")
+    assert command(state, "reset").returncode == 0
+    assert [path.name for path in state.iterdir()] == ["mine.txt"]
+
+
+def test_a_wrong_command_line_ends_with_2(state):
+    assert command(state, "fly").returncode == 2
+    assert "exit codes:" in command(state, "--help").stdout
+
+
+def test_two_processes_that_are_given_the_same_name_one_wins(state):
+    with attached(state) as cloud:
+        create(cloud, definition(fail("A", "x")), "same")
+        with pytest.raises(ClientError):
+            cloud.sm.create_pipeline(PipelineName="same", RoleArn=ROLE, PipelineDefinition="{}")

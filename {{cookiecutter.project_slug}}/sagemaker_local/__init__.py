@@ -1,0 +1,34 @@
+"""An Amazon SageMaker for one machine: no AWS account, no Docker, no network.
+
+    boto3, SageMaker SDK, AWS CLI            AWS_ENDPOINT_URL=http://127.0.0.1:<port>
+              |
+          server.py      one process on the loopback interface; who may talk to it; when it ends
+              |
+       +------+---------------------------+
+       |  scope "sagemaker"               |  every other service: S3, IAM, STS, logs, events
+       |                                  |
+    model.py      requests and answers    neighbours.py   moto, with a journal so that it
+                  held to AWS's shapes                    remembers
+    resources.py  what all resources share
+    registry.py   model package groups and packages, events
+    pipelines.py  pipelines, executions, the scheduler
+      definition.py   JSON to dataclasses, every mistake found before a run
+      resolver.py     Get, Std:Join, Std:JsonGet, conditions: pure functions
+      steps.py        the table of step types and what each does
+    jobs.py       processing and training jobs: /opt/ml, S3 in and out, logs, limits
+      _job.py         the job's own process
+    store.py      all state, in one SQLite file
+    wire.py       an HTTP request as a value
+    errors.py     what a client is told, and what a person is told
+
+    client.py     starts or joins a server; imports nothing heavy
+    __main__.py   the command `sagemaker-local`
+
+It runs the pipeline definition that AWS would get, unchanged. What it does, it does as AWS
+documents it, and what it does not do it refuses by name: it never reports work that was not done.
+
+What it is not: there is no IAM (roles are names, every request is allowed), no KMS, no VPC, no
+network isolation, no quotas and no prices. There is no container: a job's script runs with this
+Python, as you, with your files within its reach. Instance types mean nothing and a job has one
+instance. State lives in `.sagemaker_local/`; nothing is ever sent to AWS.
+"""

@@ -1,0 +1,174 @@
+"""How a program gets a running server, and gives it back.
+
+    with client.attach("/path/of/the/project") as local:
+        os.environ.update(local.environment)  # see also `enter`
+
+A server that runs for the state folder is joined; otherwise one is started in the background.
+Each client holds one connection for as long as it lives, and the server ends with the last of
+them, whatever became of the clients. Nothing here imports boto3 or moto, so a program can attach
+first and import its SDK while the server boots.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import LocalError
+
+ATTACH = "/_sagemaker_local/attach"
+STATE = ".sagemaker_local"
+BUSY = 75  # exit code of a server that found another one serving the folder
+START_SECONDS = 60
+GOODBYE_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Local:
+    url: str
+    region: str
+    state: Path
+    joined: bool  # somebody else's server, which may outlive us
+
+    @property
+    def environment(self):
+        return environment(self.url, self.region)
+
+    def enter(self, environ=os.environ):
+        """Point a process at the server, and at nothing of the user's AWS set-up."""
+        for name in [name for name in environ if name.startswith("AWS_")]:
+            del environ[name]
+        environ.update(self.environment)
+        # What would leave this machine all the same (the SDK's telemetry) meets a closed door.
+        environ.update(_no_proxy() | {"HTTPS_PROXY": self.url, "https_proxy": self.url})
+
+
+def environment(url, region):
+    return (_no_proxy() if _has_proxy() else {}) | {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_DEFAULT_REGION": region,
+        "AWS_REGION": region,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "SAGEMAKER_VALIDATE_ROLE": "false",
+    }
+
+
+def _has_proxy():
+    return any(name.lower() in ("http_proxy", "all_proxy") for name in os.environ)
+
+
+def _no_proxy():
+    """A proxy must not be asked for what is on this machine."""
+    known = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    value = ",".join(filter(None, [known, "127.0.0.1,localhost"]))
+    return {"NO_PROXY": value, "no_proxy": value}
+
+
+def region(given=None):
+    names = ("AWS_REGION", "AWS_DEFAULT_REGION")
+    return given or next((os.environ[n] for n in names if os.environ.get(n)), "us-east-1")
+
+
+def state_folder(project=None):
+    """Where a project keeps its state: below the nearest folder that has a pyproject.toml."""
+    start = Path(project or ".").resolve()
+    for folder in (start, *start.parents):
+        if (folder / "pyproject.toml").is_file():
+            return folder / STATE
+    return start / STATE
+
+
+@contextlib.contextmanager
+def attach(project_dir=None, region_name=None, state=None):
+    folder = Path(state).resolve() if state else state_folder(project_dir)
+    connection, serving, started = _connect(folder)
+    joined = started is None or started.pid != serving["pid"]
+    try:
+        yield Local(serving["url"], region(region_name), folder, joined)
+    finally:
+        _leave(connection, started)
+
+
+def _connect(folder):
+    """Join the running server, else start one; between two starters the folder's lock decides."""
+    server, deadline = None, time.monotonic() + START_SECONDS
+    try:
+        while time.monotonic() < deadline:
+            if joined := _join(folder):
+                return *joined, server
+            if server is None or server.poll() == BUSY:
+                server = _start(folder, server)
+            elif server.poll() is not None:
+                raise LocalError(_why_it_ended(folder, server))
+            time.sleep(0.005)
+    finally:
+        if server:
+            server.stdin.close()  # until here it kept the new server waiting for us
+    raise LocalError(f"no local server within {START_SECONDS} s: see {folder}/server.log")
+
+
+def _leave(connection, started):
+    """Say goodbye and wait: the server answers at once, or ends if this was the last client."""
+    with contextlib.suppress(OSError):
+        connection.sock.settimeout(GOODBYE_SECONDS)
+        connection.sock.shutdown(socket.SHUT_WR)
+        connection.sock.recv(1)
+    connection.close()
+    if started:
+        started.poll()
+
+
+def running(folder):
+    """What the running server says of itself: {"url", "pid"}, or None."""
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads((folder / "server.json").read_text())
+    return None
+
+
+def _join(folder):
+    server = running(folder)
+    if not server:
+        return None
+    connection = http.client.HTTPConnection(server["url"].removeprefix("http://"), timeout=10)
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        connection.request("GET", ATTACH)
+        answer = connection.getresponse()
+        if answer.status == 200 and answer.read() == str(server["pid"]).encode():
+            return connection, server
+    connection.close()
+    return None
+
+
+def _start(folder, before):
+    if before:
+        before.stdin.close()
+        time.sleep(0.05)
+    folder.mkdir(parents=True, exist_ok=True)
+    package = str(Path(__file__).parent.parent)
+    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+    with open(folder / "server.log", "ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "sagemaker_local", "serve", "--state", str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env=os.environ | {"PYTHONPATH": path},
+            cwd=folder,
+            start_new_session=True,
+        )
+
+
+def _why_it_ended(folder, server):
+    said = (folder / "server.log").read_text(errors="replace").strip().splitlines()
+    last = said[-1].removeprefix("sagemaker-local: ") if said else "it said nothing"
+    return f"the local server did not start (exit code {server.returncode}): {last}"

@@ -1,0 +1,189 @@
+"""AWS's own description of SageMaker, as botocore ships it, put to work on the server side.
+
+`check` holds a request against its shape: what is required, types, enums, lengths, patterns and
+ranges. boto3 checks neither a maximum length nor a pattern on the client, so this is the only
+place on a laptop where such a mistake shows. Messages and paths are formed as AWS forms them.
+
+`answer` gives a stored document the form of an output shape: members the shape does not have are
+left out, and a missing required one is our mistake, reported as such instead of being sent.
+"""
+
+import functools
+import re
+import string
+import unicodedata
+from datetime import datetime, timezone
+
+from .errors import AwsError, invalid
+
+TYPES = {
+    "string": str,
+    "integer": int,
+    "long": int,
+    "float": (int, float),
+    "double": (int, float),
+    "boolean": bool,
+    "timestamp": (int, float, str),
+    "structure": dict,
+    "map": dict,
+    "list": list,
+}
+NUMBERS = ("integer", "long", "float", "double")
+
+# The model's patterns are Java's. Python's `re` has no \p{L}, so a string is first folded to
+# ASCII by the Unicode category of each character, and the classes become ASCII ones.
+FOLDED = {"L": "a", "M": "b", "N": "0", "P": ".", "S": "+", "Z": " "}
+CLASSES = {
+    r"\p{L}": "a-zA-Z",
+    r"\p{M}": "b",
+    r"\p{N}": "0-9",
+    r"\p{P}": re.escape("!\"#%&'()*,-./:;?@[\\]_{}"),
+    r"\p{S}": re.escape("$+<=>^`|~"),
+    r"\p{Z}": " ",
+    r"\p{Alnum}": "a-zA-Z0-9",
+    # Java reads these four as two surrogate pairs: every character beyond the basic plane.
+    r"\uD800\uDC00-\uDBFF\uDFFF": "\U00010000-\U0010ffff",
+}
+
+
+@functools.cache
+def service():
+    from botocore.loaders import Loader  # a tenth of a second, and the server starts without it
+    from botocore.model import ServiceModel
+
+    return ServiceModel(Loader().load_service_model("sagemaker", "service-2"))
+
+
+def operation(name):
+    return service().operation_model(name)
+
+
+def shape(name):
+    return service().shape_for(name)
+
+
+def check(shape, value, leave_out=()):
+    """Refuse a request as AWS does. `leave_out` names members that the caller fills in later."""
+    errors = list(_errors(shape, value, "", leave_out))
+    if errors:
+        plural = "error" if len(errors) == 1 else "errors"
+        raise invalid(f"{len(errors)} validation {plural} detected: {'; '.join(errors)}")
+
+
+def _errors(shape, value, path, leave_out=()):
+    kind = shape.type_name
+    wrong = not isinstance(value, TYPES[kind])
+    if wrong or (isinstance(value, bool) and kind != "boolean"):
+        raise AwsError(
+            "SerializationException",
+            f"Value at '{path or 'request'}' must be a {kind}, but is {_shown(value)}",
+        )
+    if kind == "structure":
+        yield from _structure_errors(shape, value, path, leave_out)
+        return
+    rules = shape.metadata
+    low, high, pattern = rules.get("min"), rules.get("max"), rules.get("pattern")
+    unit, size = ("value", value) if kind in NUMBERS else ("length", None)
+    if kind in ("string", "list", "map"):
+        size = len(value)
+    if size is not None and low is not None and size < low:
+        yield _error(value, path, f"have {unit} greater than or equal to {low}")
+    if size is not None and high is not None and size > high:
+        yield _error(value, path, f"have {unit} less than or equal to {high}")
+    if pattern and kind == "string" and not matches(pattern, value):
+        yield _error(value, path, f"satisfy regular expression pattern: {pattern}")
+    if kind == "string" and shape.enum and value not in shape.enum:
+        yield _error(value, path, f"satisfy enum value set: [{', '.join(shape.enum)}]")
+    if kind == "timestamp":
+        moment(value, path)
+    if kind == "list":
+        for number, item in enumerate(value, 1):
+            yield from _errors(shape.member, item, f"{path}.{number}.member")
+    if kind == "map":
+        for key, item in value.items():
+            yield from _errors(shape.key, key, f"{path}.{key}.key")
+            yield from _errors(shape.value, item, f"{path}.{key}.member")
+
+
+def _structure_errors(shape, value, path, leave_out):
+    for name in shape.required_members:
+        if value.get(name) is None and name not in leave_out:
+            yield _error(None, _below(path, name), "not be null")
+    for name, item in value.items():
+        if name not in shape.members:
+            near = ", ".join(shape.members)
+            yield f"Unknown member '{_below(path, name)}': {shape.name} has {near}"
+        elif item is not None:
+            yield from _errors(shape.members[name], item, _below(path, name))
+
+
+def _below(path, name):
+    name = name[0].lower() + name[1:]
+    return f"{path}.{name}" if path else name
+
+
+def _error(value, path, rule):
+    return f"Value {_shown(value)} at '{path}' failed to satisfy constraint: Member must {rule}"
+
+
+def _shown(value):
+    if value is None:
+        return "null"
+    text = str(value)
+    return f"'{text if len(text) <= 300 else text[:300] + '...'}'"
+
+
+def matches(pattern, text):
+    return bool(_compiled(pattern).fullmatch(_fold(text) if "\\p{" in pattern else text))
+
+
+@functools.cache
+def _compiled(pattern):
+    for java, python in CLASSES.items():
+        pattern = pattern.replace(java, python)
+    # "...${1,256}" is a slip in the model: lengths have rules of their own.
+    return re.compile(re.sub(r"\$\{1,\d+\}$", "", pattern))
+
+
+def _fold(text):
+    if text.isascii():
+        return text
+    return "".join(c if c in string.printable else _category(c) for c in text)
+
+
+def _category(character):
+    return FOLDED.get(unicodedata.category(character)[0], "\0")
+
+
+def moment(value, path="timestamp"):
+    """A timestamp of a request (seconds, or ISO 8601) as seconds since 1970."""
+    if isinstance(value, str):
+        try:
+            parsed = datetime.fromisoformat(value.replace("Z", "+00:00"))
+        except ValueError:
+            raise AwsError(
+                "SerializationException", f"Value at '{path}' is no timestamp: {_shown(value)}"
+            ) from None
+        return (parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)).timestamp()
+    return float(value)
+
+
+def answer(shape, value, path=""):
+    """`value` reduced to what `shape` has; RuntimeError where a required member is missing."""
+    if value is None:
+        return None
+    if shape.type_name == "structure":
+        path = f"{path}.{shape.name}"
+        missing = [name for name in shape.required_members if value.get(name) is None]
+        if missing:
+            raise RuntimeError(f"the answer{path} lacks {', '.join(missing)}")
+        return {
+            name: answer(shape.members[name], item, path)
+            for name, item in value.items()
+            if name in shape.members and item is not None
+        }
+    if shape.type_name == "list":
+        return [answer(shape.member, item, path) for item in value]
+    if shape.type_name == "map":
+        return {key: answer(shape.value, item, path) for key, item in value.items()}
+    return value

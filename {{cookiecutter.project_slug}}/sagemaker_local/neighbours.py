@@ -1,0 +1,210 @@
+"""S3, IAM, STS, CloudWatch Logs, EventBridge and the rest: moto, in this process.
+
+moto keeps everything in memory, so what changes its state is journaled and given again at the
+next start. For S3 the journal holds what *is* there, not what was sent: after any change to an
+object (put, copy, multipart, delete), the object is read back and recorded as one plain PUT under
+its path, or forgotten if it is gone. The journal therefore grows with the data, not with its
+history. An unfinished multipart upload and the older versions of a versioned object are not kept.
+Other services are recorded by action, in order.
+
+Loading moto takes as long as a short job, so it happens on a thread of its own while SageMaker's
+requests are already served; the first request that needs moto waits for it.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import threading
+import time
+from dataclasses import replace
+from urllib.parse import quote
+from xml.etree import ElementTree
+
+from . import wire
+from .errors import AwsError
+
+ACCOUNT = "123456789012"  # moto's
+AUTHORIZATION = "AWS4-HMAC-SHA256 Credential=local/20000101/{}/{}/aws4_request"
+READS = (
+    *("Get", "List", "Describe", "Head", "Lookup", "Search", "Query", "Scan", "BatchGet"),
+    *("Filter", "Test", "Simulate", "Validate", "Generate", "Receive", "Preview", "Select"),
+)
+# Saying these again changes nothing, so the last time is enough.
+REPEATABLE = ("Put", "Set", "Update", "Attach", "Tag")
+NEVER_RECORDED = {"sts", "PutEvents"}
+OBJECT_HEADERS = (
+    *("content-type", "content-encoding", "content-disposition", "content-language"),
+    *("cache-control", "expires", "x-amz-storage-class", "x-amz-website-redirect-location"),
+)
+ASKED_HEADERS = ("x-amz-tagging", "x-amz-acl")  # said at a PUT, not told by a GET
+SUBRESOURCES = {
+    *("accelerate", "acl", "analytics", "cors", "encryption", "inventory", "legal-hold"),
+    *("lifecycle", "logging", "metrics", "notification", "object-lock", "ownershipControls"),
+    *("policy", "publicAccessBlock", "replication", "requestPayment", "retention", "tagging"),
+    *("versioning", "website", "intelligent-tiering", "id"),
+}
+FORM, BINARY = "application/x-www-form-urlencoded", "binary/octet-stream"
+SEPARATOR = "\x1f"
+XML = {"s3": "http://s3.amazonaws.com/doc/2006-03-01/"}
+
+
+class Neighbours:
+    def __init__(self, store):
+        self.store = store
+        self.before = {}  # {service: called before each of its requests}
+        self.ready = threading.Event()
+        self.recording = threading.Lock()  # what is read back and recorded is the latest
+        self.failure = None
+        self.application = None
+
+    def load(self):
+        """Import moto and bring it back to where it was. Runs on a thread of its own."""
+        try:
+            os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "1"
+            from moto.moto_server.werkzeug_app import (
+                DomainDispatcherApplication,
+                create_backend_app,
+            )
+
+            self.application = DomainDispatcherApplication(create_backend_app)
+            for row in self.store.journal():
+                self._replay(*row)
+        except Exception as error:  # every request that needs moto is told, see `handle`
+            self.failure = error
+            raise
+        finally:
+            self.ready.set()
+
+    def _replay(self, written, service, region, method, path, headers, body):
+        request = wire.Request(service, region, method, path, json.loads(headers), body)
+        response = wire.run(self.application, request)
+        if response.status >= 400:
+            print(f"not restored: {service} {method} {path}: {response.body}", file=sys.stderr)
+        elif service == "s3" and (key := _object(request)):
+            _set_last_modified(*key, written)
+
+    def handle(self, request):
+        self.ready.wait()
+        if self.failure:
+            raise AwsError("InternalFailure", f"moto did not start: {self.failure}", 500)
+        if before := self.before.get(request.service):
+            before()
+        if request.service == "s3" and request.headers.get("content-type") == FORM:
+            # moto would take an object's content for form fields and store nothing.
+            request = replace(request, headers=request.headers | {"content-type": BINARY})
+        response = wire.run(self.application, request)
+        if response.status < 300:
+            self._remember(request)
+        return response
+
+    def call(self, service, method, path, region="us-east-1", headers=None, body=b""):
+        """A request of our own, without the network between."""
+        signed = {"authorization": AUTHORIZATION.format(region, service)} | (headers or {})
+        return self.handle(wire.Request(service, region, method, path, signed, body))
+
+    # What is journaled
+
+    def _remember(self, request):
+        if request.service == "s3":
+            if request.method not in ("GET", "HEAD", "OPTIONS"):
+                with self.recording:
+                    self._remember_s3(request)
+        elif changes_state(request):
+            repeatable = (request.action or "").startswith(REPEATABLE)
+            said = hashlib.sha256(request.body).hexdigest()
+            parts = (request.service, request.region, request.action, said)
+            self.store.record(SEPARATOR.join(parts) if repeatable else None, time.time(), request)
+
+    def _remember_s3(self, request):
+        path, query = request.plain_path.rstrip("/"), request.query
+        if "uploads" in query or ("uploadId" in query and request.method != "POST"):
+            return
+        if "delete" in query:
+            for key in ElementTree.fromstring(request.body).iter():
+                if key.tag.endswith("Key"):
+                    self._keep_object(f"{path}/{key.text}", request)
+        elif key := _object(request):
+            self._keep_object("/" + "/".join(key), request)
+        else:
+            part = ",".join(sorted(SUBRESOURCES & set(query)))
+            self._keep_setting(path, part, request)
+
+    def _keep_object(self, path, request):
+        found = self.call("s3", "GET", quote(path), request.region)
+        self.store.forget(path + SEPARATOR, below=path + SEPARATOR)
+        if found.status != 200:
+            return
+        headers = {"authorization": AUTHORIZATION.format(request.region, "s3")}
+        for name, value in found.headers:
+            if name.lower() in OBJECT_HEADERS or name.lower().startswith("x-amz-meta-"):
+                headers[name.lower()] = value
+        headers |= {k: v for k, v in request.headers.items() if k in ASKED_HEADERS}
+        kept = wire.Request("s3", request.region, "PUT", quote(path), headers, found.body)
+        self.store.record(path + SEPARATOR, time.time(), kept)
+
+    def _keep_setting(self, path, part, request):
+        """A bucket, or a setting of a bucket or object such as its policy or tags."""
+        if request.method != "DELETE":
+            self.store.record(path + SEPARATOR + part, time.time(), request)
+        elif part:
+            self.store.forget(path + SEPARATOR + part)
+        else:
+            self.store.forget(below=path + SEPARATOR)
+            self.store.forget(below=path + "/")
+
+    # S3, as the jobs use it
+
+    def read_object(self, bucket, key):
+        """The object's bytes, None where bucket or key does not exist."""
+        response = self.call("s3", "GET", quote(f"/{bucket}/{key}"))
+        return response.body if response.status == 200 else None
+
+    def write_object(self, bucket, key, body):
+        response = self.call("s3", "PUT", quote(f"/{bucket}/{key}"), body=body)
+        if response.status >= 300:
+            raise LookupError(_error_text(response))
+
+    def list_objects(self, bucket, prefix):
+        """The keys that start with `prefix`; LookupError where there is no such bucket."""
+        keys, token = [], ""
+        while True:
+            query = f"list-type=2&prefix={quote(prefix, safe='')}"
+            query += f"&continuation-token={quote(token, safe='')}" if token else ""
+            response = self.call("s3", "GET", f"{quote('/' + bucket)}?{query}")
+            if response.status != 200:
+                raise LookupError(_error_text(response))
+            page = ElementTree.fromstring(response.body)
+            keys += [item.text for item in page.findall("s3:Contents/s3:Key", XML)]
+            token = page.findtext("s3:NextContinuationToken", "", XML)
+            if not token:
+                return keys
+
+
+def changes_state(request):
+    """Whether a request to a service other than S3 leaves something behind."""
+    if request.service in NEVER_RECORDED or request.action in NEVER_RECORDED:
+        return False
+    if request.action:
+        return not request.action.startswith(READS)
+    return request.method not in ("GET", "HEAD", "OPTIONS")
+
+
+def _object(request):
+    """(bucket, key) where the request is about an object's content, else None."""
+    bucket, _, key = request.plain_path.lstrip("/").partition("/")
+    return (bucket, key) if key and not SUBRESOURCES & set(request.query) else None
+
+
+def _set_last_modified(bucket, key, written):
+    from datetime import datetime, timezone
+
+    from moto.s3.models import s3_backends
+
+    stored = s3_backends[ACCOUNT]["aws"].buckets[bucket].keys[key]
+    stored.last_modified = datetime.fromtimestamp(written, timezone.utc).replace(tzinfo=None)
+
+
+def _error_text(response):
+    page = ElementTree.fromstring(response.body or b"<Error/>")
+    return f"{page.findtext('Code', response.status)}: {page.findtext('Message', '')}"

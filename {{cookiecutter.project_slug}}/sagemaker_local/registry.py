@@ -1,0 +1,197 @@
+"""The model registry: groups, and packages that are versions within a group.
+
+Whenever a package appears or its approval changes, AWS publishes "SageMaker Model Package State
+Change". Here the event goes to moto's EventBridge, whose rules reach a log group, a queue or an
+archive and nothing else, and to `events.jsonl` in the state folder, one event a line, where it
+can be read back whatever the rules are.
+"""
+
+import json
+import sys
+import threading
+import time
+import uuid
+from datetime import datetime, timezone
+
+from . import resources
+from .errors import AwsError, invalid
+from .neighbours import ACCOUNT
+from .resources import IDENTITY, Kind, found, insert, lacking, refuse, region_of
+
+GROUP = Kind(
+    name="ModelPackageGroup",
+    resource="model-package-group",
+    summaries="ModelPackageGroupSummaryList",
+    taken=("ValidationException", "Model Package Group already exists: {arn}"),
+    missing=("ValidationException", "ModelPackageGroup {arn} does not exist."),
+    born={"ModelPackageGroupStatus": "Completed", "CreatedBy": IDENTITY},
+)
+PACKAGE = Kind(
+    name="ModelPackage",
+    resource="model-package",
+    summaries="ModelPackageSummaryList",
+    taken=("ValidationException", "Model Package already exists: {arn}"),
+    missing=("ValidationException", "ModelPackage {arn} does not exist."),
+    born={
+        "ModelPackageStatus": "Completed",
+        "ModelPackageStatusDetails": {"ValidationStatuses": [], "ImageScanStatuses": []},
+        "CertifyForMarketplace": False,
+        "CreatedBy": IDENTITY,
+    },
+)
+MAX_METADATA = 50
+EVENT = "SageMaker Model Package State Change"
+
+
+def create_package(sagemaker, request, region):
+    refuse("CreateModelPackage", request, "ValidationSpecification", "SourceAlgorithmSpecification")
+    group, name = request.get("ModelPackageGroupName"), request.get("ModelPackageName")
+    if (group is None) == (name is None):
+        raise invalid("Specify either ModelPackageGroupName or ModelPackageName, and not both")
+    if group:
+        package = _next_version(sagemaker, request, GROUP.arn(region, group))
+    else:
+        if request.get("ModelApprovalStatus"):
+            raise invalid("ModelApprovalStatus is for versioned packages: give a group's name")
+        package = insert(PACKAGE, sagemaker, request, PACKAGE.arn(region, name))
+    publish(sagemaker, package)
+    return package
+
+
+def _next_version(sagemaker, request, group_arn):
+    """Numbers are never given twice: the group remembers the highest, also after a deletion."""
+    with sagemaker.store.lock:
+        group = found(GROUP, sagemaker, group_arn)
+        name, version = group["ModelPackageGroupName"], group.get("LatestVersion", 0) + 1
+        sagemaker.store.update(group_arn, LatestVersion=version)
+        return insert(
+            PACKAGE,
+            sagemaker,
+            request,
+            PACKAGE.arn(region_of(group_arn), f"{name}/{version}"),
+            ModelPackageName=f"{name}/{version}",
+            ModelPackageGroupName=name,
+            ModelPackageVersion=version,
+            ModelApprovalStatus=request.get("ModelApprovalStatus") or "PendingManualApproval",
+        )
+
+
+def list_packages(sagemaker, request, region):
+    """One group's versions; without a group only the unversioned packages, as on AWS."""
+    refuse("ListModelPackages", request, "ModelPackageType")
+    group = request.get("ModelPackageGroupName")
+    if group:
+        group = found(GROUP, sagemaker, GROUP.arn(region, group))["ModelPackageGroupName"]
+    below = PACKAGE.arn(region, f"{group}/" if group else "")
+    packages = sagemaker.store.list(PACKAGE.name, below)
+    if not group:
+        packages = [package for package in packages if "ModelPackageVersion" not in package]
+    rest = {k: v for k, v in request.items() if k != "ModelPackageGroupName"}
+    return resources.page(PACKAGE, packages, rest)
+
+
+def update_package(sagemaker, request, region):
+    changes = {k: v for k, v in request.items() if k not in ("ModelPackageArn", "ClientToken")}
+    added = changes.pop("CustomerMetadataProperties", None) or {}
+    removed = changes.pop("CustomerMetadataPropertiesToRemove", None) or []
+    extra = changes.pop("AdditionalInferenceSpecificationsToAdd", None) or []
+    with sagemaker.store.lock:
+        package = found(PACKAGE, sagemaker, request["ModelPackageArn"])
+        if "ModelApprovalStatus" in changes and "ModelPackageVersion" not in package:
+            raise invalid("ModelApprovalStatus is for versioned packages")
+        metadata = package.get("CustomerMetadataProperties", {}) | added
+        metadata = {k: v for k, v in metadata.items() if k not in removed}
+        if len(metadata) > MAX_METADATA:
+            raise invalid(f"CustomerMetadataProperties has at most {MAX_METADATA} entries")
+        if extra:
+            known = package.get("AdditionalInferenceSpecifications", [])
+            changes["AdditionalInferenceSpecifications"] = known + extra
+        updated = sagemaker.store.update(
+            request["ModelPackageArn"],
+            **changes,
+            CustomerMetadataProperties=metadata,
+            LastModifiedTime=time.time(),
+            LastModifiedBy=IDENTITY,
+        )
+    if updated.get("ModelApprovalStatus") != package.get("ModelApprovalStatus"):
+        publish(sagemaker, updated, ["ModelApprovalStatus"])
+    return updated
+
+
+def delete_group(sagemaker, request, region):
+    with sagemaker.store.lock:
+        group = resources.find(GROUP, sagemaker, request, region)
+        name = group["ModelPackageGroupName"]
+        if sagemaker.store.list(PACKAGE.name, PACKAGE.arn(region_of(_arn(group)), f"{name}/")):
+            raise AwsError(
+                "ConflictException",
+                f"Cannot delete ModelPackageGroup {_arn(group)}: it still has model packages.",
+            )
+        sagemaker.store.delete(_arn(group))
+    return {}
+
+
+def _arn(group):
+    return group["ModelPackageGroupArn"]
+
+
+def describe_package(sagemaker, request, region):
+    if request.get("IncludedData") == "MetadataOnly":
+        raise lacking("DescribeModelPackage with IncludedData=MetadataOnly")
+    return resources.find(PACKAGE, sagemaker, request, region)
+
+
+def publish(sagemaker, package, updated=()):
+    detail = {
+        k: v
+        for k, v in package.items()
+        if k.startswith("Model") or k in ("InferenceSpecification", "CreationTime")
+    }
+    detail |= {"UpdatedModelPackageFields": list(updated)} if updated else {}
+    arn = package["ModelPackageArn"]
+    event = {
+        "version": "0",
+        "id": str(uuid.uuid4()),
+        "detail-type": EVENT,
+        "source": "aws.sagemaker",
+        "account": ACCOUNT,
+        "time": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "region": region_of(arn),
+        "resources": [arn],
+        "detail": detail,
+    }
+    with sagemaker.store.lock, open(sagemaker.folder / "events.jsonl", "a") as file:
+        file.write(json.dumps(event) + "\n")
+    threading.Thread(target=_put_event, args=(sagemaker, event), daemon=True).start()
+
+
+def _put_event(sagemaker, event):
+    entry = {
+        "Source": event["source"],
+        "DetailType": event["detail-type"],
+        "Detail": json.dumps(event["detail"]),
+        "Resources": event["resources"],
+    }
+    headers = {
+        "x-amz-target": "AWSEvents.PutEvents",
+        "content-type": "application/x-amz-json-1.1",
+    }
+    body = json.dumps({"Entries": [entry]}).encode()
+    try:
+        answer = sagemaker.neighbours.call("events", "POST", "/", event["region"], headers, body)
+        failure = answer.body if answer.status >= 300 else None
+    except Exception as error:  # moto raises for a rule's target that it does not know
+        failure = error
+    if failure:
+        print(f"event {event['id']} is in events.jsonl only: {failure}", file=sys.stderr)
+
+
+OPERATIONS = {
+    **resources.plain(GROUP),
+    **resources.plain(PACKAGE),
+    "CreateModelPackage": create_package,
+    "DescribeModelPackage": describe_package,
+    "ListModelPackages": list_packages,
+    "UpdateModelPackage": update_package,
+    "DeleteModelPackageGroup": delete_group,
+}

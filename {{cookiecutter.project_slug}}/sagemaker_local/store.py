@@ -1,0 +1,131 @@
+"""Everything that must survive: one SQLite file.
+
+`resources` holds SageMaker's resources as JSON documents, identified by their ARN. `journal` holds
+the requests that, given again in their order, bring moto's services back to where they were
+(see neighbours.py). Every write is one transaction in a write-ahead log, so the process may be
+killed at any moment. A file that cannot be read is refused and never replaced by an empty one.
+"""
+
+import json
+import sqlite3
+import threading
+
+from .errors import LocalError
+
+VERSION = 1
+SCHEMA = """
+CREATE TABLE resources (
+    arn TEXT PRIMARY KEY, kind TEXT NOT NULL, created REAL NOT NULL, document TEXT NOT NULL);
+CREATE INDEX resources_by_kind ON resources (kind, created);
+CREATE TABLE journal (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT UNIQUE, written REAL NOT NULL,
+    service TEXT NOT NULL, region TEXT NOT NULL, method TEXT NOT NULL, path TEXT NOT NULL,
+    headers TEXT NOT NULL, body BLOB NOT NULL);
+"""
+
+
+class AlreadyExists(Exception):
+    pass
+
+
+class Store:
+    def __init__(self, path):
+        self.path = path
+        self.lock = threading.RLock()
+        try:
+            self.database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            version = self.database.execute("PRAGMA user_version").fetchone()[0]
+            if version <= VERSION:
+                self.database.execute("PRAGMA journal_mode = WAL")
+                self.database.execute("PRAGMA synchronous = NORMAL")
+                if version == 0:
+                    self._create()
+                self.database.execute("SELECT 1 FROM resources, journal LIMIT 1")
+        except sqlite3.DatabaseError as error:
+            raise LocalError(
+                f"cannot read the state file {path}: {error}. "
+                "Move it away to keep it, or run 'sagemaker-local reset' to start empty."
+            ) from None
+        if version > VERSION:
+            raise LocalError(
+                f"the state file {path} has version {version}, this sagemaker_local reads up to "
+                f"{VERSION}. Update the project, or run 'sagemaker-local reset' to start empty."
+            )
+
+    def _create(self):
+        self.database.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+
+    def close(self):
+        with self.lock:
+            self.database.close()
+
+    def _run(self, statement, *values):
+        with self.lock:
+            return self.database.execute(statement, values).fetchall()
+
+    # Resources
+
+    def insert(self, kind, arn, document):
+        try:
+            self._run(
+                "INSERT INTO resources VALUES (?, ?, ?, ?)",
+                *(arn, kind, document["CreationTime"], json.dumps(document)),
+            )
+        except sqlite3.IntegrityError:
+            raise AlreadyExists(arn) from None
+
+    def get(self, arn):
+        rows = self._run("SELECT document FROM resources WHERE arn = ?", arn)
+        return json.loads(rows[0][0]) if rows else None
+
+    def update(self, arn, **changes):
+        """Set members of a document (None removes one) and return it; None where there is none."""
+        with self.lock:
+            document = self.get(arn)
+            if document is None:
+                return None
+            document = {k: v for k, v in (document | changes).items() if v is not None}
+            text = json.dumps(document)
+            self._run("UPDATE resources SET document = ? WHERE arn = ?", text, arn)
+            return document
+
+    def delete(self, arn):
+        self._run("DELETE FROM resources WHERE arn = ?", arn)
+
+    def list(self, kind, below=""):
+        """The documents of a kind, oldest first; `below` is the start of their ARNs."""
+        rows = self._run(
+            "SELECT document FROM resources WHERE kind = ? AND substr(arn, 1, ?) = ?"
+            " ORDER BY created, rowid",
+            *(kind, len(below), below),
+        )
+        return [json.loads(row[0]) for row in rows]
+
+    # Journal
+
+    def record(self, key, written, request):
+        """Append a request; one recorded under the same key before is superseded."""
+        with self.lock, self.database:
+            self._run("BEGIN")
+            self._run("DELETE FROM journal WHERE key = ?", key)
+            self._run(
+                "INSERT INTO journal (key, written, service, region, method, path, headers, body)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                *(key, written, request.service, request.region, request.method, request.path),
+                *(json.dumps(request.headers), request.body),
+            )
+
+    def forget(self, key=None, below=None):
+        """Drop the request of a key, or all whose key starts with `below`."""
+        self._run("DELETE FROM journal WHERE key = ?", key)
+        if below is not None:
+            self._run("DELETE FROM journal WHERE substr(key, 1, ?) = ?", len(below), below)
+
+    def journal(self):
+        numbers = [row[0] for row in self._run("SELECT number FROM journal ORDER BY number")]
+        for number in numbers:  # one at a time: bodies may be large
+            yield from self._run(
+                "SELECT written, service, region, method, path, headers, body FROM journal"
+                " WHERE number = ?",
+                number,
+            )
