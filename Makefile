@@ -11,6 +11,7 @@ TEMPLATE := {{cookiecutter.project_slug}}
 PIP := $(BIN)/python -m pip install --quiet --no-compile --require-hashes
 
 unexport PYTHONDONTWRITEBYTECODE
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: demo test bench lint lock clean generate environment install test-environment test-install python
 
@@ -33,13 +34,14 @@ generate: environment
 
 # Two layers: generating needs cookiecutter and little else, the tests need what a generated project needs as well.
 # .venv remembers what each was made from, and is made anew when that changes.
-MADE_FROM = { $(PYTHON) --version; cat requirements.lock; }
+MADE_FROM = { '$(PYTHON)' --version; cat requirements.lock; }
 
 environment:
 	@$(MADE_FROM) | cmp -s - .venv/made-from || $(MAKE) --no-print-directory install
 
 install: python
-	$(PYTHON) -m venv --clear .venv
+	@echo 'Installing what requirements.lock pins into .venv: once, and it takes a minute or two'
+	'$(PYTHON)' -m venv --clear .venv
 	$(PIP) --requirement requirements.lock
 	@$(MADE_FROM) > .venv/made-from
 
@@ -58,7 +60,7 @@ lock: generate
 		--no-annotate --no-header --quiet $(UPGRADE)
 
 python:
-	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("$(PYTHON) is Python %d.%d, too old:" \
+	@'$(PYTHON)' -c 'import sys; sys.version_info >= (3, 10) or sys.exit("$(PYTHON) is Python %d.%d, too old:" \
 		" 3.10 is the oldest that works, for example make PYTHON=python3.12" % sys.version_info[:2])'
 
 clean:

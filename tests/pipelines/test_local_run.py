@@ -198,6 +198,8 @@ def test_an_interrupted_run_leaves_no_process_and_a_state_that_opens(make_projec
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A test run in the background of a shell would hand its ignored SIGINT down.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     for line in process.stdout:
         if "Executing" in line:

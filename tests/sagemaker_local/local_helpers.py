@@ -1,14 +1,52 @@
-"""Pipeline definitions and requests in few words, and waiting for what was started."""
+"""A local SageMaker's clients, requests and definitions in few words, and waiting for an end."""
 
 import io
 import json
+import os
+import sys
 import tarfile
 import time
 import uuid
+from pathlib import Path
+
+import boto3
+from botocore.config import Config
+
+# The package is tested where it lies; its bytecode must not get into what the template generates.
+PROJECT = Path(__file__).parents[2] / "{{cookiecutter.project_slug}}"
+sys.pycache_prefix = str(PROJECT.parent / "build/pycache")
+os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+sys.path.insert(0, str(PROJECT))
 
 ROLE = "arn:aws:iam::123456789012:role/anybody"
 IMAGE = "246618743249.dkr.ecr.us-west-2.amazonaws.com/sagemaker-scikit-learn:1.4-2"
 METRICS = [{"Name": "loss", "Regex": "loss=([0-9.]+)"}]
+
+
+class Cloud:
+    """The clients of one server, and the few things that most tests do with them."""
+
+    def __init__(self, local):
+        self.local = local
+        self.url = local.url
+        self.sm = self.client("sagemaker")
+        self.s3 = self.client("s3")
+
+    def client(self, service, region="us-east-1", **config):
+        return boto3.client(
+            service,
+            region_name=region,
+            endpoint_url=self.url,
+            aws_access_key_id="local",
+            aws_secret_access_key="local",
+            config=Config(retries={"total_max_attempts": 1}, **config),
+        )
+
+    def put(self, key, body):
+        self.s3.put_object(Bucket="bucket", Key=key, Body=body)
+
+    def get(self, key):
+        return self.s3.get_object(Bucket="bucket", Key=key)["Body"].read()
 
 
 def unique(prefix):

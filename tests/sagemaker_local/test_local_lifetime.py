@@ -13,9 +13,10 @@ import time
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from conftest import PROJECT, Cloud, local_client
 from local_helpers import (
+    PROJECT,
     ROLE,
+    Cloud,
     create,
     definition,
     fail,
@@ -29,6 +30,7 @@ from local_helpers import (
     unique,
     until,
 )
+from sagemaker_local import client as local_client
 
 ENVIRON = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")} | {
     "PYTHONPATH": str(PROJECT)
@@ -331,8 +333,9 @@ def test_up_prints_what_points_boto3_at_it_and_ends_with_ctrl_c(state):
         stderr=subprocess.PIPE,
         text=True,
     )
-    lines = [up.stdout.readline().strip() for _ in range(4)]
-    exports = dict(line.removeprefix("export ").split("=") for line in lines)
+    lines = [up.stdout.readline().strip() for _ in range(2)]
+    assert all(line.startswith("export ") for line in lines)
+    exports = dict(word.split("=") for line in lines for word in line.split()[1:])
     sts = boto3.client(
         "sts",
         endpoint_url=exports["AWS_ENDPOINT_URL"],

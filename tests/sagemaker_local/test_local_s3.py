@@ -5,7 +5,8 @@ import threading
 import urllib.request
 
 import pytest
-from conftest import Cloud, local_client
+from local_helpers import Cloud
+from sagemaker_local import client as local_client
 
 
 class Stream(io.RawIOBase):

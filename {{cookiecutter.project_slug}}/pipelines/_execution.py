@@ -105,7 +105,7 @@ def evaluation_files(client, s3, steps, folder):
         report = _read(s3, bucket, f"{prefix}/report.html")
         path = None
         if report:
-            path = Path(folder) / "report.html"
+            path = Path(folder).resolve() / "report.html"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(report)
         return _metrics(json.loads(text or "{}")), path

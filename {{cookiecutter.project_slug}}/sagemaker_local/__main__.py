@@ -76,10 +76,12 @@ def _parser():
 def _up(folder, arguments):
     from . import server
 
+    region = client.region(arguments.region)
+
     def announce(url):
         print(BANNER.format(folder=folder), file=sys.stderr)
-        for name, value in client.environment(url, client.region(arguments.region)).items():
-            print(f"export {name}={value}")
+        print(f"export AWS_ENDPOINT_URL={url}")
+        print("export", " ".join(f"{k}={v}" for k, v in client.credentials(region).items()))
         sys.stdout.flush()
 
     server.serve(folder, arguments.port, announce=announce)

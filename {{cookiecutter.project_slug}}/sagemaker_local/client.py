@@ -46,25 +46,26 @@ class Local:
             del environ[name]
         environ.update(self.environment)
         # What would leave this machine all the same (the SDK's telemetry) meets a closed door.
-        environ.update(_no_proxy() | {"HTTPS_PROXY": self.url, "https_proxy": self.url})
+        environ.update(HTTPS_PROXY=self.url, https_proxy=self.url)
 
 
-def environment(url, region):
-    return (_no_proxy() if _has_proxy() else {}) | {
-        "AWS_ENDPOINT_URL": url,
+def credentials(region):
+    return {
         "AWS_ACCESS_KEY_ID": "local",
         "AWS_SECRET_ACCESS_KEY": "local",
         "AWS_DEFAULT_REGION": region,
+    }
+
+
+def environment(url, region):
+    return credentials(region) | _no_proxy() | {
+        "AWS_ENDPOINT_URL": url,
         "AWS_REGION": region,
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
         "SAGEMAKER_VALIDATE_ROLE": "false",
     }
-
-
-def _has_proxy():
-    return any(name.lower() in ("http_proxy", "all_proxy") for name in os.environ)
 
 
 def _no_proxy():

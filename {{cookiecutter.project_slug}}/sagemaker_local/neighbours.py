@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from urllib.parse import quote
 from xml.etree import ElementTree
 
@@ -141,7 +142,8 @@ class Neighbours:
                 headers[name.lower()] = value
         headers |= {k: v for k, v in request.headers.items() if k in ASKED_HEADERS}
         kept = wire.Request("s3", request.region, "PUT", quote(path), headers, found.body)
-        self.store.record(path + SEPARATOR, time.time(), kept)
+        modified = parsedate_to_datetime(found.header("last-modified")).timestamp()
+        self.store.record(path + SEPARATOR, modified, kept)
 
     def _keep_setting(self, path, part, request):
         """A bucket, or a setting of a bucket or object such as its policy or tags."""

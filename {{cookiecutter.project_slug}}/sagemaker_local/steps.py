@@ -51,7 +51,8 @@ def _job_step(kind):
         status = document[f"{kind.name}Status"]
         if status != "Completed":
             reason = document.get("FailureReason") or _why_stopped(document, kind)
-            raise StepFailed(f"ClientError: {reason}", metadata, status == "Stopped")
+            reason = f"ClientError: {reason.removeprefix('ClientError: ')}"
+            raise StepFailed(reason, metadata, status == "Stopped")
         return Result(metadata, document)
 
     return run

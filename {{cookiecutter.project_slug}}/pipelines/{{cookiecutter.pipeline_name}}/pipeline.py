@@ -116,6 +116,12 @@ def get_pipeline(
         ProcessingS3Output,
         Tag,
     )
+    from sagemaker.core.training.configs import (
+        Compute,
+        InputData,
+        OutputDataConfig,
+        StoppingCondition,
+    )
     from sagemaker.core.workflow.conditions import ConditionLessThanOrEqualTo
     from sagemaker.core.workflow.execution_variables import ExecutionVariables
     from sagemaker.core.workflow.functions import Join, JsonGet
@@ -137,7 +143,6 @@ def get_pipeline(
     from sagemaker.mlops.workflow.steps import CacheConfig, ProcessingStep, TrainingStep
     from sagemaker.serve.model_builder import ModelBuilder
     from sagemaker.train import ModelTrainer
-    from sagemaker.train.configs import Compute, InputData, OutputDataConfig, StoppingCondition
 
     from pipelines._code import PipelineWithCode, StepCode, s3_uri
 
