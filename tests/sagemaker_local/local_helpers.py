@@ -2,7 +2,7 @@
 
 import io
 import json
-import os
+import shutil
 import sys
 import tarfile
 import time
@@ -12,10 +12,13 @@ from pathlib import Path
 import boto3
 from botocore.config import Config
 
-# The package is tested where it lies; its bytecode must not get into what the template generates.
-PROJECT = Path(__file__).parents[2] / "{{cookiecutter.project_slug}}"
-sys.pycache_prefix = str(PROJECT.parent / "build/pycache")
-os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+# A copy is tested: bytecode beside the original would get into what the template generates.
+TEMPLATE = Path(__file__).parents[2]
+PROJECT = TEMPLATE / "build/tests"
+shutil.rmtree(PROJECT, ignore_errors=True)
+shutil.copytree(
+    TEMPLATE / "{{cookiecutter.project_slug}}/sagemaker_local", PROJECT / "sagemaker_local"
+)
 sys.path.insert(0, str(PROJECT))
 
 ROLE = "arn:aws:iam::123456789012:role/anybody"

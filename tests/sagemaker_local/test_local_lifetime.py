@@ -237,8 +237,8 @@ def test_nothing_is_left_of_a_client_that_was_killed(state, number):
     assert listens(url) and alive(pid)
     process.send_signal(number)
     process.wait()
-    until(lambda: not alive(pid))
-    assert not listens(url) and not (state / "server.json").exists()
+    until(lambda: not alive(pid) and not listens(url))
+    assert not (state / "server.json").exists()
 
 
 def test_nothing_is_left_of_a_client_killed_while_the_server_starts(state):
