@@ -39,7 +39,7 @@ def seconds(function):
 
 seconds(through_inference), seconds(through_predict)
 pairs = [(seconds(through_inference), seconds(through_predict)) for _ in range(rounds)]
-equal = sum(float(through_inference(i)) == through_predict(i)[0] for i in range(len(lines)))
+equal = sum(float(through_inference(i)) == float(through_predict(i)[0]) for i in range(len(lines)))
 print(
     json.dumps(
         {

@@ -116,7 +116,7 @@ DECLARED = {
 def test_parameters_are_checked_against_the_definition(project, name, value, message):
     done = project.python(
         "import json, sys\n"
-        "from pipelines.run_pipeline import UsageError, check_parameters\n"
+        "from pipelines._run import UsageError, check_parameters\n"
         "parameters, declared = json.loads(sys.stdin.read())\n"
         "try:\n    check_parameters(parameters, declared)\n"
         "except UsageError as error:\n    print(error)\n",

@@ -8,16 +8,7 @@ standard error in one line.
 """
 
 import argparse
-import contextlib
-import json
-import math
-import os
-import subprocess
 import sys
-from pathlib import Path
-
-from pipelines import _utils
-from pipelines._utils import UsageError
 
 EXIT_CODES = """\
 exit codes:
@@ -28,248 +19,23 @@ exit codes:
 """
 
 
-class Failed(Exception):
-    """The pipeline could not be run to a good end. The message is one line."""
-
-
 def main(argv=None):
     parser = _parser()
     args = parser.parse_args(argv)
     if not args.module_name or not args.role_arn:
         parser.print_help()
         return 2
+    from pipelines import _run  # not before: --help needs none of it
+
     try:
-        _read_arguments(args)
-        with contextlib.ExitStack() as stack:
-            if args.local:
-                _start_local(args, stack)
-            run(args)
-    except UsageError as error:
+        _run.run(args)
+    except _run.UsageError as error:
         return _complain(parser, error, 2)
-    except Failed as error:
+    except _run.Failed as error:
         return _complain(parser, error, 1)
     except KeyboardInterrupt:
         return _complain(parser, "interrupted", 130)
     return 0
-
-
-def _read_arguments(args):
-    """Check what can be checked before anything is started, and replace text by what it spells."""
-    _utils.check_role_arn(args.role_arn)
-    kwargs = _option("--kwargs", _utils.convert_struct, args.kwargs)
-    args.kwargs = _utils.check_kwargs(args.module_name, kwargs, role=args.role_arn)
-    args.tags = _utils.check_tags(_option("--tags", _utils.convert_struct, args.tags))
-    args.parameters = _split_parameters(args.parameters)
-    if args.input_data and not Path(args.input_data).is_file():
-        found = "a folder" if Path(args.input_data).is_dir() else "nothing"
-        raise UsageError(f"--input-data: {args.input_data}: a CSV file is wanted, there is {found}")
-    if args.input_data and "InputDataUrl" in args.parameters:
-        raise UsageError("--input-data and the parameter InputDataUrl both name the data: give one")
-
-
-def run(args):
-    """Do what the arguments say, from the definition to the result."""
-    _utils.quiet_sdk()
-    pipeline = _utils.get_pipeline_driver(args.module_name, args.kwargs)
-    definition = json.loads(pipeline.definition())
-    declared = {parameter["Name"]: parameter for parameter in definition["Parameters"]}
-    parameters = check_parameters(args.parameters, declared)
-    if args.input_data and "InputDataUrl" not in declared:
-        raise UsageError("--input-data: this pipeline has no parameter InputDataUrl")
-    tags = _utils.get_pipeline_custom_tags(args.module_name, args.kwargs, args.tags)
-
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        _say("Creating/updating a SageMaker Pipeline with the following definition:")
-        _show_definition(definition, args.module_name)
-        answer = pipeline.upsert(
-            role_arn=args.role_arn, description=args.description, tags=tags or None
-        )
-        _say("Created/Updated SageMaker Pipeline: Response received:")
-        print(json.dumps({"PipelineArn": answer["PipelineArn"]}))
-        if args.input_data:
-            parameters["InputDataUrl"] = _upload(pipeline, Path(args.input_data))
-        if "GitCommit" in declared:
-            parameters.setdefault("GitCommit", git_commit())
-        arn = _start(pipeline, parameters)
-        _say(f"Execution started with PipelineExecutionArn: {arn}")
-        if not args.no_wait:
-            _wait(pipeline, arn, args)
-    except (BotoCoreError, ClientError) as error:
-        raise Failed(f"AWS: {error}") from None
-
-
-def _start_local(args, stack):
-    """Point boto3 and the SDK at `sagemaker_local`, which starts while they are being imported."""
-    from sagemaker_local import client
-    from sagemaker_local.errors import LocalError
-
-    try:
-        local = stack.enter_context(client.attach(region_name=args.kwargs.get("region")))
-    except LocalError as error:
-        raise Failed(error) from None
-    if args.no_wait and not local.joined:
-        raise UsageError(
-            "--no-wait: nothing would be left to run the execution when this command ends."
-            " Start `sagemaker-local up` in another terminal first, or leave --no-wait out"
-        )
-    local.enter()
-
-
-def _option(name, read, value):
-    try:
-        return read(value)
-    except UsageError as error:
-        raise UsageError(f"{name}: {error}") from None
-
-
-def _split_parameters(pairs):
-    parameters = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise UsageError(f"--parameters: {pair!r}: NAME=VALUE is wanted")
-        if name in parameters:
-            raise UsageError(f"--parameters: {name} is given twice")
-        parameters[name] = value
-    return parameters
-
-
-def check_parameters(parameters, declared):
-    """`parameters` as they are, if the definition declares each and its value fits.
-
-    Args:
-        parameters: {name: text}.
-        declared: {name: entry of the definition's Parameters}.
-    """
-    for name, value in parameters.items():
-        if name not in declared:
-            raise UsageError(
-                f"--parameters: the pipeline has no parameter {name}. {_utils.near(name, declared)}"
-            )
-        _check_value(name, value, declared[name])
-    missing = [
-        name
-        for name, entry in declared.items()
-        if "DefaultValue" not in entry and name not in parameters
-    ]
-    if missing:
-        raise UsageError(f"--parameters: a value is needed for {', '.join(missing)}")
-    return parameters
-
-
-def _check_value(name, value, entry):
-    kind = entry["Type"]
-    if len(value) > 1024:
-        raise UsageError(f"--parameters: {name} has {len(value):,} characters, at most 1,024 fit")
-    if "EnumValues" in entry and value not in entry["EnumValues"]:
-        raise UsageError(
-            f"--parameters: {name} is one of {', '.join(entry['EnumValues'])}; {value!r} was given"
-        )
-    try:
-        fits = {
-            "String": lambda: value != "",
-            "Integer": lambda: str(int(value)) == value.strip("+"),
-            "Float": lambda: math.isfinite(float(value)),
-            "Boolean": lambda: value.lower() in ("true", "false"),
-        }[kind]()
-    except ValueError:
-        fits = False
-    if not fits:
-        raise UsageError(f"--parameters: {name} is of type {kind}; {value!r} was given")
-
-
-def _upload(pipeline, path):
-    """Upload a data file under its sha256, so that step caching notices when it changes."""
-    import hashlib
-
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    session = pipeline.sagemaker_session
-    bucket = session.default_bucket()
-    key = f"{pipeline.name}/input/{digest.hexdigest()}/{path.name}"
-    session.boto_session.client("s3").upload_file(str(path), bucket, key)
-    return f"s3://{bucket}/{key}"
-
-
-def git_commit():
-    """The commit that runs, marked when the checkout differs from it."""
-    # CodePipeline hands CodeBuild a folder without .git, and the commit in a variable.
-    if commit := os.environ.get("CODEBUILD_RESOLVED_SOURCE_VERSION"):
-        return commit
-    try:
-        git = ["git", "-C", str(Path(__file__).parent)]
-        options = {"capture_output": True, "text": True, "check": True, "timeout": 10}
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], **options).stdout.strip()
-        changes = subprocess.run([*git, "status", "--porcelain"], **options).stdout
-        return f"{commit}-dirty" if changes else commit
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-
-
-def _start(pipeline, parameters):
-    client = _client(pipeline)
-    answer = client.start_pipeline_execution(
-        PipelineName=pipeline.name,
-        PipelineParameters=[{"Name": name, "Value": value} for name, value in parameters.items()],
-    )
-    return answer["PipelineExecutionArn"]
-
-
-def _client(pipeline, service="sagemaker"):
-    from botocore.config import Config
-
-    retries = Config(retries={"mode": "standard", "total_max_attempts": 10})
-    return pipeline.sagemaker_session.boto_session.client(service, config=retries)
-
-
-def _wait(pipeline, arn, args):
-    from pipelines import _display, _execution
-
-    print("Waiting for the execution to finish...", flush=True)
-    client = _client(pipeline)
-    try:
-        with _display.steps_display() as show:
-            execution, steps = _execution.follow(client, arn, args.timeout, show)
-    except _execution.Timeout as status:
-        raise Failed(f"after {args.timeout:g} s the execution is still {status}: {arn}") from None
-    except KeyboardInterrupt:
-        if not args.local:
-            print(f"The execution goes on: {arn}", file=sys.stderr)
-        raise
-
-    status = execution["PipelineExecutionStatus"]
-    ended = "completed" if status == "Succeeded" else f"ended as {status}"
-    print(f"#####Execution {ended}. Execution step details:")
-    _display.print_steps(steps)
-    folder = Path("reports") / arn.rsplit("/", 1)[1]
-    metrics, report = _execution.evaluation_files(client, _client(pipeline, "s3"), steps, folder)
-    _display.print_results(metrics, [step.package for step in steps if step.package], report)
-    if status != "Succeeded":
-        _display.print_failures(steps, args.local)
-        raise Failed(_failure(execution, steps))
-
-
-def _failure(execution, steps):
-    failed = [f"step {step.name}: {step.note}" for step in steps if step.status == "Failed"]
-    reason = "; ".join(failed) or execution.get("FailureReason", "no step says why")
-    return f"the execution ended as {execution['PipelineExecutionStatus']}: {reason}"
-
-
-def _show_definition(definition, module_name):
-    text = json.dumps(definition, indent=2, sort_keys=True)
-    if sys.stdout.isatty():
-        lines = text.count("\n") + 1
-        print(f"({lines} lines: get-pipeline-definition --module-name {module_name} prints them)")
-    else:
-        print(text)
-
-
-def _say(text):
-    print(f"\n###### {text}", flush=True)
 
 
 def _complain(parser, error, exit_code):
@@ -279,7 +45,7 @@ def _complain(parser, error, exit_code):
 
 def _seconds(text):
     seconds = float(text)
-    if not 0 < seconds < math.inf:
+    if not 0 < seconds < float("inf"):
         raise ValueError
     return seconds
 
