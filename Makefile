@@ -25,8 +25,8 @@ bench: test-environment
 	$(BIN)/python benchmarks/bench.py --only '$(ONLY)'
 
 lint: environment
-	$(BIN)/ruff check
-	$(BIN)/ruff format --check
+	$(BIN)/ruff check --no-cache
+	$(BIN)/ruff format --check --no-cache
 
 # Over an earlier build/abalone, so that its .venv serves again.
 generate: environment

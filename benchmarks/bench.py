@@ -138,7 +138,7 @@ def scripts(bench, data):
         yield bench.process(
             *(PYTHON, bench.scripts / "evaluate.py", "--model", work / "packed"),
             *("--test", work / "test", "--data-report", work / "report"),
-            *("--output", work / "evaluation"),
+            *("--evaluation", work / "evaluation"),
         )
 
 

@@ -112,16 +112,13 @@ def steps_of(definition):
 
 
 def resolved(value, defaults):
-    """`value` with parameters at their defaults, and text where only an execution knows better."""
+    """`value` with parameters at their defaults, and text where the execution writes text."""
     if isinstance(value, dict):
         if set(value) == {"Get"}:
             return defaults.get(value["Get"].removeprefix("Parameters."), "s3://bucket/key")
         if "Std:Join" in value or "Std:JsonGet" in value:
             return "s3://bucket/key"
-        values = {key: resolved(inner, defaults) for key, inner in value.items()}
-        if "HyperParameters" in values:  # Pipelines writes them as text
-            values["HyperParameters"] = {k: str(v) for k, v in values["HyperParameters"].items()}
-        return values
+        return {key: resolved(inner, defaults) for key, inner in value.items()}
     if isinstance(value, list):
         return [resolved(inner, defaults) for inner in value]
     return value

@@ -137,6 +137,64 @@ def test_unchanged_steps_are_taken_from_the_earlier_execution(project, first_run
     assert "model-package/AbalonePackageGroup/2" in done.stdout
 
 
+def test_new_data_under_an_old_name_is_noticed(project, tmp_path):
+    uri = "s3://sagemaker-us-east-1-123456789012/moving/data.csv"
+    rows = (project.path / SAMPLE).read_text().splitlines(keepends=True)
+
+    def run_on(text):
+        (tmp_path / "data.csv").write_text(text)
+        boto3_in(
+            project,
+            f"s3.upload_file({str(tmp_path / 'data.csv')!r}, 'sagemaker-us-east-1-123456789012',"
+            " 'moving/data.csv')\nprint('null')",
+        )
+        return project.run("run-pipeline", *RUN, "--parameters", f"InputDataUrl={uri}")
+
+    first = run_on("".join(rows))
+    second = run_on("".join(rows[:-100]))
+    assert (first.returncode, second.returncode) == (0, 0), second.stderr
+    assert "taken from an earlier execution" not in second.stdout
+    assert metric_lines(first) != metric_lines(second)
+
+
+def test_another_name_another_partition(make_project):
+    project = make_project(
+        project_name='Kündigung: "wer geht?"',
+        project_slug="churn",
+        pipeline_name="customer_churn",
+        aws_region="cn-north-1",
+    )
+    role = ROLE.replace("arn:aws:", "arn:aws-cn:")
+    command = ["--local", "-n", "pipelines.customer_churn.pipeline", "-role-arn", role]
+    for version in "12":
+        done = project.run("run-pipeline", *command, "--input-data", SAMPLE)
+        assert done.returncode == 0, done.stderr
+        arn = "arn:aws-cn:sagemaker:cn-north-1:123456789012:model-package"
+        assert f"model package {arn}/CustomerChurnPackageGroup/{version}" in done.stdout
+
+
+def test_what_cannot_be_read_at_the_end_does_not_hide_how_it_ended(project):
+    done = project.python(
+        "import types\n"
+        "from botocore.exceptions import ClientError\n"
+        "from pipelines import _execution, _run\n"
+        "def denied(*_):\n"
+        "    raise ClientError({'Error': {'Code': 'AccessDenied'}}, 'GetObject')\n"
+        "job = 'arn:aws:sagemaker:us-east-1:123456789012:training-job/job'\n"
+        "step = _execution.StepRun('Train', 'Failed', 1.0, 'out of luck', job, '')\n"
+        "ended = {'PipelineExecutionStatus': 'Failed'}\n"
+        "_run._client = lambda *_: None\n"
+        "_execution.follow = lambda *_: (ended, [step])\n"
+        "_execution.evaluation_files = denied\n"
+        "args = types.SimpleNamespace(timeout=1, local=False)\n"
+        "try:\n    _run._wait(None, 'arn/1', args)\n"
+        "except _run.Failed as error:\n    print(error)\n"
+    )
+    assert "step Train: out of luck" in done.stdout.splitlines()[-1], done.stderr
+    assert "log of Train: aws logs tail /aws/sagemaker/TrainingJobs" in done.stdout
+    assert "AccessDenied" in done.stderr
+
+
 def test_a_model_over_the_threshold_ends_in_the_fail_step(project, first_run):
     done = project.run(
         "run-pipeline", *RUN, "--input-data", SAMPLE, "--parameters", "MseThreshold=0.1"

@@ -179,6 +179,14 @@ def until(condition, seconds=10):
     return result
 
 
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 # Definitions
 
 

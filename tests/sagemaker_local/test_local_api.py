@@ -207,6 +207,11 @@ def test_only_programs_on_this_machine_are_let_in(cloud, path, headers, status):
     connection.close()
 
 
+def test_s3_is_refused_in_its_own_words(cloud):
+    error = refused(cloud.s3.get_object, Bucket="moto-api", Key="data.json")
+    assert error["Code"] == "AccessDenied" and "moto's own interface" in error["Message"]
+
+
 def test_motos_own_interface_is_closed(cloud):
     with pytest.raises(urllib.error.HTTPError) as error:
         urllib.request.urlopen(f"{cloud.url}/moto-api/reset", data=b"")
@@ -298,9 +303,10 @@ def test_tags(cloud):
 
 def test_regions_are_apart(cloud):
     name = unique("regional")
-    china = cloud.client("sagemaker", region="cn-north-1")
-    arn = china.create_model(ModelName=name, ExecutionRoleArn=ROLE)["ModelArn"]
-    assert arn == f"arn:aws-cn:sagemaker:cn-north-1:123456789012:model/{name}"
+    for region, partition in (("cn-north-1", "aws-cn"), ("us-isof-south-1", "aws-iso-f")):
+        elsewhere = cloud.client("sagemaker", region=region)
+        arn = elsewhere.create_model(ModelName=name, ExecutionRoleArn=ROLE)["ModelArn"]
+        assert arn == f"arn:{partition}:sagemaker:{region}:123456789012:model/{name}"
     assert refused(cloud.sm.describe_model, ModelName=name)["Code"] == "ValidationException"
 
 

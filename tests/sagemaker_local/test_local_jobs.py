@@ -9,6 +9,7 @@ import time
 import pytest
 from local_helpers import (
     IMAGE,
+    alive,
     describe_job,
     processing,
     run_job,
@@ -21,14 +22,7 @@ from local_helpers import (
     until,
     wait,
 )
-
-
-def alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+from sagemaker_local.jobs import PROCESSING, Job, JobError, Jobs
 
 
 def test_a_processing_job_reads_and_writes_s3(cloud):
@@ -125,23 +119,68 @@ def test_the_same_model_gives_the_same_archive(cloud):
 @pytest.mark.parametrize(
     "text, reason",
     [
-        ("raise ValueError('row 7: no price')", "AlgorithmError: ValueError: row 7: no price, "),
-        ("import sys; sys.exit('no price in row 7')", "AlgorithmError: no price in row 7, exit"),
-        ("import sys; print('bad'); sys.exit(3)", "AlgorithmError: bad, exit code: 3"),
+        ("raise ValueError('row 7: no price')", ", exit code: 1: ValueError: row 7: no price"),
+        ("import sys; sys.exit('no price in row 7')", ", exit code: 1: no price in row 7"),
+        ("import sys; print('bad'); sys.exit(3)", ", exit code: 3: bad"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "exit code: 137"),
         ("x = (", "SyntaxError"),
-        (
-            "open('/opt/ml/output/failure'.replace('/opt/ml', __import__('os').getcwd()), 'w')"
-            ".write('in my own words'); raise SystemExit(1)",
-            "AlgorithmError: in my own words, exit code: 1",
-        ),
         ("open(__file__ + '.csv')", "'/opt/ml/processing/input/code/run.py.csv'"),
     ],
 )
 def test_a_failure_has_the_scripts_own_reason(cloud, text, reason):
     job = run_job(cloud, processing(script(cloud, text)))
     assert job["ProcessingJobStatus"] == "Failed"
+    assert job["FailureReason"].startswith("AlgorithmError: See job logs for more information, ")
     assert reason in job["FailureReason"], job["FailureReason"]
+    assert "ExitMessage" not in job
+
+
+@pytest.mark.parametrize("code", [0, 4])
+def test_what_a_processing_script_leaves_as_its_message_is_told(cloud, code):
+    write = f"import sys; open(sys.argv[1], 'w').write('no price in ' + __file__); sys.exit({code})"
+    job = run_job(cloud, processing(script(cloud, write), "/opt/ml/output/message"))
+    assert job["ExitMessage"] == "no price in /opt/ml/processing/input/code/run.py"
+    assert ("exit code: 4: " in job.get("FailureReason", "")) == bool(code)
+    long = "import sys; open(sys.argv[1], 'w').write('x' * 5000)"
+    job = run_job(cloud, processing(script(cloud, long), "/opt/ml/output/message"))
+    assert job["ExitMessage"] == "x" * 1024
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("1 / 0", "AlgorithmError: ZeroDivisionError: division by zero, exit code: 1"),
+        (
+            "import os; open(os.environ['SM_OUTPUT_DIR'] + '/failure', 'w')"
+            ".write('in my own words'); raise SystemExit(1)",
+            "AlgorithmError: in my own words, exit code: 1",
+        ),
+    ],
+)
+def test_a_failed_training_job_tells_its_failure_file_or_its_last_words(cloud, text, reason):
+    assert run_job(cloud, training(source(cloud, train=text)))["FailureReason"] == reason
+
+
+def test_keys_that_cannot_be_files_are_named(cloud):
+    cloud.put("clash/a", "1")
+    cloud.put("clash/a/b", "2")
+    inputs = [s3_input("clash", "s3://bucket/clash/", "clash")]
+    job = run_job(cloud, processing(script(cloud, "pass"), inputs=inputs))
+    assert job["FailureReason"].startswith("ClientError: ") and "'clash/a" in job["FailureReason"]
+
+
+def test_an_object_that_goes_while_it_is_fetched_is_named(tmp_path):
+    class Gone:
+        def list_objects(self, *_):
+            return ["d/a"]
+
+        def read_object(self, *_):
+            return None
+
+    jobs = Jobs(tmp_path, None, Gone())
+    job = Job(jobs, PROCESSING, {"ProcessingJobArn": "a:b:c:d:e", "ProcessingJobName": "n"})
+    with pytest.raises(JobError, match="s3://bucket/d/a has been deleted"):
+        job._fetch("s3://bucket/d", tmp_path / "d")
 
 
 def test_a_traceback_shows_the_script_and_nothing_of_ours(cloud, state):

@@ -17,6 +17,7 @@ from local_helpers import (
     PROJECT,
     ROLE,
     Cloud,
+    alive,
     create,
     definition,
     fail,
@@ -59,14 +60,6 @@ def command(state, *words, **options):
         timeout=60,
         **options,
     )
-
-
-def alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def server_pid(state):
@@ -166,20 +159,91 @@ def test_the_journal_grows_with_the_data_and_not_with_its_history(state):
         for number in range(5):
             cloud.put(f"passing/{number}", b"x")
             cloud.s3.delete_object(Bucket="bucket", Key=f"passing/{number}")
-        iam = cloud.client("iam")
-        iam.create_role(RoleName="worker", AssumeRolePolicyDocument="{}")
         for _ in range(5):
-            iam.put_role_policy(RoleName="worker", PolicyName="p", PolicyDocument=POLICY)
+            cloud.s3.put_bucket_policy(Bucket="bucket", Policy="{}")
     rows = sqlite3.connect(state / "state.db").execute("SELECT COUNT(*) FROM journal").fetchone()
-    assert rows == (4,)  # the bucket, the object, the role, its policy
+    assert rows == (3,)  # the bucket, the object, the policy
 
 
-POLICY = json.dumps(
-    {
-        "Version": "2012-10-17",
-        "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}],
-    }
-)
+@pytest.mark.parametrize("region", ["cn-north-1", "us-gov-west-1"])
+def test_every_partition_is_there_after_a_restart(state, region):
+    with attached(state) as cloud:
+        s3 = cloud.client("s3", region)
+        s3.create_bucket(Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": region})
+        s3.put_object(Bucket="bucket", Key="key", Body=b"kept")
+        stamp = s3.head_object(Bucket="bucket", Key="key")["LastModified"]
+    time.sleep(1)
+    with attached(state) as cloud:
+        found = cloud.client("s3", region).get_object(Bucket="bucket", Key="key")
+        assert found["Body"].read() == b"kept" and found["LastModified"] == stamp
+
+
+def test_what_is_said_again_does_not_move(state):
+    targets = [{"Id": "log", "Arn": "arn:aws:logs:us-east-1:123456789012:log-group:/x"}]
+    rule = {"Name": "rule", "EventPattern": '{"source": ["mine"]}'}
+    with attached(state) as cloud:
+        cloud.s3.create_bucket(Bucket="bucket")
+        cloud.put("key", "kept")
+        cloud.s3.create_bucket(Bucket="bucket")
+        events = cloud.client("events")
+        events.put_rule(**rule)
+        events.put_targets(Rule="rule", Targets=targets)
+        events.put_rule(**rule)
+    with attached(state) as cloud:
+        assert cloud.get("key") == b"kept"
+        assert cloud.client("events").list_targets_by_rule(Rule="rule")["Targets"] == targets
+    assert "not restored" not in (state / "server.log").read_text()
+
+
+def test_a_row_that_cannot_be_restored_costs_nothing_else(state):
+    with attached(state) as cloud:
+        cloud.s3.create_bucket(Bucket="bucket")
+        cloud.put("bad", "x")
+        cloud.put("good", "kept")
+    with sqlite3.connect(state / "state.db") as database:
+        database.execute("UPDATE journal SET headers = 'spoilt' WHERE path = '/bucket/bad'")
+    with attached(state) as cloud:
+        assert cloud.get("good") == b"kept"
+    assert "not restored: s3 PUT /bucket/bad: " in (state / "server.log").read_text()
+
+
+def test_an_overwriting_that_fails_half_way_leaves_what_there_was(state):
+    with attached(state) as cloud:
+        cloud.s3.create_bucket(Bucket="bucket")
+        cloud.put("key", "old")
+        tags = {"TagSet": [{"Key": "team", "Value": "prices"}]}
+        cloud.s3.put_object_tagging(Bucket="bucket", Key="key", Tagging=tags)
+        full = "BEGIN SELECT RAISE(ABORT, 'the disk is <full>'); END"
+        with sqlite3.connect(state / "state.db") as database:
+            database.execute(f"CREATE TRIGGER full BEFORE INSERT ON journal {full}")
+        # Both protocols tell a mistake of ours in words.
+        with pytest.raises(ClientError, match="InternalFailure.*the disk is <full>"):
+            cloud.put("key", "new")
+        with pytest.raises(ClientError, match="InternalFailure.*the disk is <full>"):
+            cloud.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument="{}")
+        os.kill(server_pid(state), signal.SIGKILL)
+    with sqlite3.connect(state / "state.db") as database:
+        database.execute("DROP TRIGGER full")
+    with attached(state) as cloud:
+        assert cloud.get("key") == b"old"
+        assert cloud.s3.get_object_tagging(Bucket="bucket", Key="key")["TagSet"] == tags["TagSet"]
+
+
+def test_a_job_has_nothing_of_the_users_environment_but_what_a_shell_needs(state, monkeypatch):
+    monkeypatch.setenv("MY_TOKEN", "secret")
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    monkeypatch.setenv("https_proxy", "http://proxy:1")
+    with attached(state) as cloud:
+        cloud.s3.create_bucket(Bucket="bucket")
+        code = script(cloud, "import os, json; print(json.dumps(dict(os.environ)))")
+        job = run_job(cloud, processing(code, Environment={"MINE": "1"}))
+    log = state / f"logs/ProcessingJobs/{job['ProcessingJobName']}.log"
+    seen = json.loads(log.read_text().splitlines()[-1])
+    assert "MY_TOKEN" not in seen and seen["MINE"] == "1" and seen["LC_ALL"] == "C.UTF-8"
+    assert seen["HOME"] == os.environ["HOME"] and os.environ["PATH"] in seen["PATH"]
+    assert seen["https_proxy"] == "http://proxy:1" and seen["PROCESSING_JOB_ARN"]
+
+
 SLEEPER = "import subprocess, sys, time\nsubprocess.Popen(['sleep', '300'])\ntime.sleep(300)"
 
 
@@ -381,6 +445,36 @@ def test_status_and_logs(state):
     wrong = command(state, "logs", name[:-1] + "?")
     assert wrong.returncode == 1 and f"did you mean {name}?" in wrong.stderr
     assert wrong.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [["up"], ["run", "--", "true"], ["reset"]])
+def test_a_folder_of_somebody_else_is_refused_and_kept(state, words):
+    folder = state.parent / "theirs"
+    for name in ("logs/a", "jobs/b", ".gitignore"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("theirs")
+    ended = command(state, *words[:1], "--state", str(folder), *words[1:])
+    assert ended.returncode == 1 and ended.stderr.count("\n") == 1 and str(folder) in ended.stderr
+    kept = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert kept == {"logs/a", "jobs/b", ".gitignore"}
+    assert (folder / ".gitignore").read_text() == "theirs"
+
+
+def test_a_state_folder_is_for_its_owner_and_an_ignore_file_in_it_stays(state):
+    with attached(state):
+        pass
+    assert state.stat().st_mode & 0o777 == 0o700
+    assert (state / ".gitignore").read_text() == "*\n"
+    (state / ".gitignore").write_text("mine")
+    with attached(state):
+        assert (state / ".gitignore").read_text() == "mine"
+
+
+def test_a_state_folder_that_is_a_file_is_one_line(state):
+    state.parent.mkdir()
+    state.write_text("")
+    ended = command(state, "run", "--", "true")
+    assert ended.returncode == 1 and ended.stderr.count("\n") == 1 and str(state) in ended.stderr
 
 
 def test_reset_touches_nothing_but_its_own(state):

@@ -19,6 +19,8 @@ from pathlib import Path
 from sagemaker.core.workflow.functions import Join
 from sagemaker.mlops.workflow.pipeline import Pipeline
 
+from pipelines._utils import expected_owner
+
 
 def s3_uri(bucket, *parts):
     """The S3 URI of `parts` in `bucket`; a Join where only the execution knows a part."""
@@ -68,7 +70,8 @@ class PipelineWithCode(Pipeline):
         bucket = self.sagemaker_session.default_bucket()
         s3 = self.sagemaker_session.boto_session.client("s3")
         for key, content in self.code.files.items():
-            s3.put_object(Bucket=bucket, Key=key, Body=content)
+            s3.put_object(Bucket=bucket, Key=key, Body=content, **expected_owner(bucket))
+        self.code.files.clear()  # upsert() tries to create, then updates
 
     def create(self, *args, **kwargs):
         self._upload_code()

@@ -56,7 +56,7 @@ def _table(steps):
     return table
 
 
-def print_results(metrics, packages, report):
+def print_results(metrics, report, packages):
     """The metrics, the packages that were registered and the path of the report."""
     for name, value in metrics.items():
         print(f"{name} {value:.6g}")

@@ -7,7 +7,7 @@ and one of hours costs few calls.
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def follow(client, arn, timeout_seconds, show):
         elapsed = time.monotonic() - started
         if elapsed > timeout_seconds:
             raise Timeout(execution["PipelineExecutionStatus"])
-        time.sleep(min(5, max(0.05, elapsed / 50)))
+        time.sleep(min(30, max(0.05, elapsed / 50)))
 
 
 def list_steps(client, arn):
@@ -76,7 +76,7 @@ def _step_run(step):
 
 def _note(step, metadata):
     if step.get("FailureReason"):
-        return step["FailureReason"]
+        return " ".join(step["FailureReason"].split())
     if "CacheHitResult" in step:
         return "taken from an earlier execution"
     if "Fail" in metadata:
@@ -84,6 +84,24 @@ def _note(step, metadata):
     if "Condition" in metadata:
         return f"outcome {metadata['Condition'].get('Outcome', '')}"
     return ""
+
+
+def explain(client, steps):
+    """The steps, those that failed with what their script said last, where it said something."""
+    return [
+        replace(step, note=f"{step.note} {_exit_message(client, step)}".strip())
+        if step.status == "Failed"
+        else step
+        for step in steps
+    ]
+
+
+def _exit_message(client, step):
+    if ":processing-job/" not in step.job:
+        return ""
+    job = client.describe_processing_job(ProcessingJobName=step.job.rsplit("/", 1)[1])
+    message = " ".join(job.get("ExitMessage", "").split())
+    return "" if message in step.note else message
 
 
 def log_group(job_arn):
@@ -131,7 +149,7 @@ def _read(s3, bucket, key):
 def _metrics(evaluation):
     """{"mse": 4.5, ...} from a file in SageMaker's Model Quality format."""
     return {
-        name: metric["value"]
+        name: float(metric["value"])
         for group, metrics in evaluation.items()
         if group.endswith("_metrics")
         for name, metric in metrics.items()

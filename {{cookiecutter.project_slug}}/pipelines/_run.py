@@ -4,11 +4,13 @@ Apart from run_pipeline.py so that `run-pipeline --help` starts at once.
 """
 
 import contextlib
+import hashlib
 import json
 import math
 import os
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 from pipelines import _utils
@@ -31,9 +33,9 @@ def run(args):
 def _read_arguments(args):
     """Check what can be checked before anything is started, and replace text by what it spells."""
     _utils.check_role_arn(args.role_arn)
-    kwargs = _option("--kwargs", _utils.convert_struct, args.kwargs)
+    kwargs = _utils.read_option("--kwargs", args.kwargs)
     args.kwargs = _utils.check_kwargs(args.module_name, kwargs, role=args.role_arn)
-    args.tags = _utils.check_tags(_option("--tags", _utils.convert_struct, args.tags))
+    args.tags = _utils.check_tags(_utils.read_option("--tags", args.tags))
     args.parameters = _split_parameters(args.parameters)
     if args.input_data and not Path(args.input_data).is_file():
         found = "a folder" if Path(args.input_data).is_dir() else "nothing"
@@ -66,7 +68,10 @@ def _run_pipeline(args):
             parameters["InputDataUrl"] = _upload(pipeline, Path(args.input_data))
         if "GitCommit" in declared:
             parameters.setdefault("GitCommit", git_commit())
-        arn = _start(pipeline, parameters)
+        if "InputDataVersion" in declared:
+            uri = parameters.get("InputDataUrl") or declared["InputDataUrl"]["DefaultValue"]
+            parameters.setdefault("InputDataVersion", _data_version(pipeline, uri))
+        arn = _start(pipeline, parameters, answer.get("PipelineVersionId"))
         _say(f"Execution started with PipelineExecutionArn: {arn}")
         if not args.no_wait:
             _wait(pipeline, arn, args)
@@ -89,13 +94,6 @@ def _start_local(args, stack):
             " Start `sagemaker-local up` in another terminal first, or leave --no-wait out"
         )
     local.enter()
-
-
-def _option(name, read, value):
-    try:
-        return read(value)
-    except UsageError as error:
-        raise UsageError(f"{name}: {error}") from None
 
 
 def _split_parameters(pairs):
@@ -155,9 +153,7 @@ def _check_value(name, value, entry):
 
 
 def _upload(pipeline, path):
-    """Upload a data file under its sha256, so that step caching notices when it changes."""
-    import hashlib
-
+    """Upload a data file under its sha256: another file gets another URI."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -165,7 +161,9 @@ def _upload(pipeline, path):
     session = pipeline.sagemaker_session
     bucket = session.default_bucket()
     key = f"{pipeline.name}/input/{digest.hexdigest()}/{path.name}"
-    session.boto_session.client("s3").upload_file(str(path), bucket, key)
+    _client(pipeline, "s3").upload_file(
+        str(path), bucket, key, ExtraArgs=_utils.expected_owner(bucket)
+    )
     return f"s3://{bucket}/{key}"
 
 
@@ -184,11 +182,28 @@ def git_commit():
         return "unknown"
 
 
-def _start(pipeline, parameters):
-    client = _client(pipeline)
-    answer = client.start_pipeline_execution(
+def _data_version(pipeline, uri):
+    """What changes when an object below `uri` does: step caching looks at the URI alone."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    pages = _client(pipeline, "s3").get_paginator("list_objects_v2")
+    digest = hashlib.sha256()
+    try:
+        for page in pages.paginate(Bucket=bucket, Prefix=prefix):
+            for item in page.get("Contents", []):
+                digest.update(f"{item['Key']} {item['ETag']}\n".encode())
+    except (BotoCoreError, ClientError):
+        return f"unread-{uuid.uuid4()}"  # perhaps the jobs may read it; no step is reused
+    return digest.hexdigest()
+
+
+def _start(pipeline, parameters, version):
+    """Start the very definition that was sent, whoever has updated the pipeline since."""
+    answer = _client(pipeline).start_pipeline_execution(
         PipelineName=pipeline.name,
         PipelineParameters=[{"Name": name, "Value": value} for name, value in parameters.items()],
+        **({"PipelineVersionId": version} if version else {}),
     )
     return answer["PipelineExecutionArn"]
 
@@ -201,6 +216,8 @@ def _client(pipeline, service="sagemaker"):
 
 
 def _wait(pipeline, arn, args):
+    from botocore.exceptions import BotoCoreError, ClientError
+
     from pipelines import _display, _execution
 
     print("Waiting for the execution to finish...", flush=True)
@@ -208,8 +225,11 @@ def _wait(pipeline, arn, args):
     try:
         with _display.steps_display() as show:
             execution, steps = _execution.follow(client, arn, args.timeout, show)
+        steps = _execution.explain(client, steps)
     except _execution.Timeout as status:
         raise Failed(f"after {args.timeout:g} s the execution is still {status}: {arn}") from None
+    except (BotoCoreError, ClientError) as error:
+        raise Failed(f"lost sight of the execution, which goes on: {arn}: {error}") from None
     except KeyboardInterrupt:
         if not args.local:
             print(f"The execution goes on: {arn}", file=sys.stderr)
@@ -219,11 +239,15 @@ def _wait(pipeline, arn, args):
     ended = "completed" if status == "Succeeded" else f"ended as {status}"
     print(f"#####Execution {ended}. Execution step details:")
     _display.print_steps(steps)
-    folder = Path("reports") / arn.rsplit("/", 1)[1]
-    metrics, report = _execution.evaluation_files(client, _client(pipeline, "s3"), steps, folder)
-    _display.print_results(metrics, [step.package for step in steps if step.package], report)
+    _display.print_failures(steps, args.local)
+    try:
+        folder = Path("reports") / arn.rsplit("/", 1)[1]
+        files = _execution.evaluation_files(client, _client(pipeline, "s3"), steps, folder)
+    except (BotoCoreError, ClientError, OSError, ValueError, TypeError) as error:
+        print(f"The evaluation cannot be read: {error}", file=sys.stderr)
+        files = {}, None
+    _display.print_results(*files, [step.package for step in steps if step.package])
     if status != "Succeeded":
-        _display.print_failures(steps, args.local)
         raise Failed(_failure(execution, steps))
 
 

@@ -17,6 +17,7 @@ import warnings
 from pathlib import Path
 
 ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
+BUCKET = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 MAX_STRUCT_CHARACTERS = 100_000
 MAX_TAGS = 50
 
@@ -52,6 +53,14 @@ def convert_struct(str_struct=None):
         ) from None
 
 
+def read_option(name, text):
+    """What the text of an option spells; a UsageError names the option."""
+    try:
+        return convert_struct(text)
+    except UsageError as error:
+        raise UsageError(f"{name}: {error}") from None
+
+
 def _without_duplicates(pairs):
     keys = [key for key, _ in pairs]
     for key in keys:
@@ -76,7 +85,8 @@ def get_pipeline_driver(module_name, passed_args=None):
     Raises:
         UsageError: the module is not of this package, or the arguments are not its arguments.
     """
-    kwargs = passed_args if isinstance(passed_args, dict) else convert_struct(passed_args)
+    is_text = passed_args is None or isinstance(passed_args, str)
+    kwargs = read_option("--kwargs", passed_args) if is_text else passed_args
     return _get_pipeline(module_name)(**check_kwargs(module_name, kwargs))
 
 
@@ -97,6 +107,8 @@ def check_kwargs(module_name, kwargs, **defaults):
         default = parameters[name].default if name in parameters else None
         if isinstance(default, str) and not isinstance(value, str):
             raise UsageError(f"--kwargs: {name} is a string, {value!r} was given")
+        if name in CHECKS and value is not None:
+            CHECKS[name](value, f"--kwargs: {name}")
     missing = [
         name
         for name, entry in parameters.items()
@@ -122,10 +134,12 @@ def get_pipeline_custom_tags(module_name, args, tags):
     custom_tags = getattr(_import_module(module_name), "get_pipeline_custom_tags", None)
     if custom_tags is None:
         return tags
-    kwargs = args if isinstance(args, dict) else convert_struct(args)
+    kwargs = args if isinstance(args, dict) else read_option("--kwargs", args)
     names = inspect.signature(custom_tags).parameters
     try:
-        return custom_tags(tags, **{name: kwargs[name] for name in names if name in kwargs})
+        added = custom_tags(tags, **{name: kwargs[name] for name in names if name in kwargs})
+        own = [tag for tag in added if not tag["Key"].lower().startswith("aws:")]
+        return own[:MAX_TAGS]
     except Exception as error:
         print(f"run-pipeline: tags of the project are left out: {error}", file=sys.stderr)
         return tags
@@ -155,14 +169,44 @@ def check_tags(tags):
     return tags
 
 
-def check_role_arn(role_arn):
-    """`role_arn` as it is, if it is the ARN of an IAM role."""
-    if not ROLE_ARN.fullmatch(role_arn):
+def check_role_arn(role_arn, where="--role-arn"):
+    """Refuse what is not the ARN of an IAM role."""
+    if not ROLE_ARN.fullmatch(str(role_arn)):
         raise UsageError(
-            f"--role-arn: {role_arn!r} is not the ARN of an IAM role;"
+            f"{where}: {role_arn!r} is not the ARN of an IAM role;"
             " one looks like arn:aws:iam::123456789012:role/service-role/MyExecutionRole"
         )
-    return role_arn
+
+
+def check_region(region, where):
+    """Refuse what is not a region with SageMaker."""
+    import boto3
+
+    session = boto3.Session()
+    regions = [
+        name
+        for partition in session.get_available_partitions()
+        for name in session.get_available_regions("sagemaker", partition)
+    ]
+    if region not in regions:
+        raise UsageError(f"{where}: {region!r} has no SageMaker. {near(region, regions)}")
+
+
+def check_bucket(bucket, where):
+    """Refuse what S3 would not take as the name of a bucket."""
+    if not BUCKET.fullmatch(str(bucket)) or ".." in bucket:
+        raise UsageError(
+            f"{where}: {bucket!r} is not the name of a bucket: 3 to 63 of a-z, 0-9, '.' and '-'"
+        )
+
+
+CHECKS = {"role": check_role_arn, "region": check_region, "default_bucket": check_bucket}
+
+
+def expected_owner(bucket):
+    """Keeps an upload out of a bucket that somebody else made under SageMaker's default name."""
+    named = re.fullmatch(r"sagemaker-[a-z0-9-]+-(\d{12})", bucket)
+    return {"ExpectedBucketOwner": named[1]} if named else {}
 
 
 def quiet_sdk():

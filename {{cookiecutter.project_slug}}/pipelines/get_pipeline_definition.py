@@ -59,6 +59,7 @@ def _parser():
         "get-pipeline-definition",
         description="Get the definition of a pipeline.",
         epilog=EXIT_CODES,
+        allow_abbrev=False,
     )
     parser.add_argument(
         "-n",

@@ -30,5 +30,6 @@ documents it, and what it does not do it refuses by name: it never reports work 
 What it is not: there is no IAM (roles are names, every request is allowed), no KMS, no VPC, no
 network isolation, no quotas and no prices. There is no container: a job's script runs with this
 Python, as you, with your files within its reach. Instance types mean nothing and a job has one
-instance. State lives in `.sagemaker_local/`; nothing is ever sent to AWS.
+instance. State lives in `.sagemaker_local/`. The server sends nothing to AWS; a job's script is
+pointed at the server, and may reach whatever this machine reaches.
 """

@@ -1,6 +1,7 @@
 """The command `sagemaker-local`."""
 
 import argparse
+import contextlib
 import difflib
 import os
 import shutil
@@ -147,11 +148,9 @@ def _is_locked(folder):
 
     if not (folder / "lock").exists():
         return False
-    try:
-        with server.lock(folder):
-            return False
-    except server.Busy:
-        return True
+    with contextlib.suppress(server.Busy), server.lock(folder):
+        return False
+    return True
 
 
 def _logs(folder, arguments):
@@ -169,9 +168,11 @@ def _logs(folder, arguments):
 def _reset(folder, arguments):
     from . import server
 
-    if not folder.is_dir():
+    if not folder.exists():
         print(f"nothing to reset: there is no {folder}")
         return 0
+    if not any((folder / name).exists() for name in client.OURS):
+        raise LocalError(f"nothing to reset: {folder} holds no local state")
     try:
         with server.lock(folder):
             for path in folder.iterdir():

@@ -24,6 +24,7 @@ from .errors import LocalError
 
 ATTACH = "/_sagemaker_local/attach"
 STATE = ".sagemaker_local"
+OURS = {"lock", "state.db"}  # what tells a state folder from any other
 BUSY = 75  # exit code of a server that found another one serving the folder
 START_SECONDS = 60
 GOODBYE_SECONDS = 10
@@ -58,7 +59,9 @@ def credentials(region):
 
 
 def environment(url, region):
-    return credentials(region) | _no_proxy() | {
+    return {
+        **credentials(region),
+        **_no_proxy(),
         "AWS_ENDPOINT_URL": url,
         "AWS_REGION": region,
         "AWS_CONFIG_FILE": os.devnull,
@@ -87,6 +90,22 @@ def state_folder(project=None):
         if (folder / "pyproject.toml").is_file():
             return folder / STATE
     return start / STATE
+
+
+def claim(folder):
+    """Make the state folder; a folder that has something else in it is refused, not joined."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        names = set(os.listdir(folder))
+        if names and not names & OURS:
+            raise LocalError(
+                f"{folder} holds files and no local state; name an empty or a new folder"
+            )
+        (folder / "lock").touch()
+        if ".gitignore" not in names:
+            (folder / ".gitignore").write_text("*\n")
+    except OSError as error:
+        raise LocalError(f"cannot keep local state in {folder}: {error}") from None
 
 
 @contextlib.contextmanager
@@ -154,7 +173,7 @@ def _start(folder, before):
     if before:
         before.stdin.close()
         time.sleep(0.05)
-    folder.mkdir(parents=True, exist_ok=True)
+    claim(folder)
     package = str(Path(__file__).parent.parent)
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     with open(folder / "server.log", "ab") as log:

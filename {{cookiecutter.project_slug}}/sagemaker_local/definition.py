@@ -87,9 +87,9 @@ def _parse(text, step_types):
         raise DefinitionError("", f"It is not JSON: {error}") from None
     if not isinstance(document, dict):
         raise DefinitionError("", "It must be a JSON object")
-    for name, kind in (("Version", str), ("Steps", list)):
+    for name, kind, word in (("Version", str, "string"), ("Steps", list, "list")):
         if not isinstance(document.get(name), kind):
-            raise DefinitionError(name, f"a {_json_name(kind)} is required here")
+            raise DefinitionError(name, f"a {word} is required here")
     listed = document.get("Parameters") or []
     if len(listed) > MAX_PARAMETERS:
         raise DefinitionError("Parameters", f"{len(listed)} given, {MAX_PARAMETERS} allowed")
@@ -105,10 +105,6 @@ def _parse(text, step_types):
     definition = Definition(parameters, {name: reader.step(name) for name in raw})
     _refuse_cycles(definition.steps)
     return definition
-
-
-def _json_name(kind):
-    return {str: "string", list: "list", dict: "object"}[kind]
 
 
 def _parameter(item, path):

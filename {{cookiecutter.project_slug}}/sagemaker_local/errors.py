@@ -19,7 +19,3 @@ class LocalError(Exception):
 
 def invalid(message):
     return AwsError("ValidationException", message)
-
-
-def not_found(message):
-    return AwsError("ResourceNotFound", message)

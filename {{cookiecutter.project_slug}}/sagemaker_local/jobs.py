@@ -27,6 +27,7 @@ import threading
 import time
 import traceback
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from . import client, resources
@@ -40,9 +41,12 @@ PYTHON = re.compile(r"python(3(\.\d+)?)?")
 OPT_ML = re.compile(r"(^|[=:])/opt/ml(?=/|$)")
 HOST = "algo-1"
 STOP_GRACE_SECONDS = 5  # AWS: 120
+HOSTS = {"current_host": HOST, "hosts": [HOST], "network_interface_name": "lo"}
 MAX_REASON = 1024
+BROKE = "InternalServerError: sagemaker_local broke, see server.log"
 DEFAULT_RUNTIME = {"MaxRuntimeInSeconds": 86400}
-NOT_PASSED_ON = ("AWS_", "SM_", "SAGEMAKER_", "PYTHONPATH")
+# Of the user's environment, what a job gets: a container would not have the rest, tokens included.
+PASSED_ON = re.compile(r"PATH|HOME|LANG|LC_\w+|TMPDIR|TZ|(?i:(HTTPS?|ALL|NO)_PROXY)")
 
 PROCESSING = Kind(
     name="ProcessingJob",
@@ -145,7 +149,7 @@ def processing_plan(job, ml):
         command=command,
         environment=_relocated(job.get("Environment"), ml),
         work_folder=ml,
-        config={"config/processingjobconfig.json": job, "config/resourceconfig.json": _hosts(job)},
+        config={"config/processingjobconfig.json": job, "config/resourceconfig.json": HOSTS},
         outputs=outputs,
         archives=[],
     )
@@ -160,10 +164,6 @@ def _only(item, member, wanted, where):
 
 def _relocated(environment, ml):
     return {name: relocate(value, ml) for name, value in (environment or {}).items()}
-
-
-def _hosts(job):
-    return {"current_host": HOST, "hosts": [HOST], "network_interface_name": "lo"}
 
 
 def training_plan(job, ml):
@@ -204,7 +204,7 @@ def training_plan(job, ml):
         config={
             "input/config/hyperparameters.json": job.get("HyperParameters") or {},
             "input/config/inputdataconfig.json": {c["ChannelName"]: _channel(c) for c in channels},
-            "input/config/resourceconfig.json": _hosts(job),
+            "input/config/resourceconfig.json": HOSTS,
         },
         outputs=[],
         archives=[
@@ -276,7 +276,7 @@ def _toolkit_variables(job, ml, code, program, arguments):
         "OUTPUT_DATA_DIR": str(ml / "output/data"),
         "OUTPUT_INTERMEDIATE_DIR": str(ml / "output/intermediate"),
         "CHANNELS": sorted(channels),
-        "RESOURCE_CONFIG": _hosts(job),
+        "RESOURCE_CONFIG": HOSTS,
         "INPUT_DATA_CONFIG": {name: _channel(c) for name, c in channels.items()},
     }
     values |= {f"CHANNEL_{name.upper()}": str(ml / "input/data" / name) for name in channels}
@@ -336,11 +336,11 @@ class Job:
             ended = self._failed(str(error))
         except Exception:
             traceback.print_exc()
-            ended = self._failed("InternalServerError: sagemaker_local broke, see server.log")
+            ended = self._failed(BROKE)
         # Whoever sees the last state finds nothing left of the job.
         shutil.rmtree(folder, ignore_errors=True)
-        self.jobs.running.pop(self.arn, None)
-        with self.lock:
+        with self.lock, self.jobs.store.lock:
+            self.jobs.running.pop(self.arn)
             self.ended = True
             self._set(**ended)
 
@@ -380,7 +380,7 @@ class Job:
         return self.kind.name.removesuffix("Job")
 
     def _run_command(self, plan):
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(NOT_PASSED_ON)}
+        environment = {k: v for k, v in os.environ.items() if PASSED_ON.fullmatch(k)}
         environment |= client.environment(self.jobs.url, region_of(self.arn))
         environment |= {"PYTHONUNBUFFERED": "1", f"{self._prefix.upper()}_JOB_ARN": self.arn}
         path = os.pathsep.join([os.path.dirname(sys.executable), environment.get("PATH", "")])
@@ -425,8 +425,15 @@ class Job:
             path = folder / _relative(key, prefix)
             if ".." in path.parts:
                 raise JobError(f"ClientError: the S3 key {key!r} leads out of the job's folder")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(self.jobs.neighbours.read_object(bucket, key))
+            body = self.jobs.neighbours.read_object(bucket, key)
+            if body is None:
+                raise JobError(f"ClientError: the S3 object s3://{bucket}/{key} has been deleted")
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(body)
+            except OSError as error:
+                reason = f"the S3 key {key!r} cannot be a file: {error.strerror}"
+                raise JobError(f"ClientError: {reason}") from None
 
     def _unpack(self, uri, folder):
         body = self.jobs.neighbours.read_object(*_bucket_and_key(uri))
@@ -460,9 +467,8 @@ class Job:
         changes = {f"{self._prefix}EndTime": self.document[f"{self._prefix}EndTime"]}
         log = self.log_path.read_text(errors="replace")
         changes["FinalMetricDataList"] = _metrics(self.document, log, time.time())
-        message = ml / "output/message"
-        if self.kind is PROCESSING and message.is_file():
-            changes["ExitMessage"] = message.read_text(errors="replace")[:MAX_REASON]
+        if self.kind is PROCESSING:
+            changes["ExitMessage"] = _said(ml, "message")
         if self.stopped_by == "MaxRuntimeExceeded":
             limit = self.document["StoppingCondition"]["MaxRuntimeInSeconds"]
             reason = f"the job ran longer than its MaxRuntimeInSeconds of {limit} and was stopped"
@@ -472,12 +478,13 @@ class Job:
         if self.stopped_by:
             return changes | {"status": "Stopped", "SecondaryStatus": "Stopped"}
         if code:
-            failure = ml / "output/failure"
-            said = failure.read_text(errors="replace") if failure.is_file() else _last_words(log)
-            said = said.strip().replace(str(ml), "/opt/ml") or "the script said nothing"
-            code = code if code > 0 else 128 - code
-            said = said[: MAX_REASON - 40]
-            return self._failed(f"AlgorithmError: {said}, exit code: {code}") | changes
+            code = f"exit code: {code if code > 0 else 128 - code}"
+            last = _last_words(log).replace(str(ml), "/opt/ml") or "the script said nothing"
+            if self.kind is PROCESSING:
+                reason = f"See job logs for more information, {code}: {last}"
+            else:
+                reason = f"{(_said(ml, 'failure') or last)[: MAX_REASON - 40]}, {code}"
+            return self._failed(f"AlgorithmError: {reason}") | changes
         return changes | {"status": "Completed", "SecondaryStatus": "Completed"}
 
     def _failed(self, reason):
@@ -555,6 +562,14 @@ def _metrics(document, log, now):
                 item = {"MetricName": metric["Name"], "Value": float(values[-1]), "Timestamp": now}
                 found.append(item)
     return found or None
+
+
+def _said(ml, name):
+    """What a script wrote into /opt/ml/output/<name>, for us to tell."""
+    path = ml / "output" / name
+    if not path.is_file():
+        return None
+    return path.read_text(errors="replace").strip().replace(str(ml), "/opt/ml")[:MAX_REASON]
 
 
 def _last_words(log):
@@ -644,12 +659,8 @@ def _image(document):
 # Operations
 
 
-def create_processing_job(sagemaker, request, region):
-    return start_job(PROCESSING, sagemaker, request, region).document
-
-
-def create_training_job(sagemaker, request, region):
-    return start_job(TRAINING, sagemaker, request, region).document
+def create_job(kind, sagemaker, request, region):
+    return start_job(kind, sagemaker, request, region).document
 
 
 def start_job(kind, sagemaker, request, region):
@@ -669,8 +680,9 @@ def start_job(kind, sagemaker, request, region):
     if request.get("StoppingCondition"):
         members["StoppingCondition"] = request["StoppingCondition"]
     arn = kind.arn(region, request[f"{kind.name}Name"])
-    document = insert(kind, sagemaker, request, arn, **members)
-    return sagemaker.jobs.start(kind, document)
+    with sagemaker.store.lock:
+        document = insert(kind, sagemaker, request, arn, **members)
+        return sagemaker.jobs.start(kind, document)
 
 
 def _output_uri(job):
@@ -679,8 +691,9 @@ def _output_uri(job):
 
 
 def stop_job(kind, sagemaker, request, region):
-    document = find(kind, sagemaker, request, region)
-    job = sagemaker.jobs.running.get(document[f"{kind.name}Arn"])
+    with sagemaker.store.lock:
+        document = find(kind, sagemaker, request, region)
+        job = sagemaker.jobs.running.get(document[f"{kind.name}Arn"])
     if job is None:
         status = document[f"{kind.name}Status"]
         raise invalid(f"The request was rejected because the {kind.resource} is {status}.")
@@ -714,17 +727,12 @@ def recover(store):
                 store.update(document[f"{kind.name}Arn"], **changes)
 
 
-def _operations(kind, create):
-    from functools import partial
-
+def _operations(kind):
     return resources.plain(kind) | {
-        f"Create{kind.name}": create,
+        f"Create{kind.name}": partial(create_job, kind),
         f"Stop{kind.name}": partial(stop_job, kind),
         f"Delete{kind.name}": partial(delete_job, kind),
     }
 
 
-OPERATIONS = {
-    **_operations(PROCESSING, create_processing_job),
-    **_operations(TRAINING, create_training_job),
-}
+OPERATIONS = _operations(PROCESSING) | _operations(TRAINING)

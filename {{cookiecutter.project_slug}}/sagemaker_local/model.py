@@ -54,6 +54,15 @@ def service():
     return ServiceModel(Loader().load_service_model("sagemaker", "service-2"))
 
 
+@functools.cache
+def partition(region):
+    """The part of AWS that a region belongs to, the second word of its ARNs: aws, aws-cn, ..."""
+    from botocore.loaders import Loader
+
+    partitions = Loader().load_data("partitions")["partitions"]
+    return next((p["id"] for p in partitions if re.match(p["regionRegex"], region)), "aws")
+
+
 def operation(name):
     return service().operation_model(name)
 
@@ -62,15 +71,15 @@ def shape(name):
     return service().shape_for(name)
 
 
-def check(shape, value, leave_out=()):
-    """Refuse a request as AWS does. `leave_out` names members that the caller fills in later."""
-    errors = list(_errors(shape, value, "", leave_out))
+def check(shape, value):
+    """Refuse a request as AWS does."""
+    errors = list(_errors(shape, value, ""))
     if errors:
         plural = "error" if len(errors) == 1 else "errors"
         raise invalid(f"{len(errors)} validation {plural} detected: {'; '.join(errors)}")
 
 
-def _errors(shape, value, path, leave_out=()):
+def _errors(shape, value, path):
     kind = shape.type_name
     wrong = not isinstance(value, TYPES[kind])
     if wrong or (isinstance(value, bool) and kind != "boolean"):
@@ -79,7 +88,7 @@ def _errors(shape, value, path, leave_out=()):
             f"Value at '{path or 'request'}' must be a {kind}, but is {_shown(value)}",
         )
     if kind == "structure":
-        yield from _structure_errors(shape, value, path, leave_out)
+        yield from _structure_errors(shape, value, path)
         return
     rules = shape.metadata
     low, high, pattern = rules.get("min"), rules.get("max"), rules.get("pattern")
@@ -105,9 +114,9 @@ def _errors(shape, value, path, leave_out=()):
             yield from _errors(shape.value, item, f"{path}.{key}.member")
 
 
-def _structure_errors(shape, value, path, leave_out):
+def _structure_errors(shape, value, path):
     for name in shape.required_members:
-        if value.get(name) is None and name not in leave_out:
+        if value.get(name) is None:
             yield _error(None, _below(path, name), "not be null")
     for name, item in value.items():
         if name not in shape.members:

@@ -5,13 +5,13 @@ next start. For S3 the journal holds what *is* there, not what was sent: after a
 object (put, copy, multipart, delete), the object is read back and recorded as one plain PUT under
 its path, or forgotten if it is gone. The journal therefore grows with the data, not with its
 history. An unfinished multipart upload and the older versions of a versioned object are not kept.
-Other services are recorded by action, in order.
+Other services are recorded as they were called, in order.
 
 Loading moto takes as long as a short job, so it happens on a thread of its own while SageMaker's
 requests are already served; the first request that needs moto waits for it.
 """
 
-import hashlib
+import contextlib
 import json
 import os
 import sys
@@ -31,8 +31,6 @@ READS = (
     *("Get", "List", "Describe", "Head", "Lookup", "Search", "Query", "Scan", "BatchGet"),
     *("Filter", "Test", "Simulate", "Validate", "Generate", "Receive", "Preview", "Select"),
 )
-# Saying these again changes nothing, so the last time is enough.
-REPEATABLE = ("Put", "Set", "Update", "Attach", "Tag")
 NEVER_RECORDED = {"sts", "PutEvents"}
 OBJECT_HEADERS = (
     *("content-type", "content-encoding", "content-disposition", "content-language"),
@@ -45,7 +43,7 @@ SUBRESOURCES = {
     *("policy", "publicAccessBlock", "replication", "requestPayment", "retention", "tagging"),
     *("versioning", "website", "intelligent-tiering", "id"),
 }
-FORM, BINARY = "application/x-www-form-urlencoded", "binary/octet-stream"
+BINARY = "binary/octet-stream"
 SEPARATOR = "\x1f"
 XML = {"s3": "http://s3.amazonaws.com/doc/2006-03-01/"}
 
@@ -78,12 +76,15 @@ class Neighbours:
             self.ready.set()
 
     def _replay(self, written, service, region, method, path, headers, body):
-        request = wire.Request(service, region, method, path, json.loads(headers), body)
-        response = wire.run(self.application, request)
-        if response.status >= 400:
-            print(f"not restored: {service} {method} {path}: {response.body}", file=sys.stderr)
-        elif service == "s3" and (key := _object(request)):
-            _set_last_modified(*key, written)
+        try:
+            request = wire.Request(service, region, method, path, json.loads(headers), body)
+            response = wire.run(self.application, request)
+            if response.status >= 400:
+                raise RuntimeError(response.body)
+            if service == "s3" and (key := _object(request)):
+                _set_last_modified(*key, written)
+        except Exception as error:  # the other rows are restored all the same
+            print(f"not restored: {service} {method} {path}: {error!r}", file=sys.stderr)
 
     def handle(self, request):
         self.ready.wait()
@@ -91,7 +92,7 @@ class Neighbours:
             raise AwsError("InternalFailure", f"moto did not start: {self.failure}", 500)
         if before := self.before.get(request.service):
             before()
-        if request.service == "s3" and request.headers.get("content-type") == FORM:
+        if request.service == "s3" and request.headers.get("content-type") == wire.FORM:
             # moto would take an object's content for form fields and store nothing.
             request = replace(request, headers=request.headers | {"content-type": BINARY})
         response = wire.run(self.application, request)
@@ -112,10 +113,7 @@ class Neighbours:
                 with self.recording:
                     self._remember_s3(request)
         elif changes_state(request):
-            repeatable = (request.action or "").startswith(REPEATABLE)
-            said = hashlib.sha256(request.body).hexdigest()
-            parts = (request.service, request.region, request.action, said)
-            self.store.record(SEPARATOR.join(parts) if repeatable else None, time.time(), request)
+            self.store.record(None, time.time(), request)
 
     def _remember_s3(self, request):
         path, query = request.plain_path.rstrip("/"), request.query
@@ -133,8 +131,8 @@ class Neighbours:
 
     def _keep_object(self, path, request):
         found = self.call("s3", "GET", quote(path), request.region)
-        self.store.forget(path + SEPARATOR, below=path + SEPARATOR)
         if found.status != 200:
+            self.store.forget(path + SEPARATOR)
             return
         headers = {"authorization": AUTHORIZATION.format(request.region, "s3")}
         for name, value in found.headers:
@@ -147,13 +145,14 @@ class Neighbours:
 
     def _keep_setting(self, path, part, request):
         """A bucket, or a setting of a bucket or object such as its policy or tags."""
+        key = path + SEPARATOR + part
         if request.method != "DELETE":
-            self.store.record(path + SEPARATOR + part, time.time(), request)
+            # A bucket made twice stays where it is in the journal: before its objects.
+            self.store.record(key, time.time(), request, once=not part)
         elif part:
-            self.store.forget(path + SEPARATOR + part)
+            self.store.forget(key)
         else:
-            self.store.forget(below=path + SEPARATOR)
-            self.store.forget(below=path + "/")
+            self.store.forget(key, path + "/")
 
     # S3, as the jobs use it
 
@@ -203,8 +202,9 @@ def _set_last_modified(bucket, key, written):
 
     from moto.s3.models import s3_backends
 
-    stored = s3_backends[ACCOUNT]["aws"].buckets[bucket].keys[key]
-    stored.last_modified = datetime.fromtimestamp(written, timezone.utc).replace(tzinfo=None)
+    with contextlib.suppress(LookupError, AttributeError):  # moto's innards, and only a time
+        stored = s3_backends[ACCOUNT]["aws"].get_bucket(bucket).keys[key]  # of any partition
+        stored.last_modified = datetime.fromtimestamp(written, timezone.utc).replace(tzinfo=None)
 
 
 def _error_text(response):

@@ -17,8 +17,9 @@ from datetime import datetime, timezone
 from . import model, resources
 from .definition import parameter_values, parse
 from .errors import AwsError, invalid
+from .jobs import BROKE
 from .resolver import ExpressionError, Scope, resolve
-from .resources import IDENTITY, Kind, find, insert, refuse
+from .resources import IDENTITY, Kind, find, insert, lacking, refuse
 from .steps import PROPERTIES, STEPS, StepFailed, cache_key, cached, job_name, property_files
 
 PIPELINE = Kind(
@@ -92,30 +93,21 @@ class Execution:
         if stopping:
             job.stop("Stopped")
 
-    def take_over(self, document):
-        """Count a step of an earlier attempt as done."""
-        step = self.definition.steps[document["StepName"]]
-        outcome = document["Metadata"].get("Condition", {}).get("Outcome")
-        self._ended(step, document, None if outcome is None else outcome == "True")
-
     def _run(self):
         try:
             self._run_steps()
             status = "Stopped" if self.stopping else "Succeeded"
             if "Failed" in self.ended.values() and not self.stopping:
                 status = "Failed"
-            self._end(status, FAILED if status == "Failed" else None)
+            reason = FAILED if status == "Failed" else None
         except Exception:
             traceback.print_exc()
-            self._end("Failed", "InternalServerError: sagemaker_local broke, see server.log")
-        finally:
-            self.sagemaker.executions.pop(self.arn, None)
-
-    def _end(self, status, reason):
+            status, reason = "Failed", BROKE
         end_execution(self.store, self.arn, status, reason)
+        del self.sagemaker.executions[self.arn]
 
     def _run_steps(self):
-        waiting = {name: s for name, s in self.definition.steps.items() if name not in self.ended}
+        waiting = dict(self.definition.steps)
         active = 0
         while True:
             for step in self._next(waiting, self.parallel - active):
@@ -176,8 +168,7 @@ class Execution:
             }
         except Exception:
             traceback.print_exc()
-            reason = "InternalServerError: sagemaker_local broke, see server.log"
-            changes = {"StepStatus": "Failed", "FailureReason": reason}
+            changes = {"StepStatus": "Failed", "FailureReason": BROKE}
         document = self.store.update(arn, EndTime=time.time(), **changes)
         self.finished.put((step, document, outcome))
 
@@ -203,33 +194,21 @@ class Execution:
             raise StepFailed(f"ClientError: {error}") from None
         key = cache_key(step, arguments)
         self.store.update(arn, CacheKey=key)
-        if step.cache_seconds is not None and key:
-            earlier = cached(self.store, self.pipeline_arn, step, key)
-            if earlier:
-                return self._taken_over(earlier), None
+        if key and (earlier := cached(self.store, self.pipeline_arn, step, key)):
+            source = {"SourcePipelineExecutionArn": earlier["PipelineExecutionArn"]}
+            taken_over = {k: earlier[k] for k in ("StepStatus", "Metadata", "Properties")}
+            return taken_over | {"CacheHitResult": source}, None
         result = STEPS[step.type].run(self, step, arguments, scope)
-        properties = PROPERTIES[step.type]
-        changes = {
-            "StepStatus": "Succeeded",
-            "Metadata": result.metadata,
-            "Properties": model.answer(model.shape(properties), result.properties)
-            if properties
-            else {},
-        }
-        return changes, result.outcome
+        properties = {}
+        if shape := PROPERTIES[step.type]:
+            properties = model.answer(model.shape(shape), result.properties)
+        changes = {"Metadata": result.metadata, "Properties": properties}
+        return {"StepStatus": "Succeeded", **changes}, result.outcome
 
     def _step_variables(self, step):
         name = job_name(self.id, step.name, step.arguments.get(f"{step.type}JobName"))
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         return {f"{step.type}JobName": name, "CurrentDateTime": now}
-
-    def _taken_over(self, earlier):
-        return {
-            "StepStatus": "Succeeded",
-            "Metadata": earlier["Metadata"],
-            "Properties": earlier["Properties"],
-            "CacheHitResult": {"SourcePipelineExecutionArn": earlier["PipelineExecutionArn"]},
-        }
 
 
 def _parallel(document):
@@ -284,10 +263,10 @@ def _with_definition(sagemaker, request, required=False):
     if location and request.get("PipelineDefinition"):
         raise invalid("Give PipelineDefinition or PipelineDefinitionS3Location, not both")
     if location:
-        body = sagemaker.neighbours.read_object(location["Bucket"], location["ObjectKey"])
+        where = location["Bucket"], location["ObjectKey"]
+        body = sagemaker.neighbours.read_object(*where)
         if body is None:
-            uri = f"s3://{location['Bucket']}/{location['ObjectKey']}"
-            raise invalid(f"PipelineDefinitionS3Location: there is no {uri}")
+            raise invalid(f"PipelineDefinitionS3Location: there is no s3://{'/'.join(where)}")
         request["PipelineDefinition"] = body.decode("utf-8", "replace")
     if request.get("PipelineDefinition"):
         parse(request["PipelineDefinition"], PROPERTIES)
@@ -308,15 +287,17 @@ def update_pipeline(sagemaker, request, region):
 
 
 def describe_pipeline(sagemaker, request, region):
-    refuse("DescribePipeline", request, "PipelineVersionId", "PipelineVersionAlias")
-    return find(PIPELINE, sagemaker, request, region)
+    refuse("DescribePipeline", request, "PipelineVersionAlias")
+    return _find_version(sagemaker, request, region)
 
 
-def list_pipelines(sagemaker, request, region):
-    result = resources.listing(PIPELINE, sagemaker, request, region)
-    for pipeline in result[PIPELINE.summaries]:
-        pipeline["LastExecutionTime"] = pipeline.get("LastRunTime")
-    return result
+def _find_version(sagemaker, request, region):
+    """The pipeline as it is now; of what it was, only its executions know."""
+    pipeline = find(PIPELINE, sagemaker, request, region)
+    wanted, latest = request.get("PipelineVersionId"), pipeline["PipelineVersionId"]
+    if wanted not in (None, latest):
+        raise lacking(f"PipelineVersionId {wanted} of a pipeline whose latest is {latest}")
+    return pipeline
 
 
 def delete_pipeline(sagemaker, request, region):
@@ -340,18 +321,19 @@ def delete_pipeline(sagemaker, request, region):
 
 
 def start_execution(sagemaker, request, region):
-    refuse("StartPipelineExecution", request, "SelectiveExecutionConfig", "PipelineVersionId")
-    refuse("StartPipelineExecution", request, "MlflowExperimentName", "PipelineVersionAlias")
+    refuse("StartPipelineExecution", request, "SelectiveExecutionConfig", "PipelineVersionAlias")
+    refuse("StartPipelineExecution", request, "MlflowExperimentName")
     with sagemaker.store.lock:
-        pipeline = find(PIPELINE, sagemaker, request, region)
+        pipeline = _find_version(sagemaker, request, region)
         definition = parse(pipeline["PipelineDefinition"], PROPERTIES)
         given = {p["Name"]: p["Value"] for p in request.get("PipelineParameters") or []}
         values = parameter_values(definition, given)
         if known := _started_before(sagemaker, pipeline, request):
             return known
         document = _new_execution(sagemaker, request, pipeline, values)
-        sagemaker.store.update(pipeline["PipelineArn"], LastRunTime=document["CreationTime"])
-    Execution(sagemaker, document, definition, values).start()
+        times = dict.fromkeys(("LastRunTime", "LastExecutionTime"), document["CreationTime"])
+        sagemaker.store.update(pipeline["PipelineArn"], **times)
+        Execution(sagemaker, document, definition, values).start()
     return document
 
 
@@ -377,6 +359,7 @@ def _new_execution(sagemaker, request, pipeline, values):
         "PipelineArn": pipeline["PipelineArn"],
         "PipelineName": pipeline["PipelineName"],
         "PipelineDefinition": pipeline["PipelineDefinition"],
+        "PipelineVersionId": pipeline["PipelineVersionId"],
         "PipelineExecutionDisplayName": name,
         "PipelineExecutionDescription": request.get("PipelineExecutionDescription"),
         "ParallelismConfiguration": parallelism or pipeline.get("ParallelismConfiguration"),
@@ -389,12 +372,8 @@ def _new_execution(sagemaker, request, pipeline, values):
     return insert(EXECUTION, sagemaker, {}, arn, **members)
 
 
-def _execution(sagemaker, request):
-    return resources.found(EXECUTION, sagemaker, request["PipelineExecutionArn"])
-
-
 def describe_execution(sagemaker, request, region):
-    return _execution(sagemaker, request)
+    return resources.found(EXECUTION, sagemaker, request["PipelineExecutionArn"])
 
 
 def list_executions(sagemaker, request, region):
@@ -408,7 +387,7 @@ def list_executions(sagemaker, request, region):
 def list_steps(sagemaker, request, region):
     if not request.get("PipelineExecutionArn"):
         raise invalid("PipelineExecutionArn is required")
-    _execution(sagemaker, request)
+    describe_execution(sagemaker, request, region)
     steps = sagemaker.store.list("Step", f"{request['PipelineExecutionArn']}/step/")
     if request.get("SortOrder") != "Ascending":
         steps.reverse()
@@ -418,7 +397,7 @@ def list_steps(sagemaker, request, region):
 
 
 def list_parameters(sagemaker, request, region):
-    values = _execution(sagemaker, request)["Values"]
+    values = describe_execution(sagemaker, request, region)["Values"]
     parameters = [{"Name": name, "Value": _as_text(value)} for name, value in values.items()]
     return resources.cut(
         "PipelineParameters", parameters, request, key=lambda p: p["Name"], default_size=100
@@ -431,7 +410,7 @@ def _as_text(value):
 
 def stop_execution(sagemaker, request, region):
     with sagemaker.store.lock:
-        document = _execution(sagemaker, request)
+        document = describe_execution(sagemaker, request, region)
         arn, status = document["PipelineExecutionArn"], document["PipelineExecutionStatus"]
         if status not in RUNNING:
             raise AwsError(
@@ -444,45 +423,14 @@ def stop_execution(sagemaker, request, region):
     return document
 
 
-def update_execution(sagemaker, request, region):
-    arn = _execution(sagemaker, request)["PipelineExecutionArn"]
-    changes = {k: v for k, v in request.items() if k != "PipelineExecutionArn"}
-    return sagemaker.store.update(arn, **changes, LastModifiedTime=time.time())
-
-
-def retry_execution(sagemaker, request, region):
-    """Go on where a failed or stopped execution ended: what succeeded is not run again."""
-    with sagemaker.store.lock:
-        document = _execution(sagemaker, request)
-        arn, status = document["PipelineExecutionArn"], document["PipelineExecutionStatus"]
-        if status not in ("Failed", "Stopped"):
-            raise AwsError(
-                "ConflictException", f"Only failed or stopped executions are retried; it {status}."
-            )
-        definition = parse(document["PipelineDefinition"], PROPERTIES)
-        if request.get("ParallelismConfiguration"):
-            document["ParallelismConfiguration"] = request["ParallelismConfiguration"]
-        execution = Execution(sagemaker, document, definition, document["Values"])
-        for step in sagemaker.store.list("Step", f"{arn}/step/"):
-            if step["StepStatus"] == "Succeeded":
-                execution.take_over(step)
-            else:
-                sagemaker.store.delete(f"{arn}/step/{step['StepName']}")
-        end_execution(sagemaker.store, arn, "Executing")
-    execution.start()
-    return document
-
-
 OPERATIONS = {
+    **resources.plain(PIPELINE),
     "CreatePipeline": create_pipeline,
     "UpdatePipeline": update_pipeline,
     "DescribePipeline": describe_pipeline,
-    "ListPipelines": list_pipelines,
     "DeletePipeline": delete_pipeline,
     "StartPipelineExecution": start_execution,
     "StopPipelineExecution": stop_execution,
-    "RetryPipelineExecution": retry_execution,
-    "UpdatePipelineExecution": update_execution,
     "DescribePipelineExecution": describe_execution,
     "DescribePipelineDefinitionForExecution": describe_execution,
     "ListPipelineExecutions": list_executions,

@@ -121,18 +121,14 @@ def update_package(sagemaker, request, region):
 def delete_group(sagemaker, request, region):
     with sagemaker.store.lock:
         group = resources.find(GROUP, sagemaker, request, region)
-        name = group["ModelPackageGroupName"]
-        if sagemaker.store.list(PACKAGE.name, PACKAGE.arn(region_of(_arn(group)), f"{name}/")):
+        arn, name = group["ModelPackageGroupArn"], group["ModelPackageGroupName"]
+        if sagemaker.store.list(PACKAGE.name, PACKAGE.arn(region_of(arn), f"{name}/")):
             raise AwsError(
                 "ConflictException",
-                f"Cannot delete ModelPackageGroup {_arn(group)}: it still has model packages.",
+                f"Cannot delete ModelPackageGroup {arn}: it still has model packages.",
             )
-        sagemaker.store.delete(_arn(group))
+        sagemaker.store.delete(arn)
     return {}
-
-
-def _arn(group):
-    return group["ModelPackageGroupArn"]
 
 
 def describe_package(sagemaker, request, region):

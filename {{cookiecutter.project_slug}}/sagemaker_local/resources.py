@@ -6,12 +6,13 @@ the answer, or a stored document that holds it: the caller trims it to the outpu
 """
 
 import base64
+import re
 import time
 from dataclasses import dataclass, field
 from functools import partial
 
 from .errors import AwsError, invalid
-from .model import moment
+from .model import moment, partition
 from .neighbours import ACCOUNT
 from .store import AlreadyExists
 
@@ -19,14 +20,7 @@ IDENTITY = {
     "IamIdentity": {"Arn": f"arn:aws:sts::{ACCOUNT}:user/local", "PrincipalId": "sagemaker-local"}
 }
 NOT_PART = ("Tags", "ClientRequestToken", "ClientToken")
-PARTITIONS = {
-    **{"cn-": "aws-cn", "us-gov-": "aws-us-gov"},
-    **{"us-iso-": "aws-iso", "us-isob-": "aws-iso-b"},
-}
-SORTED_BY = {
-    **{"Name": "Name", "Status": "Status", "CreationTime": "CreationTime"},
-    "PipelineExecutionArn": "PipelineExecutionArn",
-}
+BOUND = re.compile("(CreationTime|Created|LastModifiedTime)(After|Before)")
 MAX_TAGS = 50
 
 
@@ -61,8 +55,7 @@ MODEL = Kind(
 
 
 def arn(region, resource):
-    partition = next((v for k, v in PARTITIONS.items() if region.startswith(k)), "aws")
-    return f"arn:{partition}:sagemaker:{region}:{ACCOUNT}:{resource}"
+    return f"arn:{partition(region)}:sagemaker:{region}:{ACCOUNT}:{resource}"
 
 
 def name_of(resource_arn):
@@ -77,7 +70,7 @@ def plain(kind):
     """The operations that need no behaviour of their own."""
     return {
         f"Create{kind.name}": partial(create, kind),
-        f"Describe{kind.name}": partial(describe, kind),
+        f"Describe{kind.name}": partial(find, kind),
         f"List{kind.name}s": partial(listing, kind),
         f"Delete{kind.name}": partial(delete, kind),
     }
@@ -113,9 +106,6 @@ def found(kind, sagemaker, found_arn):
     return document
 
 
-describe = find
-
-
 def delete(kind, sagemaker, request, region):
     document = find(kind, sagemaker, request, region)
     sagemaker.store.delete(document[f"{kind.name}Arn"])
@@ -131,7 +121,7 @@ def page(kind, documents, request):
     """One page of a list: filtered, sorted, and where the next one starts."""
     wanted = [d for d in documents if all(_fits(kind, d, k, v) for k, v in request.items())]
     order = "Descending" if kind.newest_first else "Ascending"
-    member = _member(kind, SORTED_BY[request.get("SortBy") or "CreationTime"])
+    member = _member(kind, request.get("SortBy") or "CreationTime")
     wanted.sort(key=lambda d: d[member])
     if (request.get("SortOrder") or order) == "Descending":
         wanted.reverse()
@@ -141,17 +131,14 @@ def page(kind, documents, request):
 def cut(summaries, items, request, key, default_size=10):
     """The slice of `items` a request asks for; its token names the last item already given."""
     start = 0
+    tokens = [base64.urlsafe_b64encode(key(item).encode()).decode() for item in items]
     if token := request.get("NextToken"):
-        keys = [base64.urlsafe_b64encode(key(item).encode()).decode() for item in items]
-        if token not in keys:
+        if token not in tokens:
             raise invalid("Invalid NextToken: it is not one of this list's")
-        start = keys.index(token) + 1
-    size = request.get("MaxResults") or default_size
-    result = {summaries: items[start : start + size]}
-    if start + size < len(items):
-        last = key(items[start + size - 1])
-        result["NextToken"] = base64.urlsafe_b64encode(last.encode()).decode()
-    return result
+        start = tokens.index(token) + 1
+    end = start + (request.get("MaxResults") or default_size)
+    more = {"NextToken": tokens[end - 1]} if end < len(items) else {}
+    return {summaries: items[start:end], **more}
 
 
 def _fits(kind, document, member, wanted):
@@ -163,14 +150,9 @@ def _fits(kind, document, member, wanted):
         return document["PipelineName"].startswith(wanted)
     if member == "StatusEquals":
         return document[_member(kind, "Status")] == wanted
-    if member in ("CreationTimeAfter", "CreatedAfter"):
-        return document["CreationTime"] > moment(wanted)
-    if member in ("CreationTimeBefore", "CreatedBefore"):
-        return document["CreationTime"] < moment(wanted)
-    if member == "LastModifiedTimeAfter":
-        return document["LastModifiedTime"] > moment(wanted)
-    if member == "LastModifiedTimeBefore":
-        return document["LastModifiedTime"] < moment(wanted)
+    if bound := BOUND.fullmatch(member):
+        stored = document["LastModifiedTime" if bound[1] == "LastModifiedTime" else "CreationTime"]
+        return stored > moment(wanted) if bound[2] == "After" else stored < moment(wanted)
     if member == "ModelApprovalStatus":
         return document.get(member) == wanted
     raise lacking(f"List{kind.name}s with {member}")

@@ -21,9 +21,10 @@ import traceback
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 from . import jobs, model, neighbours, pipelines, registry, resources
-from .client import ATTACH
+from .client import ATTACH, claim
 from .errors import AwsError, LocalError
 from .store import Store
 from .wire import FLEETING, Request, Response
@@ -83,7 +84,8 @@ class Front:
         self.hosts = set()
         self.lock = threading.Lock()
         self.attached = 0
-        self.ended = threading.Event()
+        self.ended = False
+        self.waiting, self.writing = os.pipe()
 
     def admits(self, request):
         return request.headers.get("host") in self.hosts and "origin" not in request.headers
@@ -96,10 +98,11 @@ class Front:
                 raise AwsError("AccessDenied", "moto's own interface is not served here", 403)
             return self.sagemaker.neighbours.handle(request)
         except AwsError as error:
-            return _error(error)
+            return _error(request, error)
         except Exception as error:
             traceback.print_exc()
-            return _error(AwsError("InternalFailure", f"sagemaker_local broke: {error!r}", 500))
+            broke = AwsError("InternalFailure", f"sagemaker_local broke: {error!r}", 500)
+            return _error(request, broke)
 
     def _sagemaker(self, request):
         name = request.action or f"{request.method} {request.plain_path} (a runtime API)"
@@ -111,7 +114,7 @@ class Front:
 
     def enter(self):
         with self.lock:
-            if self.ended.is_set():
+            if self.ended:
                 return False
             self.attached += 1
             return True
@@ -120,7 +123,12 @@ class Front:
         with self.lock:
             self.attached -= 1
             if not self.attached:
-                self.ended.set()
+                self.end()
+
+    def end(self):
+        """Also called by signals, in the middle of anything: so it may not wait for a lock."""
+        self.ended = True
+        os.write(self.writing, b".")
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -181,7 +189,7 @@ class Handler(BaseHTTPRequestHandler):
                     pass
         finally:
             front.leave()
-        if front.ended.is_set():
+        if front.ended:
             threading.Event().wait()  # the client sees the end of the connection when we are gone
         self.close_connection = True
 
@@ -215,7 +223,13 @@ def _json(status, content, headers=()):
     return Response(status, [kind, ("x-amzn-RequestId", str(uuid.uuid4())), *headers], body)
 
 
-def _error(error):
+def _error(request, error):
+    """S3 and the query protocol (IAM, STS, ...) speak XML, all others JSON."""
+    if request.service == "s3" or request.is_query:
+        code, message = escape(error.code), escape(error.message)
+        text = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+        text = text if request.service == "s3" else f"<ErrorResponse>{text}</ErrorResponse>"
+        return Response(error.status, [("Content-Type", "text/xml")], text.encode())
     content = {"__type": error.code, "message": error.message}
     return _json(error.status, content, [("x-amzn-ErrorType", error.code)])
 
@@ -223,9 +237,7 @@ def _error(error):
 @contextlib.contextmanager
 def lock(folder):
     """Only one process at a time may have the state open."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / ".gitignore").write_text("*\n")
-    with open(folder / "lock", "w") as file:
+    with open(folder / "lock", "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -240,6 +252,7 @@ def serve(folder, port=0, until_eof=None, announce=None):
     stays until it is told to stop.
     """
     folder = Path(folder).resolve()
+    claim(folder)
     with lock(folder):
         sagemaker = SageMaker(folder)
         front = Front(sagemaker)
@@ -250,7 +263,7 @@ def serve(folder, port=0, until_eof=None, announce=None):
             raise LocalError(f"cannot listen on port {port}: {error}; choose another one") from None
         sagemaker.jobs.url = http.url
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: front.ended.set())
+            signal.signal(number, lambda *_: front.end())
         _in_background(sagemaker.neighbours.load)
         _in_background(http.serve_forever)
         _in_background(model.service)
@@ -259,7 +272,7 @@ def serve(folder, port=0, until_eof=None, announce=None):
             _in_background(_leave_at_eof, front, until_eof)
         if announce:
             announce(http.url)
-        front.ended.wait()
+        os.read(front.waiting, 1)
         (folder / "server.json").unlink(missing_ok=True)
         sagemaker.close()
     sys.stdout.flush()

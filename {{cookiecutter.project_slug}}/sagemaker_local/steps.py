@@ -50,16 +50,13 @@ def _job_step(kind):
         metadata = {kind.name: {"Arn": job.arn}}
         status = document[f"{kind.name}Status"]
         if status != "Completed":
-            reason = document.get("FailureReason") or _why_stopped(document, kind)
+            why = f"{request[name]} was stopped ({document.get('SecondaryStatus')})"
+            reason = document.get("FailureReason") or why
             reason = f"ClientError: {reason.removeprefix('ClientError: ')}"
             raise StepFailed(reason, metadata, status == "Stopped")
         return Result(metadata, document)
 
     return run
-
-
-def _why_stopped(document, kind):
-    return f"{document[f'{kind.name}Name']} was stopped ({document.get('SecondaryStatus')})"
 
 
 def job_name(execution_id, step_name, prefix=None):
@@ -146,6 +143,8 @@ def cache_key(step, arguments):
 
 def cached(store, pipeline_arn, step, key):
     """The latest run of the pipeline that counts as this one, if it is recent enough."""
+    if step.cache_seconds is None:
+        return None
     oldest = time.time() - step.cache_seconds
     for earlier in reversed(store.list("Step", f"{pipeline_arn}/execution/")):
         fits = earlier.get("CacheKey") == key and earlier["StepStatus"] == "Succeeded"

@@ -39,7 +39,8 @@ class Store:
                 self.database.execute("PRAGMA journal_mode = WAL")
                 self.database.execute("PRAGMA synchronous = NORMAL")
                 if version == 0:
-                    self._create()
+                    script = f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;"
+                    self.database.executescript(script)
                 self.database.execute("SELECT 1 FROM resources, journal LIMIT 1")
         except sqlite3.DatabaseError as error:
             raise LocalError(
@@ -51,9 +52,6 @@ class Store:
                 f"the state file {path} has version {version}, this sagemaker_local reads up to "
                 f"{VERSION}. Update the project, or run 'sagemaker-local reset' to start empty."
             )
-
-    def _create(self):
-        self.database.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
 
     def close(self):
         with self.lock:
@@ -103,23 +101,31 @@ class Store:
 
     # Journal
 
-    def record(self, key, written, request):
-        """Append a request; one recorded under the same key before is superseded."""
+    def record(self, key, written, request, once=False):
+        """Append a request in place of those whose key starts with `key`, in one transaction.
+
+        `once`: unless there is one with this very key, which stays as it is and where it is.
+        """
         with self.lock, self.database:
             self._run("BEGIN")
-            self._run("DELETE FROM journal WHERE key = ?", key)
+            if key and not once:
+                self._drop(key)
             self._run(
                 "INSERT INTO journal (key, written, service, region, method, path, headers, body)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
                 *(key, written, request.service, request.region, request.method, request.path),
                 *(json.dumps(request.headers), request.body),
             )
 
-    def forget(self, key=None, below=None):
-        """Drop the request of a key, or all whose key starts with `below`."""
-        self._run("DELETE FROM journal WHERE key = ?", key)
-        if below is not None:
-            self._run("DELETE FROM journal WHERE substr(key, 1, ?) = ?", len(below), below)
+    def forget(self, *beginnings):
+        """Drop the requests whose key starts with one of these."""
+        with self.lock, self.database:
+            self._run("BEGIN")
+            for start in beginnings:
+                self._drop(start)
+
+    def _drop(self, start):
+        self._run("DELETE FROM journal WHERE substr(key, 1, ?) = ?", len(start), start)
 
     def journal(self):
         numbers = [row[0] for row in self._run("SELECT number FROM journal ORDER BY number")]

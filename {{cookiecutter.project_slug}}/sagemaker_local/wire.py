@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qs, unquote
 
 SCOPE = re.compile(r"Credential=[^/,\s]+/\d{8}/([^/]+)/([^/]+)/aws4_request")
+FORM = "application/x-www-form-urlencoded"
 # What belongs to one connection or one signature, and is meaningless in a recorded request.
 FLEETING = {"connection", "expect", "transfer-encoding", "content-length", "accept-encoding"}
 
@@ -45,13 +46,18 @@ class Request:
         return unquote(self.path.partition("?")[0])
 
     @property
+    def is_query(self):
+        form = self.headers.get("content-type", "").startswith(FORM)
+        return form and "x-amz-target" not in self.headers
+
+    @property
     def action(self):
         """The operation's name where the protocol carries one (JSON, query, RPC), else None."""
         if target := self.headers.get("x-amz-target"):
             return target.rpartition(".")[2]
         if "/operation/" in self.path:
             return self.path.rpartition("/")[2]
-        if self.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        if self.is_query:
             return parse_qs(self.body.decode("utf-8", "replace")).get("Action", [None])[0]
         return None
 

@@ -1,5 +1,6 @@
 """train.py, inference.py and evaluate.py: a model is trained on the sample, served and scored."""
 
+import ast
 import hashlib
 import io
 import json
@@ -27,6 +28,16 @@ FEATURES = ("sex", "length", "diameter", "height", "whole_weight", "shucked_weig
 FEATURES += ("viscera_weight", "shell_weight")
 VALUES = ["M", 0.455, 0.365, 0.095, 0.514, 0.2245, 0.101, 0.15]
 RECORD = dict(zip(FEATURES, VALUES, strict=True))
+
+# What SageMaker's scikit-learn 1.9-0 container has: Python 3.12's standard library and these.
+CONTAINER = {"boto3", "flask", "joblib", "numpy", "pandas", "pyarrow", "requests", "scipy"}
+CONTAINER |= {"sklearn", "werkzeug", "yaml"}
+NOT_IN_PYTHON_3_12 = {"annotationlib", "asynchat", "asyncore", "compression", "distutils", "imp"}
+NOT_IN_PYTHON_3_12 |= {"smtpd"}
+SIBLINGS = {"train": {"inference"}}  # which travels with it; the others are a single file each
+
+# A deprecation would be printed in the log of every job.
+pytestmark = pytest.mark.filterwarnings("error")
 
 
 class Run(NamedTuple):
@@ -56,9 +67,9 @@ def run_train(run, *arguments):
     return train.main([*map(str, folders), *arguments])
 
 
-def run_evaluate(run):
+def run_evaluate(run, *arguments):
     folders = ["--model", run.archive, "--test", run.test, "--data-report", run.report]
-    return evaluate.main([*map(str, folders), "--output", str(run.evaluation)])
+    return evaluate.main([*map(str, folders), "--evaluation", str(run.evaluation), *arguments])
 
 
 def run_all(base):
@@ -215,6 +226,24 @@ def test_bad_training_data_is_refused_in_one_line(copy, capsys, damage, argument
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_failure_is_left_where_the_job_takes_its_reason_from(copy, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("SM_OUTPUT_DIR", str(tmp_path / "output"))
+    assert run_train(copy) == 0
+    assert not (tmp_path / "output").exists()
+    assert run_train(copy, "--max-iter", "0") == 2
+    error = capsys.readouterr().err
+    assert (tmp_path / "output" / "failure").read_text() == error.strip()
+    (copy.train / "train.csv").unlink()
+    assert run_train(copy, "--failure", str(tmp_path / "elsewhere")) == 2
+    assert "train.csv: not there" in (tmp_path / "elsewhere").read_text()
+
+
+def test_without_an_output_folder_no_failure_is_left(copy, monkeypatch):
+    monkeypatch.delenv("SM_OUTPUT_DIR", raising=False)
+    assert train.parse([]).failure is None
+    assert run_train(copy, "--max-iter", "0") == 2
 
 
 # Serving
@@ -399,6 +428,7 @@ def test_bad_csv_is_400_with_row_and_column(model, body, error):
         (json.dumps(RECORD | {"diameter": True}), "column 'diameter': true"),
         (json.dumps(RECORD | {"diameter": [1]}), "column 'diameter': [1]"),
         (json.dumps(RECORD | {"sex": 1}), "column 'sex': 1 is not a string"),
+        (json.dumps(RECORD)[:-1] + ', "sex": "F"}', "an object has the name 'sex' twice"),
     ],
 )
 def test_bad_json_is_400_with_row_and_column(model, body, error):
@@ -586,6 +616,63 @@ def test_bad_artifact_is_refused_in_one_line_and_nothing_is_written(copy, capsys
     assert not copy.evaluation.exists()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda about: [about],
+        lambda about: about | {"features": [3]},
+        lambda about: about | {"hyperparameters": 3},
+        *(
+            lambda about, key=key: {name: about[name] for name in about if name != key}
+            for key in ("label", "features", "versions", "hyperparameters", "files")
+        ),
+    ],
+)
+def test_model_json_of_another_shape_is_refused_in_one_line(copy, capsys, change):
+    about = change(copy.json("model", "model.json"))
+    (copy.model / "model.json").write_text(json.dumps(about))
+    pack(copy.model, copy.archive)
+    assert run_evaluate(copy) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("evaluate.py: ") and "model.tar.gz" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: [data],
+        lambda data: data | {"rows": {}},
+        lambda data: data | {"rows": 3},
+        lambda data: data | {"splits": 3},
+        lambda data: data | {"splits": {"train": "x"}},
+        lambda data: data | {"dropped": [{}]},
+        lambda data: data | {"warnings": 3},
+        lambda data: data | {"columns": {"sex": {}}},
+        *(
+            lambda data, key=key: {name: data[name] for name in data if name != key}
+            for key in ("file", "data_sha256", "seed", "rows", "splits", "warnings", "columns")
+        ),
+    ],
+)
+def test_data_report_of_another_shape_is_refused_in_one_line(copy, capsys, change):
+    data = change(copy.json("report", "data_report.json"))
+    (copy.report / "data_report.json").write_text(json.dumps(data))
+    assert run_evaluate(copy) == 2
+    error = capsys.readouterr().err
+    assert "data_report.json: not a report as preprocess.py writes it" in error
+    assert error.count("\n") == 1
+
+
+def test_message_of_an_evaluation_that_failed(copy, tmp_path):
+    message = tmp_path / "output" / "message"
+    assert run_evaluate(copy, "--message", str(message)) == 0
+    assert not message.exists()
+    (copy.test / "test.csv").write_text("")
+    assert run_evaluate(copy, "--message", str(message)) == 2
+    assert "test.csv: no column 'sex'" in message.read_text()
+
+
 def test_zip_bomb_is_refused_before_it_is_written(copy, capsys, monkeypatch):
     monkeypatch.setattr(evaluate, "MAX_UNPACKED", 10_000)
     archive_with(("a", tarfile.REGTYPE, bytes(100_000)))(copy)
@@ -628,3 +715,20 @@ def test_help_needs_no_pandas(script):
     assert found.returncode == 0
     assert found.stdout.endswith("[]\n")
     assert "/opt/ml" in found.stdout or "default" in found.stdout or "folder" in found.stdout
+
+
+@pytest.mark.parametrize(
+    "script", [preprocess, train, evaluate, inference], ids=lambda script: script.__name__
+)
+def test_scripts_import_only_what_the_container_has(script):
+    available = sys.stdlib_module_names - NOT_IN_PYTHON_3_12 | CONTAINER
+    available |= SIBLINGS.get(script.__name__, set())
+    for node in ast.walk(ast.parse(Path(script.__file__).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = ["." * node.level + (node.module or "")]
+        else:
+            continue
+        for name in names:
+            assert name.split(".")[0] in available, f"line {node.lineno} imports {name}"

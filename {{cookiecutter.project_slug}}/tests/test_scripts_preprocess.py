@@ -268,6 +268,14 @@ def test_unlisted_category_is_kept_as_text_and_noted(run):
     assert any("=cmd()" in line for lines in splits_in(folder).values() for line in lines)
 
 
+def test_any_category_is_expected_where_none_is_listed(run, monkeypatch):
+    schema = tuple(column._replace(values=()) for column in preprocess.SCHEMA)
+    monkeypatch.setattr(preprocess, "SCHEMA", schema)
+    code, folder = run(with_cell(7, "sex", "X"))
+    assert code == 0
+    assert report_in(folder)["suspicious"] == []
+
+
 def test_copies_of_a_row_stay_in_one_split(run):
     lines = list(clean_rows(200))
     code, folder = run(text_of(lines * 5))
@@ -356,3 +364,25 @@ def test_bad_arguments_are_refused_in_one_line(capsys, arguments):
     error = capsys.readouterr().err
     assert error.startswith("preprocess.py: ")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["--seed", "x"], ["--input-data", "nothing"], ["extra"]])
+def test_message_is_the_reason_in_at_most_1_kb(tmp_path, capsys, arguments):
+    message = tmp_path / "output" / "message"
+    assert preprocess.main(["--message", str(message), *arguments]) == 2
+    assert message.read_text() == capsys.readouterr().err.strip()
+    assert preprocess.main(["--message", str(message), "é" * 2000]) == 2
+    assert 1000 < len(message.read_bytes()) <= 1024
+    assert message.read_text().startswith("preprocess.py: unrecognized arguments: éé")
+
+
+def test_error_is_told_where_its_message_cannot_be_written(tmp_path, capsys):
+    (tmp_path / "output").write_text("in the way")
+    assert preprocess.main(["--message", str(tmp_path / "output" / "message"), "extra"]) == 2
+    assert "unrecognized arguments: extra" in capsys.readouterr().err
+
+
+def test_no_message_is_left_when_all_went_well(run, tmp_path):
+    code, _ = run(text_of(), "--message", str(tmp_path / "message"))
+    assert code == 0
+    assert not (tmp_path / "message").exists()

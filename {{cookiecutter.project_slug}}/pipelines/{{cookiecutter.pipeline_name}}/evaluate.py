@@ -1,8 +1,9 @@
 """Score the model on the test split, through the very code that will serve it, and report.
 
-model.tar.gz is unpacked into a temporary folder with suspicion (it may come from a registry, not
-from the step before), its own code/inference.py answers CSV requests made of the test rows, and the
-answers are compared with the label. Written to the output folder:
+model.tar.gz is unpacked into a temporary folder, and nothing in it is written elsewhere. Then the
+archive's own code runs, with all the rights of this process: its pickle is loaded and its
+code/inference.py answers CSV requests made of the test rows, so evaluate only a model whose origin
+you trust. The answers are compared with the label. Written to the output folder:
   evaluation.json   regression_metrics in the Model Quality format of SageMaker
   provenance.json   which data, model, versions and hyperparameters these metrics belong to
   report.html       the same for people, one file that needs nothing else
@@ -15,7 +16,9 @@ Exit codes: 0 done, 1 the machine failed, 2 the data, the model or the arguments
 """
 
 import argparse
+import contextlib
 import csv
+import errno
 import hashlib
 import html
 import importlib.util
@@ -36,6 +39,7 @@ MAX_MEMBERS = 1_000
 MAX_UNPACKED = 4 * 1024**3  # bytes
 REQUEST_CHARACTERS = 1024**2  # at most 4 MiB in UTF-8: below the limit of InvokeEndpoint
 MAX_POINTS = 1_500  # in a plot
+MAX_MESSAGE = 1024  # bytes of an ExitMessage
 
 
 class BadInput(Exception):
@@ -68,10 +72,9 @@ def unpack(archive, folder):
                     with tar.extractfile(member) as source, target.open("xb") as copy:
                         while block := source.read(1 << 20):
                             copy.write(block)
-    except (tarfile.TarError, EOFError, zlib.error, FileExistsError, NotADirectoryError) as error:
-        raise BadInput(f"{archive}: not a whole gzipped tar file ({error})") from None
-    except OSError as error:
-        if error.errno is not None:  # gzip's own complaints have no number
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        # gzip's own complaints have no number; the other two are a file that is also a folder.
+        if getattr(error, "errno", None) not in (None, errno.EEXIST, errno.ENOTDIR):
             raise
         raise BadInput(f"{archive}: not a whole gzipped tar file ({error})") from None
 
@@ -86,19 +89,33 @@ def safe_path(archive, member):
 
 
 def load_model(archive, folder):
-    """The artifact's own inference module, the model it loads, and model.json."""
+    """The artifact's own inference module, the model it loads, and what model.json says of it."""
     script, about = folder / "code" / "inference.py", folder / "model.json"
     for path in (script, about):
         if not path.is_file():
             raise BadInput(f"{archive}: no {path.relative_to(folder)}; train.py did not make this")
+    about = read_about(archive, about)
     spec = importlib.util.spec_from_file_location("artifact_inference", script)
     inference = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(inference)
-        return inference, inference.model_fn(str(folder)), json.loads(about.read_bytes())
+        return inference, inference.model_fn(str(folder)), about
     except Exception as error:
-        reason = " ".join(str(error).split()) or repr(error)
-        raise BadInput(f"{archive}: the model does not load: {reason}") from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise BadInput(f"{archive}: the model does not load: {reason}") from None
+
+
+def read_about(archive, path):
+    try:
+        about = json.loads(path.read_bytes())
+        return {
+            "label": about["label"],
+            "features": [feature["name"] for feature in about["features"]],
+            "versions": dict(about["versions"]),
+            "hyperparameters": dict(about["hyperparameters"]),
+        }
+    except (ValueError, LookupError, TypeError) as error:
+        raise BadInput(f"{archive}: model.json is not as train.py writes it ({error!r})") from None
 
 
 # Predictions
@@ -128,7 +145,7 @@ def requests(path, about):
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.reader(file, strict=True)
         header = next(reader, [])
-        names = [*(feature["name"] for feature in about["features"]), about["label"]]
+        names = [*about["features"], about["label"]]
         if absent := [name for name in names if name not in header]:
             raise BadInput(f"{path}: no column {absent[0]!r}; it has {', '.join(header) or 'none'}")
         *features, label = (header.index(name) for name in names)
@@ -254,9 +271,12 @@ def ticks(low, high):
     return [i * step for i in range(first, last + 1)], (first * step, last * step)
 
 
+def thinned(values):
+    return values[:: math.ceil(len(values) / MAX_POINTS)]
+
+
 def dots(axes, xs, ys):
-    step = max(1, math.ceil(len(xs) / MAX_POINTS))
-    points = zip(xs[::step], ys[::step], strict=True)
+    points = zip(thinned(xs), thinned(ys), strict=True)
     return [f'<circle cx="{axes.x(x):.1f}" cy="{axes.y(y):.1f}" r="2.4"/>' for x, y in points]
 
 
@@ -363,7 +383,8 @@ def table(header, rows):
 
     head = line("th", map(escape, header))
     body = (
-        line("td", (escape(v) if isinstance(v, str) else number(v) for v in row)) for row in rows
+        line("td", (number(v) if isinstance(v, int | float) else escape(v) for v in row))
+        for row in rows
     )
     return f'<div class="card"><table>{head}{"".join(body)}</table></div>'
 
@@ -391,7 +412,9 @@ def errors_by_range(actual, predicted):
             yield span, len(errors), float(errors.mean()), float(np.abs(errors).mean())
 
 
-def data_notes(data):
+def data_section(data):
+    """What data_report.json says, as HTML."""
+    splits = ", ".join(f"{count:,} {name}" for name, count in data["splits"].items())
     notes = [
         f"{item['count']:,} row(s) {kind}: {item['column']} {item['reason']} (line "
         + ", ".join(str(example["line"]) for example in item["examples"])
@@ -399,13 +422,17 @@ def data_notes(data):
         for kind in ("dropped", "suspicious")
         for item in data[kind]
     ]
-    notes += data["warnings"]
-    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    return f'<ul class="notes">{items}</ul>' if notes else ""
+    items = "".join(f"<li>{escape(note)}</li>" for note in [*notes, *data["warnings"]])
+    return (
+        f"<h2>Data</h2><p>{data['rows']['read']:,} rows read, {data['rows']['dropped']:,} dropped; "
+        f"the rest split by seed {escape(data['seed'])} into {escape(splits)}.</p>"
+        + (f'<ul class="notes">{items}</ul>' if items else "")
+        + table(["column", "kind", "missing", "values"], column_rows(data["columns"]))
+    )
 
 
-def column_rows(data):
-    for name, column in data["columns"].items():
+def column_rows(columns):
+    for name, column in columns.items():
         if column["kind"] == "categorical":
             values = ", ".join(f"{key} {count:,}" for key, count in column["categories"].items())
         elif "mean" in column:
@@ -422,10 +449,10 @@ def figure(title, svg, caption):
     )
 
 
-def report(metrics, actual, predicted, data, provenance):
+def report(metrics, actual, predicted, about_data, provenance):
     label = provenance["label"]
     baseline = float(actual.var())
-    shown = len(actual[:: max(1, math.ceil(len(actual) / MAX_POINTS))])
+    shown = len(thinned(actual))
     sample = f"{shown:,} of {len(actual):,} test rows. " if shown < len(actual) else ""
     figures = (
         figure(
@@ -440,9 +467,8 @@ def report(metrics, actual, predicted, data, provenance):
         ),
         figure("How large the errors are", plot_histogram(actual, predicted), "All test rows."),
     )
-    splits = ", ".join(f"{count:,} {name}" for name, count in data["splits"].items())
     hashes = [
-        (data["file"], provenance["data"]["sha256"]),
+        (provenance["data"]["file"], provenance["data"]["sha256"]),
         ("test.csv", provenance["test"]["sha256"]),
         ("model.tar.gz", provenance["model"]["sha256"]),
     ]
@@ -462,12 +488,7 @@ def report(metrics, actual, predicted, data, provenance):
             [f"actual {label}", "rows", "mean error", "mean absolute error"],
             errors_by_range(actual, predicted),
         ),
-        "</div><h2>Data</h2>",
-        f"<p>{data['rows']['read']:,} rows read, {data['rows']['dropped']:,} dropped; the rest "
-        f"split by seed {data['seed']} into {splits}.</p>",
-        data_notes(data),
-        table(["column", "kind", "missing", "values"], column_rows(data)),
-        '<h2>Model</h2><div class="pair">',
+        f'</div>{about_data}<h2>Model</h2><div class="pair">',
         table(["hyperparameter", "value"], settings),
         table(["trained with", "version"], provenance["versions"].items()),
         "</div><h2>Provenance</h2>",
@@ -486,7 +507,7 @@ def report(metrics, actual, predicted, data, provenance):
 
 def evaluate(model_folder, test, data_report, output):
     archive = model_folder / "model.tar.gz"
-    data = read_data_report(data_report)
+    data, about_data = read_data_report(data_report)
     with tempfile.TemporaryDirectory() as folder:
         unpack(archive, Path(folder))
         inference, model, about = load_model(archive, Path(folder))
@@ -494,7 +515,7 @@ def evaluate(model_folder, test, data_report, output):
     metrics = regression_metrics(actual, predicted)
     provenance = {
         "label": about["label"],
-        "data": {"sha256": data["data_sha256"]},
+        "data": data,
         "test": {"sha256": sha256_of(test / "test.csv"), "rows": len(actual)},
         "model": {"sha256": sha256_of(archive)},
         "versions": about["versions"],
@@ -503,7 +524,7 @@ def evaluate(model_folder, test, data_report, output):
     }
     write_all(
         {
-            output / "report.html": report(metrics, actual, predicted, data, provenance),
+            output / "report.html": report(metrics, actual, predicted, about_data, provenance),
             output / "provenance.json": as_json(provenance),
             output / "evaluation.json": as_json({"regression_metrics": metrics}),
         }
@@ -512,13 +533,15 @@ def evaluate(model_folder, test, data_report, output):
 
 
 def read_data_report(folder):
+    """Which data it was, and the section on it as HTML."""
     path = folder / "data_report.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return {"file": data["file"], "sha256": data["data_sha256"]}, data_section(data)
     except FileNotFoundError:
         raise BadInput(f"{path}: not there; preprocess.py writes it") from None
-    except ValueError as error:
-        raise BadInput(f"{path}: not JSON ({error})") from None
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise BadInput(f"{path}: not a report as preprocess.py writes it ({error!r})") from None
 
 
 def sha256_of(path):
@@ -552,36 +575,42 @@ class Parser(argparse.ArgumentParser):
         raise BadInput(f"{message}; see --help")
 
 
-def parse(argv):
+def parse(argv, args=None):
     parser = Parser(description="Score the model on the test split.", allow_abbrev=False)
     base = Path("/opt/ml/processing")
-    for name, folder, text in (
-        ("--model", "model", "folder of model.tar.gz"),
-        ("--test", "test", "folder of test.csv"),
-        ("--data-report", "report", "folder of data_report.json"),
-        ("--output", "evaluation", "folder for evaluation.json, provenance.json and report.html"),
+    outputs = "folder for evaluation.json, provenance.json and report.html"
+    for name, default, text in (
+        ("--message", None, "file for the reason of a failure (a job's /opt/ml/output/message)"),
+        ("--model", base / "model", "folder of model.tar.gz"),
+        ("--test", base / "test", "folder of test.csv"),
+        ("--data-report", base / "report", "folder of data_report.json"),
+        ("--evaluation", base / "evaluation", outputs),
     ):
-        parser.add_argument(name, type=Path, default=base / folder, help=text)
-    return parser.parse_args(argv)
+        parser.add_argument(name, type=Path, default=default, help=text)
+    return parser.parse_args(argv, args)
 
 
 def main(argv=None):
+    args = argparse.Namespace()  # filled as far as parsing gets
     try:
-        args = parse(argv)
-        metrics = evaluate(args.model, args.test, args.data_report, args.output)
+        parse(argv, args)
+        metrics = evaluate(args.model, args.test, args.data_report, args.evaluation)
     except (BadInput, OSError) as error:
-        return fail(error)
+        return fail(error, args.message)
     for name, metric in metrics.items():
         print(f"test:{name}={metric['value']!r} +- {metric['standard_deviation']:.2g}")
     return 0
 
 
-def fail(error):
-    """One line to stderr and, in a container, to the file that becomes the job's ExitMessage."""
+def fail(error, path):
+    """One line to stderr and, where wanted, to the file that becomes the job's ExitMessage."""
     line = f"evaluate.py: {error}"
     print(line, file=sys.stderr)
-    if os.path.isdir("/opt/ml/output"):
-        Path("/opt/ml/output/message").write_text(line[:1000], encoding="utf-8")
+    if path:
+        with contextlib.suppress(OSError):  # the error counts, not that it cannot be noted
+            path.parent.mkdir(parents=True, exist_ok=True)
+            short = line.encode(errors="replace")[:MAX_MESSAGE].decode(errors="ignore")
+            path.write_text(short, encoding="utf-8")
     return 2 if isinstance(error, BadInput) else 1
 
 

@@ -246,7 +246,7 @@ def json_records(text):
     if not text.strip():
         raise ClientError(400, "the body is empty; send a record or a list of records")
     try:
-        content = json.loads(text, parse_constant=refuse_constant)
+        content = json.loads(text, parse_constant=refuse_constant, object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise ClientError(400, f"the body is not JSON: {error}") from None
     if isinstance(content, dict):
@@ -262,6 +262,15 @@ def json_records(text):
 
 def refuse_constant(name):
     raise ValueError(f"{name} is not a JSON value; send null for a missing value")
+
+
+def unique(pairs):
+    record = {}
+    for name, value in pairs:
+        if name in record:
+            raise ValueError(f"an object has the name {shown(name)} twice")
+        record[name] = value
+    return record
 
 
 def row_values(record, row, is_text, features):

@@ -5,8 +5,8 @@ after this step takes the names and kinds from what is written here, train/schem
 
 The file is read once, as a stream, by the strict reader of the standard library, so that every
 complaint can name a line and nothing is guessed: a data frame reader would shift columns, rename
-duplicates or turn 1e400 into infinity without a word. Numbers go straight into flat arrays, 8
-bytes a value; memory grows with the number of values and not with the text.
+duplicates or turn 1e400 into infinity without a word. Values go straight into flat arrays, 8
+bytes each; memory grows with the number of values and not with the text.
 
 What is wrong with the file as a whole (format, columns, width of a line, text among numbers) is
 refused and nothing is written. A row outside a column's range is dropped, and what is merely odd
@@ -21,6 +21,7 @@ Exit codes: 0 done, 1 the machine failed (disk, permission), 2 the input or the 
 """
 
 import argparse
+import contextlib
 import csv
 import hashlib
 import itertools
@@ -28,6 +29,7 @@ import json
 import math
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,6 +69,7 @@ MAX_BYTES = 2 * 1024**3  # 2 GiB of text need about 8 GB of memory
 MAX_FIELD = 64 * 1024**2
 CHUNK = 50_000
 EXAMPLES = 5
+MAX_MESSAGE = 1024  # bytes of an ExitMessage
 
 
 class BadInput(Exception):
@@ -74,15 +77,14 @@ class BadInput(Exception):
 
 
 class Table(NamedTuple):
-    """Columns by name (categories as indices into `categories`), and the line of each row."""
+    """Columns of floats or strings, by name, and the line of each row in the file."""
 
     columns: dict
-    categories: dict
     lines: np.ndarray
 
     def take(self, rows):
         columns = {name: values[rows] for name, values in self.columns.items()}
-        return Table(columns, self.categories, self.lines[rows])
+        return Table(columns, self.lines[rows])
 
 
 # Reading
@@ -249,7 +251,7 @@ def read(path):
         stream = itertools.chain([(line, first)], stream)
 
     problems = Problems()
-    codes = {column.name: {} for column in SCHEMA if column.categorical}
+    categories = {}
     parts = {column.name: [] for column in SCHEMA}
     all_lines = []
     while chunk := list(itertools.islice(stream, CHUNK)):
@@ -258,7 +260,7 @@ def read(path):
         all_lines.append(lines)
         for column, position in zip(SCHEMA, positions, strict=True):
             if column.categorical:
-                values = category_codes(column, texts[position], codes[column.name])
+                values = strings(column, texts[position], categories)
             else:
                 values = numbers(column, texts[position], lines, problems)
             parts[column.name].append(values)
@@ -266,10 +268,7 @@ def read(path):
     if not all_lines:
         raise BadInput("the file has a header and 0 data rows")
     columns = {name: np.concatenate(arrays) for name, arrays in parts.items()}
-    categories = {}
-    for name, table in codes.items():
-        categories[name], columns[name] = in_order(table, columns[name])
-    return Table(columns, categories, np.concatenate(all_lines)), has_header, extra
+    return Table(columns, np.concatenate(all_lines)), has_header, extra
 
 
 def checked(line, fields, width):
@@ -307,24 +306,14 @@ def numbers(column, texts, lines, problems):
     return values
 
 
-def category_codes(column, texts, table):
-    """The texts as indices into `table`, which grows; no value is the category ''."""
-    of = {}
+def strings(column, texts, known):
+    """The texts as categories, "" where there is no value; `known` keeps one object of each."""
+    values = {}
     for text in set(texts):
         value = text.strip()
-        of[text] = "" if value.lower() in column.missing else value
-    for value in sorted(of.values()):
-        table.setdefault(value, len(table))
-    return np.array([table[of[text]] for text in texts], dtype=np.int64)
-
-
-def in_order(table, codes):
-    """Renumber categories by name, so that the order of the rows leaves no trace."""
-    names = sorted(table)
-    new = np.empty(len(names), dtype=np.int64)
-    for code, name in enumerate(names):
-        new[table[name]] = code
-    return names, new[codes]
+        value = "" if value.lower() in column.missing else value
+        values[text] = known.setdefault(value, value)
+    return np.array([values[text] for text in texts], dtype=object)
 
 
 # Cleaning
@@ -337,11 +326,9 @@ def clean(table):
     for column in SCHEMA:
         values = table.columns[column.name]
         if column.categorical:
-            expected = {*(column.values or table.categories[column.name]), ""}
-            unlisted = np.array([name not in expected for name in table.categories[column.name]])
-            if unlisted.any():
-                reason = f"not one of {', '.join(column.values)}"
-                odd.append(note(table, column, unlisted[values], reason))
+            unlisted = np.array([value not in ("", *column.values) for value in values])
+            if column.values and unlisted.any():
+                odd.append(note(table, column, unlisted, f"not one of {', '.join(column.values)}"))
             continue
         for bad, reason in (
             (values < column.minimum, f"below {column.minimum:g}"),
@@ -356,17 +343,14 @@ def clean(table):
 
 
 def note(table, column, rows, reason):
-    where = np.flatnonzero(rows)
-    examples = [
-        {"line": int(table.lines[row]), "value": value_at(table, column.name, row)}
-        for row in where[:EXAMPLES]
-    ]
-    return {"column": column.name, "reason": reason, "count": len(where), "examples": examples}
-
-
-def value_at(table, name, row):
-    value = table.columns[name][row]
-    return table.categories[name][value] if name in table.categories else float(value)
+    first = table.take(np.flatnonzero(rows)[:EXAMPLES])
+    pairs = zip(first.lines.tolist(), first.columns[column.name].tolist(), strict=True)
+    return {
+        "column": column.name,
+        "reason": reason,
+        "count": int(rows.sum()),
+        "examples": [{"line": line, "value": value} for line, value in pairs],
+    }
 
 
 def check_enough(table, read_rows, duplicates):
@@ -406,8 +390,7 @@ def warn(table, extra, duplicates):
 
 
 def look_at(column, values, rank_of_label):
-    known = values if column.categorical else values[~np.isnan(values)]
-    distinct = len(np.unique(known))
+    distinct = len(set(values) if column.categorical else np.unique(values[~np.isnan(values)]))
     if distinct <= 1:
         return f"is constant: it says nothing about {LABEL!r}"
     if column.name == LABEL:
@@ -450,13 +433,16 @@ def hash_rows(table, seed):
     for column in SCHEMA:
         values = table.columns[column.name]
         if column.categorical:
-            names = table.categories[column.name]
-            digests = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names]
-            values = np.frombuffer(b"".join(digests), dtype=np.uint64)[values]
+            number = {value: hash_text(value) for value in set(values)}
+            values = np.array([number[value] for value in values], dtype=np.uint64)
         else:
             values = (values + 0.0).view(np.uint64)  # + 0.0: -0.0 and 0.0 are the same value
         key = mix(key * np.uint64(3) + mix(values))
     return key
+
+
+def hash_text(text):
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def split(table, seed):
@@ -477,26 +463,21 @@ def split(table, seed):
 
 def write_csv(path, table):
     """Header and rows in the schema's order; no value is an empty field, and 15 is not 15.0."""
+    columns = [as_whole(values) for values in table.columns.values()]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(table.columns)
-        whole = {
-            name for name, values in table.columns.items() if (values == np.rint(values)).all()
-        }
         for start in range(0, len(table.lines), CHUNK):
-            part = table.take(slice(start, start + CHUNK))
-            writer.writerows(
-                zip(*(cells(part, name, name in whole) for name in part.columns), strict=True)
-            )
+            part = (values[start : start + CHUNK].tolist() for values in columns)
+            texts = (["" if value != value else value for value in values] for values in part)
+            writer.writerows(zip(*texts, strict=True))
 
 
-def cells(table, name, whole):
-    values = table.columns[name]
-    if name in table.categories:
-        return np.array(table.categories[name], dtype=object)[values].tolist()
-    if whole and np.abs(values).max() < 2**53:
-        return values.astype(np.int64).tolist()
-    return ["" if value != value else value for value in values.tolist()]
+def as_whole(values):
+    """Integers, if that is what all the values of a column are."""
+    if values.dtype == object or (values != np.rint(values)).any() or abs(values).max() >= 2**53:
+        return values
+    return values.astype(np.int64)
 
 
 def schema_json():
@@ -517,18 +498,17 @@ def describe(table):
     for column in SCHEMA:
         values = table.columns[column.name]
         if column.categorical:
-            counts = np.bincount(values, minlength=len(table.categories[column.name]))
-            order = np.argsort(-counts, kind="stable")[:20]
-            names = table.categories[column.name]
-            top = {names[i]: int(counts[i]) for i in order if counts[i] and names[i]}
-            missing = int(counts[names.index("")]) if "" in names else 0
-            summary[column.name] = {"kind": "categorical", "missing": missing, "categories": top}
+            counts = Counter(values)
+            missing = counts.pop("", 0)
+            top = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:20]
+            about = {"kind": "categorical", "missing": missing, "categories": dict(top)}
         else:
             known = values[~np.isnan(values)]
-            summary[column.name] = {"kind": "numeric", "missing": len(values) - len(known)}
+            about = {"kind": "numeric", "missing": len(values) - len(known)}
             if len(known):
                 statistics = {"minimum": known.min(), "mean": known.mean(), "maximum": known.max()}
-                summary[column.name] |= {key: float(value) for key, value in statistics.items()}
+                about |= {key: float(value) for key, value in statistics.items()}
+        summary[column.name] = about
     return summary
 
 
@@ -620,49 +600,46 @@ def seed_number(text):
     return int(text)
 
 
-def parse(argv):
+def parse(argv, args=None):
     parser = Parser(description="Check, clean and split a CSV file.", allow_abbrev=False)
     base = Path("/opt/ml/processing")
-    parser.add_argument(
-        "--input-data",
-        type=Path,
-        default=base / "input/data",
-        help="a CSV file, or the folder that holds it",
-    )
-    parser.add_argument(
-        "--train", type=Path, default=base / "train", help="folder for train.csv and schema.json"
-    )
-    parser.add_argument(
-        "--validation", type=Path, default=base / "validation", help="folder for validation.csv"
-    )
-    parser.add_argument("--test", type=Path, default=base / "test", help="folder for test.csv")
-    parser.add_argument(
-        "--report", type=Path, default=base / "report", help="folder for data_report.json"
-    )
+    for name, default, text in (
+        ("--message", None, "file for the reason of a failure (a job's /opt/ml/output/message)"),
+        ("--input-data", base / "input/data", "a CSV file, or the folder that holds it"),
+        ("--train", base / "train", "folder for train.csv and schema.json"),
+        ("--validation", base / "validation", "folder for validation.csv"),
+        ("--test", base / "test", "folder for test.csv"),
+        ("--report", base / "report", "folder for data_report.json"),
+    ):
+        parser.add_argument(name, type=Path, default=default, help=text)
     parser.add_argument(
         "--seed", type=seed_number, default=42, help="another seed, other splits (default 42)"
     )
-    return parser.parse_args(argv)
+    return parser.parse_args(argv, args)
 
 
 def main(argv=None):
+    args = argparse.Namespace()  # filled as far as parsing gets
     try:
-        args = parse(argv)
+        parse(argv, args)
         report = preprocess(
             args.input_data, args.train, args.validation, args.test, args.report, args.seed
         )
     except (BadInput, OSError) as error:
-        return fail(error)
+        return fail(error, args.message)
     print("\n".join(summary(report)))
     return 0
 
 
-def fail(error):
-    """One line to stderr and, in a container, to the file that becomes the job's ExitMessage."""
+def fail(error, path):
+    """One line to stderr and, where wanted, to the file that becomes the job's ExitMessage."""
     line = f"preprocess.py: {error}"
     print(line, file=sys.stderr)
-    if os.path.isdir("/opt/ml/output"):
-        Path("/opt/ml/output/message").write_text(line[:1000], encoding="utf-8")
+    if path:
+        with contextlib.suppress(OSError):  # the error counts, not that it cannot be noted
+            path.parent.mkdir(parents=True, exist_ok=True)
+            short = line.encode(errors="replace")[:MAX_MESSAGE].decode(errors="ignore")
+            path.write_text(short, encoding="utf-8")
     return 2 if isinstance(error, BadInput) else 1
 
 

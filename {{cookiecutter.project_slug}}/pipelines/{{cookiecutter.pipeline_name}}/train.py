@@ -16,6 +16,7 @@ Exit codes: 0 done, 1 the machine failed, 2 the data or the arguments are wrong.
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -32,6 +33,7 @@ LOSSES = {
 }
 MAX_CATEGORIES = 64  # per column; the rarest ones beyond it are treated as one
 MAX_DEPTH = 60  # of a tree that is turned into an expression for single rows
+MAX_MESSAGE = 1024  # bytes of a FailureReason
 UNSEEN = " "  # no category is blank: preprocess.py strips them
 
 
@@ -258,7 +260,7 @@ def train(args):
     hyperparameters = {
         name: value
         for name, value in vars(args).items()
-        if name not in ("train", "validation", "model_dir")
+        if name not in ("train", "validation", "model_dir", "failure")
     }
     about = {
         **schema,
@@ -297,20 +299,20 @@ def real(text, low, high, low_included=False):
     return value
 
 
-def parse(argv):
+def parse(argv, args=None):
     parser = Parser(description="Train the model and pack it for serving.", allow_abbrev=False)
-    channel = {
-        name: os.environ.get(f"SM_CHANNEL_{name.upper()}") for name in ("train", "validation")
-    }
-    for name, folder in channel.items():
-        default = Path(folder or f"/opt/ml/input/data/{name}")
-        parser.add_argument(f"--{name}", type=Path, default=default, help=f"folder of {name}.csv")
+    output = os.environ.get("SM_OUTPUT_DIR")
+    failure = Path(output) / "failure" if output else None
     parser.add_argument(
-        "--model-dir",
-        type=Path,
-        default=Path(os.environ.get("SM_MODEL_DIR") or "/opt/ml/model"),
-        help="folder for the artifact",
+        "--failure", type=Path, default=failure, help="file for the reason of a failure"
     )
+    for name, variable, folder in (
+        ("--train", "SM_CHANNEL_TRAIN", "input/data/train"),
+        ("--validation", "SM_CHANNEL_VALIDATION", "input/data/validation"),
+        ("--model-dir", "SM_MODEL_DIR", "model"),
+    ):
+        default = Path(os.environ.get(variable) or f"/opt/ml/{folder}")
+        parser.add_argument(name, type=Path, default=default, help=f"folder, default {default}")
     for name, kind, default in (
         ("--learning-rate", lambda text: real(text, 0, 1), 0.05),
         ("--max-iter", lambda text: whole(text, 1, 10_000), 150),
@@ -322,27 +324,31 @@ def parse(argv):
     ):
         parser.add_argument(name, type=kind, default=default, help=f"default {default}")
     parser.add_argument("--loss", choices=LOSSES, default="poisson", help="default poisson")
-    return parser.parse_args(argv)
+    return parser.parse_args(argv, args)
 
 
 def main(argv=None):
+    args = argparse.Namespace()  # filled as far as parsing gets
     try:
-        args = parse(argv)
+        parse(argv, args)
         about = train(args)
     except (BadInput, OSError) as error:
-        return fail(error)
+        return fail(error, args.failure)
     for split, scores in about["metrics"].items():
         for name, value in scores.items():
             print(f"{split}:{name}={value!r}")
     return 0
 
 
-def fail(error):
-    """One line to stderr and, in a training container, to where FailureReason is taken from."""
+def fail(error, path):
+    """One line to stderr and, in a training job, to the file that FailureReason is taken from."""
     line = f"train.py: {error}"
     print(line, file=sys.stderr)
-    if os.path.isdir("/opt/ml/output"):
-        Path("/opt/ml/output/failure").write_text(line[:1000], encoding="utf-8")
+    if path:
+        with contextlib.suppress(OSError):  # the error counts, not that it cannot be noted
+            path.parent.mkdir(parents=True, exist_ok=True)
+            short = line.encode(errors="replace")[:MAX_MESSAGE].decode(errors="ignore")
+            path.write_text(short, encoding="utf-8")
     return 2 if isinstance(error, BadInput) else 1
 
 

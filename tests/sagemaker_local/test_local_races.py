@@ -1,0 +1,81 @@
+"""Two things at once: a stop while something starts, a signal while a client comes or goes."""
+
+import json
+import os
+import threading
+
+import pytest
+from local_helpers import IMAGE, ROLE, definition, fail, processing, unique, until
+from sagemaker_local.jobs import Jobs
+from sagemaker_local.pipelines import Execution
+from sagemaker_local.server import Front, SageMaker
+
+REGION = "us-east-1"
+
+
+@pytest.fixture
+def sagemaker(tmp_path):
+    """The API without a server around it, and so without S3: nothing here may need a file."""
+    return SageMaker(tmp_path)
+
+
+def stop_before(begin, call):
+    """`begin` put off for a moment in which another client tries to stop what it begins."""
+
+    def late(self, *arguments):
+        stopping = threading.Thread(target=call, daemon=True)
+        stopping.start()
+        stopping.join(0.3)
+        return begin(self, *arguments)
+
+    return late
+
+
+def test_an_execution_can_be_stopped_while_it_starts(sagemaker, monkeypatch):
+    def stop():
+        (execution,) = sagemaker.store.list("PipelineExecution")
+        request = {"PipelineExecutionArn": execution["PipelineExecutionArn"]}
+        token = {"ClientRequestToken": "y" * 32}
+        sagemaker.call("StopPipelineExecution", request | token, REGION)
+
+    monkeypatch.setattr(Execution, "start", stop_before(Execution.start, stop))
+    monkeypatch.setattr(Execution, "_run_steps", lambda self: until(lambda: self.stopping, 2))
+    request = {"PipelineName": "p", "ClientRequestToken": "x" * 32}
+    document = {"PipelineDefinition": json.dumps(definition(fail("A", "x"))), "RoleArn": ROLE}
+    sagemaker.call("CreatePipeline", request | document, REGION)
+    sagemaker.call("StartPipelineExecution", request, REGION)
+    (execution,) = until(lambda: ended(sagemaker, "PipelineExecution"))
+    assert execution["PipelineExecutionStatus"] == "Stopped"
+
+
+def test_a_job_can_be_stopped_while_it_starts(sagemaker, monkeypatch):
+    name = {"ProcessingJobName": unique("job")}
+
+    def stop():
+        sagemaker.call("StopProcessingJob", name, REGION)
+
+    monkeypatch.setattr(Jobs, "start", stop_before(Jobs.start, stop))
+    sagemaker.jobs.url = "http://127.0.0.1"
+    entrypoint = ["python3", "-c", "import time; time.sleep(2)"]
+    application = {"ImageUri": IMAGE, "ContainerEntrypoint": entrypoint}
+    request = processing("", AppSpecification=application, ProcessingInputs=[])
+    sagemaker.call("CreateProcessingJob", name | request, REGION)
+    (job,) = until(lambda: ended(sagemaker, "ProcessingJob"))
+    assert job["ProcessingJobStatus"] == "Stopped", job
+
+
+def ended(sagemaker, kind):
+    documents = sagemaker.store.list(kind)
+    going = [d for d in documents if d[f"{kind}Status"] in ("InProgress", "Executing", "Stopping")]
+    return None if going else documents
+
+
+def test_a_signal_waits_for_nobody():
+    """A handler runs on the main thread, in the middle of whatever that thread holds."""
+    front = Front(None)
+    with front.lock:
+        ending = threading.Thread(target=front.end, daemon=True)
+        ending.start()
+        ending.join(5)
+        assert not ending.is_alive()
+    assert os.read(front.waiting, 1) and not front.enter()
