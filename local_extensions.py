@@ -83,6 +83,7 @@ def check_command_line():
 
 def check_answers(answers):
     """Refuse the first answer that breaks its rule, then a target that cannot be written."""
+    check_command_line()  # again: an answer called __command_line would have replaced the first
     check_text("project_name", answers, "Abalone age prediction")
     check_name("project_slug", answers, "-", 21)
     check_name("pipeline_name", answers, "_", 32)

@@ -64,6 +64,13 @@ REFUSED = {
     "kwargs no region": ([*RUN, "--kwargs", '{"region": ""}'], "'' has no SageMaker"),
     "kwargs bucket": ([*RUN, "--kwargs", '{"default_bucket": "s3://My_Bucket"}'], "of a bucket"),
     "kwargs bucket like an IP": ([*RUN, "--kwargs", '{"default_bucket": "10.0.0.1"}'], "a bucket"),
+    "kwargs too deep": ([*RUN, "--kwargs", "[" * 90_000], "nested too deeply"),
+    "kwargs role no text": ([*RUN, "--kwargs", '{"role": true}'], "--kwargs: role: True is not"),
+    "kwargs bucket a number": ([*RUN, "--kwargs", "{'default_bucket': 5}"], "default_bucket: 5 is"),
+    "kwargs name": (
+        [*RUN, "--kwargs", '{"pipeline_name": "bad name"}'],
+        "pipeline_name: 'bad name'",
+    ),
     "kwargs wrong type": ([*RUN, "--kwargs", '{"region": 1}'], "region is a string, 1 was given"),
     "kwargs too long": ([*RUN, "--kwargs", '{"region": "' + "x" * 110_000 + '"}'], "too many"),
     "kwargs code": ([*RUN, "--kwargs", "{'a': __import__('os')}"], "nor a Python literal"),
@@ -81,7 +88,8 @@ REFUSED = {
     ),
     "parameter without value": ([*RUN, "--parameters", "Seed"], "NAME=VALUE is wanted"),
     "parameter twice": ([*RUN, "--parameters", "Seed=1", "Seed=2"], "Seed is given twice"),
-    "input data missing": ([*RUN, "--input-data", "no.csv"], "no.csv: a CSV file is wanted"),
+    "input data empty": ([*RUN, "--input-data", ""], "--input-data '': a CSV file is wanted"),
+    "input data missing": ([*RUN, "--input-data", "no.csv"], "'no.csv': a CSV file is wanted"),
     "input data a folder": ([*RUN, "--input-data", "data"], "there is a folder"),
     "input data twice": (
         [*RUN, "--input-data", "README.md", "--parameters", "InputDataUrl=s3://b/k"],
@@ -142,6 +150,17 @@ def test_get_pipeline_definition_leaves_the_file_alone_when_it_fails(project, tm
     done = project.run("get-pipeline-definition", "-n", MODULE, "-f", tmp_path / "no/folder.json")
     assert done.returncode == 2
     assert "No such file or directory" in done.stderr
+
+
+def test_a_missing_profile_is_one_line_in_both_commands(project):
+    for command, arguments in (
+        ("run-pipeline", [*RUN, "--input-data", "data/abalone-sample.csv"]),
+        ("get-pipeline-definition", ["-n", MODULE]),
+    ):
+        done = project.run(command, *arguments, env={"AWS_PROFILE": "missing"})
+        assert done.returncode == 1
+        assert len(done.stderr.splitlines()) == 1
+        assert "The config profile (missing) could not be found" in done.stderr
 
 
 def test_kwargs_are_read_as_json_and_as_a_python_literal(project):

@@ -19,6 +19,8 @@ shutil.rmtree(PROJECT, ignore_errors=True)
 shutil.copytree(
     TEMPLATE / "{{cookiecutter.project_slug}}/sagemaker_local", PROJECT / "sagemaker_local"
 )
+CLIENT = PROJECT / "sagemaker_local/client.py"
+CLIENT.write_text(CLIENT.read_text().replace("{{cookiecutter.aws_region}}", "us-east-1"))
 sys.path.insert(0, str(PROJECT))
 
 ROLE = "arn:aws:iam::123456789012:role/anybody"

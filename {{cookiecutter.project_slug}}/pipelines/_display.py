@@ -1,7 +1,9 @@
 """What `run-pipeline` shows, now and at the end: live on a terminal, elsewhere plain lines."""
 
 import contextlib
+import os
 import sys
+from pathlib import Path
 
 from pipelines._execution import log_group
 
@@ -66,11 +68,17 @@ def print_results(metrics, report, packages):
         print(f"report {report}")
 
 
+def _command(name):
+    """A command of this project, as it can be typed here."""
+    path = Path(sys.executable).with_name(name)
+    return os.path.relpath(path) if path.exists() else name
+
+
 def print_failures(steps, local):
     """Where the log of each step that failed is."""
     for step in steps:
         if step.status == "Failed" and step.job:
             group, job = log_group(step.job)
             command = f"aws logs tail {group} --log-stream-name-prefix {job} --since 1d"
-            command = f"sagemaker-local logs {job}" if local else command
+            command = f"{_command('sagemaker-local')} logs {job}" if local else command
             print(f"log of {step.name}: {command}")

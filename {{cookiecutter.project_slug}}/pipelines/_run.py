@@ -37,15 +37,29 @@ def _read_arguments(args):
     args.kwargs = _utils.check_kwargs(args.module_name, kwargs, role=args.role_arn)
     args.tags = _utils.check_tags(_utils.read_option("--tags", args.tags))
     args.parameters = _split_parameters(args.parameters)
-    if args.input_data and not Path(args.input_data).is_file():
+    if args.input_data is not None and not Path(args.input_data).is_file():
         found = "a folder" if Path(args.input_data).is_dir() else "nothing"
-        raise UsageError(f"--input-data: {args.input_data}: a CSV file is wanted, there is {found}")
+        raise UsageError(
+            f"--input-data {args.input_data!r}: a CSV file is wanted, there is {found}"
+        )
     if args.input_data and "InputDataUrl" in args.parameters:
         raise UsageError("--input-data and the parameter InputDataUrl both name the data: give one")
 
 
 def _run_pipeline(args):
     _utils.quiet_sdk()
+    try:
+        _create_and_start(args)
+    except _utils.aws_errors() as error:
+        raise Failed(f"AWS: {error}{_if_local(args)}") from None
+
+
+def _if_local(args):
+    """Where to look when the server that answers is this machine's own."""
+    return f" (see {args.local}/server.log; is the disk full?)" if args.local else ""
+
+
+def _create_and_start(args):
     pipeline = _utils.get_pipeline_driver(args.module_name, args.kwargs)
     definition = json.loads(pipeline.definition())
     declared = {parameter["Name"]: parameter for parameter in definition["Parameters"]}
@@ -53,30 +67,25 @@ def _run_pipeline(args):
     if args.input_data and "InputDataUrl" not in declared:
         raise UsageError("--input-data: this pipeline has no parameter InputDataUrl")
     tags = _utils.get_pipeline_custom_tags(args.module_name, args.kwargs, args.tags)
+    if args.input_data:
+        parameters["InputDataUrl"] = _upload(pipeline, Path(args.input_data))
+    if "InputDataVersion" in declared:
+        uri = parameters.get("InputDataUrl") or declared["InputDataUrl"]["DefaultValue"]
+        parameters.setdefault("InputDataVersion", _data_version(pipeline, uri))
+    if "GitCommit" in declared:
+        parameters.setdefault("GitCommit", git_commit())
 
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        _say("Creating/updating a SageMaker Pipeline with the following definition:")
-        _show_definition(definition, args.module_name)
-        answer = pipeline.upsert(
-            role_arn=args.role_arn, description=args.description, tags=tags or None
-        )
-        _say("Created/Updated SageMaker Pipeline: Response received:")
-        print(json.dumps({"PipelineArn": answer["PipelineArn"]}))
-        if args.input_data:
-            parameters["InputDataUrl"] = _upload(pipeline, Path(args.input_data))
-        if "GitCommit" in declared:
-            parameters.setdefault("GitCommit", git_commit())
-        if "InputDataVersion" in declared:
-            uri = parameters.get("InputDataUrl") or declared["InputDataUrl"]["DefaultValue"]
-            parameters.setdefault("InputDataVersion", _data_version(pipeline, uri))
-        arn = _start(pipeline, parameters, answer.get("PipelineVersionId"))
-        _say(f"Execution started with PipelineExecutionArn: {arn}")
-        if not args.no_wait:
-            _wait(pipeline, arn, args)
-    except (BotoCoreError, ClientError) as error:
-        raise Failed(f"AWS: {error}") from None
+    _say("Creating/updating a SageMaker Pipeline with the following definition:")
+    _show_definition(definition, args.module_name)
+    answer = pipeline.upsert(
+        role_arn=args.role_arn, description=args.description, tags=tags or None
+    )
+    _say("Created/Updated SageMaker Pipeline: Response received:")
+    print(json.dumps({"PipelineArn": answer["PipelineArn"]}))
+    arn = _start(pipeline, parameters, answer.get("PipelineVersionId"))
+    _say(f"Execution started with PipelineExecutionArn: {arn}")
+    if not args.no_wait:
+        _wait(pipeline, arn, args)
 
 
 def _start_local(args, stack):
@@ -94,6 +103,7 @@ def _start_local(args, stack):
             " Start `sagemaker-local up` in another terminal first, or leave --no-wait out"
         )
     local.enter()
+    args.local = local.state
 
 
 def _split_parameters(pairs):
@@ -175,6 +185,8 @@ def git_commit():
     try:
         git = ["git", "-C", str(Path(__file__).parent)]
         options = {"capture_output": True, "text": True, "check": True, "timeout": 10}
+        # Fails where this file is not git's, as in a project inside somebody else's repository.
+        subprocess.run([*git, "ls-files", "--error-unmatch", Path(__file__).name], **options)
         commit = subprocess.run([*git, "rev-parse", "HEAD"], **options).stdout.strip()
         changes = subprocess.run([*git, "status", "--porcelain"], **options).stdout
         return f"{commit}-dirty" if changes else commit
@@ -184,17 +196,24 @@ def git_commit():
 
 def _data_version(pipeline, uri):
     """What changes when an object below `uri` does: step caching looks at the URI alone."""
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import ClientError
 
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     pages = _client(pipeline, "s3").get_paginator("list_objects_v2")
-    digest = hashlib.sha256()
+    digest, found = hashlib.sha256(), False
     try:
         for page in pages.paginate(Bucket=bucket, Prefix=prefix):
             for item in page.get("Contents", []):
                 digest.update(f"{item['Key']} {item['ETag']}\n".encode())
-    except (BotoCoreError, ClientError):
-        return f"unread-{uuid.uuid4()}"  # perhaps the jobs may read it; no step is reused
+                found = True
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "NoSuchBucket":
+            return f"unread-{uuid.uuid4()}"  # perhaps the jobs may read it; no step is reused
+    if not found:
+        raise UsageError(
+            f"InputDataUrl: there is nothing at {uri}."
+            " Give a file, for example --input-data data/abalone-sample.csv"
+        )
     return digest.hexdigest()
 
 
@@ -211,13 +230,12 @@ def _start(pipeline, parameters, version):
 def _client(pipeline, service="sagemaker"):
     from botocore.config import Config
 
-    retries = Config(retries={"mode": "standard", "total_max_attempts": 10})
+    attempts = int(os.environ.get("AWS_MAX_ATTEMPTS", 10))
+    retries = Config(retries={"mode": "standard", "total_max_attempts": attempts})
     return pipeline.sagemaker_session.boto_session.client(service, config=retries)
 
 
 def _wait(pipeline, arn, args):
-    from botocore.exceptions import BotoCoreError, ClientError
-
     from pipelines import _display, _execution
 
     print("Waiting for the execution to finish...", flush=True)
@@ -227,9 +245,13 @@ def _wait(pipeline, arn, args):
             execution, steps = _execution.follow(client, arn, args.timeout, show)
         steps = _execution.explain(client, steps)
     except _execution.Timeout as status:
-        raise Failed(f"after {args.timeout:g} s the execution is still {status}: {arn}") from None
-    except (BotoCoreError, ClientError) as error:
-        raise Failed(f"lost sight of the execution, which goes on: {arn}: {error}") from None
+        ends = "; it ends with this command" if args.local else ""
+        raise Failed(
+            f"after {args.timeout:g} s the execution is still {status}: {arn}{ends}"
+        ) from None
+    except _utils.aws_errors() as error:
+        lost = f"lost sight of the execution {arn}: {error}{_if_local(args)}"
+        raise Failed(lost) from None
     except KeyboardInterrupt:
         if not args.local:
             print(f"The execution goes on: {arn}", file=sys.stderr)
@@ -243,7 +265,7 @@ def _wait(pipeline, arn, args):
     try:
         folder = Path("reports") / arn.rsplit("/", 1)[1]
         files = _execution.evaluation_files(client, _client(pipeline, "s3"), steps, folder)
-    except (BotoCoreError, ClientError, OSError, ValueError, TypeError) as error:
+    except (*_utils.aws_errors(), OSError, ValueError, TypeError) as error:
         print(f"The evaluation cannot be read: {error}", file=sys.stderr)
         files = {}, None
     _display.print_results(*files, [step.package for step in steps if step.package])

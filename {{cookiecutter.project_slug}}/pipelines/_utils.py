@@ -18,6 +18,7 @@ from pathlib import Path
 
 ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
 BUCKET = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+NAME = re.compile(r"(?=.{1,63}$)[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 MAX_STRUCT_CHARACTERS = 100_000
 MAX_TAGS = 50
 
@@ -38,6 +39,8 @@ def convert_struct(str_struct=None):
         raise UsageError(f"{len(str_struct):,} characters are too many: at most 100,000 are read")
     try:
         return json.loads(str_struct, object_pairs_hook=_without_duplicates)
+    except RecursionError:
+        raise UsageError("it is nested too deeply") from None
     except json.JSONDecodeError as error:
         json_error = error
     try:
@@ -194,19 +197,39 @@ def check_region(region, where):
 
 def check_bucket(bucket, where):
     """Refuse what S3 would not take as the name of a bucket."""
-    if not BUCKET.fullmatch(str(bucket)) or ".." in bucket:
+    if not BUCKET.fullmatch(str(bucket)) or ".." in str(bucket):
         raise UsageError(
             f"{where}: {bucket!r} is not the name of a bucket: 3 to 63 of a-z, 0-9, '.' and '-'"
         )
 
 
-CHECKS = {"role": check_role_arn, "region": check_region, "default_bucket": check_bucket}
+def check_name(name, where):
+    """Refuse what SageMaker would not take as the name of a pipeline or a package group."""
+    if not NAME.fullmatch(str(name)):
+        raise UsageError(f"{where}: {name!r}: 1 to 63 of a-z, A-Z, 0-9 and single '-' are wanted")
+
+
+CHECKS = {
+    "role": check_role_arn,
+    "region": check_region,
+    "default_bucket": check_bucket,
+    "pipeline_name": check_name,
+    "model_package_group_name": check_name,
+}
 
 
 def expected_owner(bucket):
     """Keeps an upload out of a bucket that somebody else made under SageMaker's default name."""
     named = re.fullmatch(r"sagemaker-[a-z0-9-]+-(\d{12})", bucket)
     return {"ExpectedBucketOwner": named[1]} if named else {}
+
+
+def aws_errors():
+    """What boto3 raises, by the three roots it has."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    return BotoCoreError, ClientError, Boto3Error
 
 
 def quiet_sdk():

@@ -32,6 +32,9 @@ def main(argv=None):
     except _utils.UsageError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
+    except _utils.aws_errors() as error:
+        print(f"{parser.prog}: the AWS configuration of this machine: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -39,15 +39,16 @@ def main(argv=None):
 
 
 def _complain(parser, error, exit_code):
+    sys.stdout.flush()  # so that the reason comes last, also in a file
     print(f"{parser.prog}: {error}", file=sys.stderr)
     return exit_code
 
 
-def _seconds(text):
-    seconds = float(text)
-    if not 0 < seconds < float("inf"):
+def seconds(text):
+    value = float(text)
+    if not 0 < value < float("inf"):
         raise ValueError
-    return seconds
+    return value
 
 
 def _parser():
@@ -81,7 +82,7 @@ def _parser():
     add("--no-wait", action="store_true", help="start the execution and do not wait for its end")
     add(
         "--timeout",
-        type=_seconds,
+        type=seconds,
         default=7200,
         metavar="SECONDS",
         help="how long to wait for the end (default: 7200)",

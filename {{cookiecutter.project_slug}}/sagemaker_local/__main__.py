@@ -33,7 +33,7 @@ def main(argv=None):
     folder = Path(arguments.state).resolve() if arguments.state else client.state_folder()
     try:
         return arguments.function(folder, arguments)
-    except LocalError as error:
+    except (LocalError, OSError) as error:
         print(f"sagemaker-local: {error}", file=sys.stderr)
         return 1
 
@@ -62,8 +62,8 @@ def _parser():
         return added
 
     up = command("up", _up, "serve until Ctrl-C, and print how to point programs at it")
-    up.add_argument("--port", type=int, default=0, help="port to listen on (default: a free one)")
-    up.add_argument("--region", help="region to print (default: AWS_REGION, else us-east-1)")
+    up.add_argument("--port", type=_port, default=0, help="port to listen on (default: a free one)")
+    up.add_argument("--region", help=f"region to print (default: AWS_REGION, else {client.REGION})")
     run = command("run", _run, "serve for one command: sagemaker-local run -- COMMAND...")
     run.add_argument("words", nargs="+", metavar="COMMAND")
     command("status", _status, "say whether a server runs, and what the state folder holds")
@@ -72,6 +72,12 @@ def _parser():
     command("operations", _operations, "list the API operations that there are")
     commands.add_parser("serve", parents=[common]).set_defaults(function=_serve)  # client.py's
     return parser
+
+
+def _port(text):
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: 0 to 65535")
+    return int(text)
 
 
 def _up(folder, arguments):

@@ -24,6 +24,7 @@ from .errors import LocalError
 
 ATTACH = "/_sagemaker_local/attach"
 STATE = ".sagemaker_local"
+REGION = "{{cookiecutter.aws_region}}"  # where neither a caller nor the environment names one
 OURS = {"lock", "state.db"}  # what tells a state folder from any other
 BUSY = 75  # exit code of a server that found another one serving the folder
 START_SECONDS = 60
@@ -67,6 +68,7 @@ def environment(url, region):
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_MAX_ATTEMPTS": "2",
         "SAGEMAKER_VALIDATE_ROLE": "false",
     }
 
@@ -80,7 +82,7 @@ def _no_proxy():
 
 def region(given=None):
     names = ("AWS_REGION", "AWS_DEFAULT_REGION")
-    return given or next((os.environ[n] for n in names if os.environ.get(n)), "us-east-1")
+    return given or next((os.environ[n] for n in names if os.environ.get(n)), REGION)
 
 
 def state_folder(project=None):
@@ -101,7 +103,9 @@ def claim(folder):
             raise LocalError(
                 f"{folder} holds files and no local state; name an empty or a new folder"
             )
-        (folder / "lock").touch()
+        for name in ("lock", "server.log"):
+            with open(folder / name, "ab"):
+                pass
         if ".gitignore" not in names:
             (folder / ".gitignore").write_text("*\n")
     except OSError as error:

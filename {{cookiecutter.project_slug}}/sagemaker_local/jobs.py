@@ -46,7 +46,7 @@ MAX_REASON = 1024
 BROKE = "InternalServerError: sagemaker_local broke, see server.log"
 DEFAULT_RUNTIME = {"MaxRuntimeInSeconds": 86400}
 # Of the user's environment, what a job gets: a container would not have the rest, tokens included.
-PASSED_ON = re.compile(r"PATH|HOME|LANG|LC_\w+|TMPDIR|TZ|(?i:(HTTPS?|ALL|NO)_PROXY)")
+PASSED_ON = re.compile(r"PATH|HOME|LANG|LC_\w+|TZ|(?i:(HTTPS?|ALL|NO)_PROXY)")
 
 PROCESSING = Kind(
     name="ProcessingJob",
@@ -363,7 +363,7 @@ class Job:
             SecondaryStatus="Training",
             **{f"{self._prefix}StartTime": started, "LastModifiedTime": started},
         )
-        code = self._run_command(plan)
+        code = self._run_command(plan, ml)
         ended = time.time()
         self._set("InProgress", SecondaryStatus="Uploading")
         if code == 0 and not self.stopped_by:
@@ -379,12 +379,16 @@ class Job:
     def _prefix(self):
         return self.kind.name.removesuffix("Job")
 
-    def _run_command(self, plan):
+    def _run_command(self, plan, ml):
         environment = {k: v for k, v in os.environ.items() if PASSED_ON.fullmatch(k)}
         environment |= client.environment(self.jobs.url, region_of(self.arn))
         environment |= {"PYTHONUNBUFFERED": "1", f"{self._prefix.upper()}_JOB_ARN": self.arn}
         path = os.pathsep.join([os.path.dirname(sys.executable), environment.get("PATH", "")])
-        environment |= {"PATH": path} | plan.environment
+        temporary = ml.parent.parent / "tmp"  # goes with the job's folder, however the job ends
+        temporary.mkdir(exist_ok=True)
+        # Jobs share this machine: OpenMP threads of two that spin while they wait stop both.
+        environment |= {"OMP_WAIT_POLICY": "PASSIVE", "TMPDIR": str(temporary), "PATH": path}
+        environment |= plan.environment
         with open(self.log_path, "ab") as log:
             with self.lock:
                 if self.stopped_by:
@@ -597,7 +601,7 @@ class Jobs:
         self.lifeline, self.writing_end = os.pipe()
         for kind in (PROCESSING, TRAINING):
             self.log_path(kind, "x").parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(folder / "jobs", ignore_errors=True)  # a killed server may leave some
+        self.tidy()  # a killed server may leave some
 
     def log_path(self, kind, name):
         return self.folder / "logs" / f"{kind.name}s" / f"{name}.log"
@@ -612,6 +616,9 @@ class Jobs:
         self.running[job.arn] = job
         job.thread.start()
         return job
+
+    def tidy(self):
+        shutil.rmtree(self.folder / "jobs", ignore_errors=True)
 
     def kill(self):
         """End every job now, waiting for nobody's lock."""

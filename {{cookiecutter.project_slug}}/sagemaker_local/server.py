@@ -61,6 +61,7 @@ class SageMaker:
     def close(self):
         self.store.lock.acquire()  # for good: no thread writes any more
         self.jobs.kill()
+        self.jobs.tidy()
         self._recover()
         self.store.close()
 

@@ -7,7 +7,9 @@ killed at any moment. A file that cannot be read is refused and never replaced b
 """
 
 import json
+import os
 import sqlite3
+import sys
 import threading
 
 from .errors import LocalError
@@ -59,7 +61,13 @@ class Store:
 
     def _run(self, statement, *values):
         with self.lock:
-            return self.database.execute(statement, values).fetchall()
+            try:
+                return self.database.execute(statement, values).fetchall()
+            except sqlite3.OperationalError as error:
+                # What cannot be kept must not be reported: better no server than a wrong one.
+                print(f"sagemaker-local: cannot write {self.path}: {error}", file=sys.stderr)
+                sys.stderr.flush()
+                os._exit(1)
 
     # Resources
 

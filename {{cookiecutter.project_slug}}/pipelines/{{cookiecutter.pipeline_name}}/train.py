@@ -19,6 +19,7 @@ import argparse
 import contextlib
 import hashlib
 import json
+import math
 import os
 import platform
 import shutil
@@ -256,6 +257,10 @@ def train(args):
         "train": metrics(pipeline, features, target),
         "validation": metrics(pipeline, validation, validation_target),
     }
+    if not all(math.isfinite(value) for split in scores.values() for value in split.values()):
+        raise BadInput(
+            f"train.csv, column {label!r}: its values are too large to square; rescale it"
+        )
     trees, fast_path = proven_trees(pipeline, validation, args.loss)
     hyperparameters = {
         name: value
