@@ -194,5 +194,5 @@ def _start(folder, before):
 
 def _why_it_ended(folder, server):
     said = (folder / "server.log").read_text(errors="replace").strip().splitlines()
-    last = said[-1].removeprefix("sagemaker-local: ") if said else "it said nothing"
+    last = said[-1].removeprefix("sagemaker-local: ") if said else "is the disk full?"
     return f"the local server did not start (exit code {server.returncode}): {last}"

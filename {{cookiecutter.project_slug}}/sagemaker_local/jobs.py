@@ -492,7 +492,7 @@ class Job:
         return changes | {"status": "Completed", "SecondaryStatus": "Completed"}
 
     def _failed(self, reason):
-        with open(self.log_path, "a") as log:
+        with contextlib.suppress(OSError), open(self.log_path, "a") as log:
             log.write(f"sagemaker_local: {reason}\n")
         return {
             "status": "Failed",

@@ -6,6 +6,7 @@ the requests that, given again in their order, bring moto's services back to whe
 killed at any moment. A file that cannot be read is refused and never replaced by an empty one.
 """
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -65,8 +66,8 @@ class Store:
                 return self.database.execute(statement, values).fetchall()
             except sqlite3.OperationalError as error:
                 # What cannot be kept must not be reported: better no server than a wrong one.
-                print(f"sagemaker-local: cannot write {self.path}: {error}", file=sys.stderr)
-                sys.stderr.flush()
+                with contextlib.suppress(OSError):  # the log may be on the same full disk
+                    print(f"cannot write {self.path}: {error}", file=sys.stderr, flush=True)
                 os._exit(1)
 
     # Resources
