@@ -51,12 +51,16 @@ def _run_pipeline(args):
     try:
         _create_and_start(args)
     except _utils.aws_errors() as error:
-        raise Failed(f"AWS: {error}{_if_local(args)}") from None
+        raise Failed(f"AWS: {error}{_if_local(args, error)}") from None
 
 
-def _if_local(args):
-    """Where to look when the server that answers is this machine's own."""
-    return f" (see {args.local}/server.log; is the disk full?)" if args.local else ""
+def _if_local(args, error):
+    """Where to look when it is this machine's own server that does not answer."""
+    from botocore.exceptions import ConnectionError, HTTPClientError
+
+    if args.local and isinstance(error, (ConnectionError, HTTPClientError)):
+        return f" (see {args.local}/server.log; is the disk full?)"
+    return ""
 
 
 def _create_and_start(args):
@@ -250,7 +254,7 @@ def _wait(pipeline, arn, args):
             f"after {args.timeout:g} s the execution is still {status}: {arn}{ends}"
         ) from None
     except _utils.aws_errors() as error:
-        lost = f"lost sight of the execution {arn}: {error}{_if_local(args)}"
+        lost = f"lost sight of the execution {arn}: {error}{_if_local(args, error)}"
         raise Failed(lost) from None
     except KeyboardInterrupt:
         if not args.local:
