@@ -1,6 +1,7 @@
 """train.py, inference.py and evaluate.py: a model is trained on the sample, served and scored."""
 
 import ast
+import base64
 import hashlib
 import io
 import json
@@ -510,6 +511,84 @@ def test_provenance_ties_metrics_to_data_and_model(run):
     assert provenance["data"]["sha256"] == hashlib.sha256(SAMPLE.read_bytes()).hexdigest()
     assert provenance["model"]["sha256"] == hashlib.sha256(archive).hexdigest()
     assert provenance["hyperparameters"]["max_iter"] == 150
+
+
+def replay(model, request):
+    """The status and the numbers with which the model answers a request of samples.json."""
+    body = request.get("body")
+    if body is None:
+        body = base64.b64decode(request["body_base64"])
+    rows = inference.input_fn(body, request["content_type"])
+    answer = inference.output_fn(inference.predict_fn(rows, model), request["accept"])
+    if not isinstance(answer, tuple):
+        return answer.status_code, None
+    text, kind = answer
+    assert kind == request["accept"]
+    is_json = kind == "application/json"
+    return 200, json.loads(text)["predictions"] if is_json else [*map(float, text.split("\n"))]
+
+
+def test_samples_are_what_the_model_answers_and_refuses(run, model):
+    recorded = run.json("evaluation", "samples.json")
+    forms = {(item["content_type"], item["accept"]) for item in recorded["samples"]}
+    assert forms == {
+        ("text/csv", "text/csv"),
+        ("text/csv", "application/json"),
+        ("application/json", "application/json"),
+    }
+    assert {len(item["expected"]) for item in recorded["samples"]} == {1, 34, 100}
+    for item in recorded["samples"]:
+        assert replay(model, item) == (200, item["expected"])
+    assert {item["name"]: item["status"] for item in recorded["malformed"]} == {
+        "empty body": 400,
+        "broken JSON": 400,
+        "one value too many": 400,
+        "text as length": 400,
+        "unknown Content-Type": 415,
+        "unknown Accept": 406,
+        "npy": 415,
+    }
+    for item in recorded["malformed"]:
+        assert replay(model, item) == (item["status"], None)
+
+
+def test_samples_are_the_same_again_and_provenance_has_their_hash(copy):
+    before = (copy.evaluation / "samples.json").read_bytes()
+    assert run_evaluate(copy) == 0
+    assert (copy.evaluation / "samples.json").read_bytes() == before
+    sha256 = copy.json("evaluation", "provenance.json")["samples"]["sha256"]
+    assert sha256 == hashlib.sha256(before).hexdigest()
+
+
+def test_samples_of_a_small_split_with_a_missing_value_are_all_its_rows(copy):
+    lines = (copy.test / "test.csv").read_text().splitlines()[:3]
+    lines[1] = ",," + lines[1].split(",", 2)[2]
+    (copy.test / "test.csv").write_text("\n".join(lines))
+    assert run_evaluate(copy) == 0
+    samples = copy.json("evaluation", "samples.json")["samples"]
+    assert {len(item["expected"]) for item in samples} == {1, 2}
+    nulls = [item for item in samples if "null, null" in item["body"]]
+    assert nulls[0]["expected"][0] == samples[0]["expected"][0]
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("def json_records(text): return [VALUES] * 2", "2 value(s) as application/json; wanted"),
+        ("def predict_fn(rows, model): return [float('nan')] * len(rows.records)", "finite"),
+        ("def error_response(error): return '7.0', 'application/json'", "empty body with status"),
+        ("def error_response(error): raise error", "fails on a request with empty body"),
+    ],
+    ids=["junk", "nan", "answers malformed requests", "raises"],
+)
+def test_model_that_cannot_serve_is_refused_in_one_line(copy, capsys, code, message):
+    with (copy.model / "code" / "inference.py").open("a") as file:
+        file.write(f"\n\nVALUES = {VALUES!r}\n{code}\n")
+    pack(copy.model, copy.archive)
+    assert run_evaluate(copy) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
 
 
 def test_report_is_one_file_with_its_plots(run):

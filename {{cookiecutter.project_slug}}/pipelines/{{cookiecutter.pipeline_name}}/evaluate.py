@@ -6,6 +6,7 @@ code/inference.py answers CSV requests made of the test rows, so evaluate only a
 you trust. The answers are compared with the label. Written to the output folder:
   evaluation.json   regression_metrics in the Model Quality format of SageMaker
   provenance.json   which data, model, versions and hyperparameters these metrics belong to
+  samples.json      requests and the answers that this model gives, for the test of an endpoint
   report.html       the same for people, one file that needs nothing else
 
 standard_deviation is that of the metric's own estimate, as another test split of this size would
@@ -16,6 +17,7 @@ Exit codes: 0 done, 1 the machine failed, 2 the data, the model or the arguments
 """
 
 import argparse
+import base64
 import contextlib
 import csv
 import errno
@@ -39,6 +41,9 @@ MAX_MEMBERS = 1_000
 MAX_UNPACKED = 4 * 1024**3  # bytes
 REQUEST_CHARACTERS = 1024**2  # at most 4 MiB in UTF-8: below the limit of InvokeEndpoint
 MAX_POINTS = 1_500  # in a plot
+CSV, JSON, NPY = "text/csv", "application/json", "application/x-npy"
+MANY_ROWS = 100  # of a sample request: more than inference.py answers without a data frame
+FEW = 3  # every third of them is asked in the other forms as well
 MAX_MESSAGE = 1024  # bytes of an ExitMessage
 
 
@@ -111,6 +116,7 @@ def read_about(archive, path):
         return {
             "label": about["label"],
             "features": [feature["name"] for feature in about["features"]],
+            "numeric": {item["name"] for item in about["features"] if item["kind"] == "numeric"},
             "versions": dict(about["versions"]),
             "hyperparameters": dict(about["hyperparameters"]),
         }
@@ -173,6 +179,129 @@ def label_value(text, path, line):
     if not math.isfinite(value):
         raise BadInput(f"{path}, line {line}: {text!r} is no label")
     return value
+
+
+# Sample requests, for the test of an endpoint
+
+
+def sample_requests(inference, model, about, path, count):
+    """Requests that the model answers, and malformed ones that it refuses, each with how."""
+    rows = sample_rows(path, about, count)
+    return {
+        "label": about["label"],
+        "samples": [
+            {**request, "expected": expected_of(inference, model, request, number)}
+            for request, number in well_formed(rows, about)
+        ],
+        "malformed": [
+            {**request, "status": refusal_of(inference, model, request)}
+            for request in malformed(rows[0], about)
+        ],
+    }
+
+
+def sample_rows(path, about, count):
+    """Rows of the test split, evenly spread over it, as lists of text."""
+    wanted = {index * count // MANY_ROWS for index in range(MANY_ROWS)}
+    bodies = (io.StringIO(body, newline="") for body, _ in requests(path, about))
+    rows = (row for body in bodies for row in csv.reader(body))
+    return [row for index, row in enumerate(rows) if index in wanted]
+
+
+def well_formed(rows, about):
+    """Yield (request, its number of records): single rows in turn as each form, then batches."""
+    few = rows[::FEW]
+    records = [json_record(row, about) for row in few]
+    objects = [dict(zip(about["features"], record, strict=True)) for record in records]
+    for index, row in enumerate(few):
+        forms = (
+            (CSV, CSV, csv_body([row])),
+            (CSV, JSON, csv_body([row])),
+            (JSON, JSON, json.dumps(records[index])),
+            (JSON, JSON, json.dumps(objects[index])),
+        )
+        yield request(*forms[index % len(forms)]), 1
+    for accept in (CSV, JSON):
+        yield request(CSV, accept, csv_body(few)), len(few)
+        yield request(CSV, accept, csv_body(rows)), len(rows)
+    for content in (records, objects, {"instances": records}, {"instances": objects}):
+        yield request(JSON, JSON, json.dumps(content)), len(few)
+
+
+def malformed(row, about):
+    good, npy = csv_body([row]), io.BytesIO()
+    np.save(npy, np.zeros((1, len(row))))
+    yield {"name": "empty body", **request(CSV, JSON, "")}
+    yield {"name": "broken JSON", **request(JSON, JSON, '{"instances": [[')}
+    yield {"name": "one value too many", **request(CSV, JSON, csv_body([[*row, "0"]]))}
+    for position, name in enumerate(about["features"]):
+        if name in about["numeric"]:
+            text = [*row[:position], "many", *row[position + 1 :]]
+            yield {"name": f"text as {name}", **request(CSV, JSON, csv_body([text]))}
+            break
+    yield {"name": "unknown Content-Type", **request("text/plain", JSON, good)}
+    yield {"name": "unknown Accept", **request(CSV, "image/png", good)}
+    content = base64.b64encode(npy.getvalue()).decode()
+    yield {"name": "npy", "content_type": NPY, "accept": JSON, "body_base64": content}
+
+
+def request(content_type, accept, body):
+    return {"content_type": content_type, "accept": accept, "body": body}
+
+
+def csv_body(rows):
+    body = io.StringIO()
+    csv.writer(body, lineterminator="\n").writerows(rows)
+    return body.getvalue()
+
+
+def json_record(row, about):
+    """The values of a CSV row as JSON has them; null where one is missing."""
+    return [
+        (float(text) if name in about["numeric"] else text) if text.strip() else None
+        for name, text in zip(about["features"], row, strict=True)
+    ]
+
+
+def answer(inference, model, request):
+    """What output_fn returns, as the container calls the three functions."""
+    body = request.get("body")
+    if body is None:
+        body = base64.b64decode(request["body_base64"])
+    rows = inference.input_fn(body, request["content_type"])
+    return inference.output_fn(inference.predict_fn(rows, model), request["accept"])
+
+
+def expected_of(inference, model, request, number):
+    form = f"{request['content_type']} for {request['accept']}, {number} record(s)"
+    try:
+        text, kind = answer(inference, model, request)
+        values = text.split("\n") if kind == CSV else json.loads(text)["predictions"]
+        values = [float(value) for value in values]
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise BadInput(f"model.tar.gz: no predictions for a sample ({form}): {reason}") from None
+    if kind != request["accept"] or len(values) != number or not all(map(math.isfinite, values)):
+        raise BadInput(
+            f"model.tar.gz: a sample ({form}) is answered by {len(values)} value(s) as {kind}; "
+            "wanted one finite number for each record"
+        )
+    return values
+
+
+def refusal_of(inference, model, request):
+    name = request["name"]
+    try:
+        status = getattr(answer(inference, model, request), "status_code", 200)
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise BadInput(f"model.tar.gz: its code fails on a request with {name}: {reason}") from None
+    if not 400 <= status < 500:
+        raise BadInput(
+            f"model.tar.gz: its code answers a request with {name} with status {status}, wanted "
+            "4xx: a client must be told of its mistake"
+        )
+    return status
 
 
 # Metrics
@@ -471,6 +600,7 @@ def report(metrics, actual, predicted, about_data, provenance):
         (provenance["data"]["file"], provenance["data"]["sha256"]),
         ("test.csv", provenance["test"]["sha256"]),
         ("model.tar.gz", provenance["model"]["sha256"]),
+        ("samples.json", provenance["samples"]["sha256"]),
     ]
     settings = [(name, str(value)) for name, value in provenance["hyperparameters"].items()]
     parts = [
@@ -512,12 +642,15 @@ def evaluate(model_folder, test, data_report, output):
         unpack(archive, Path(folder))
         inference, model, about = load_model(archive, Path(folder))
         actual, predicted = predict(inference, model, about, test / "test.csv")
+        samples = sample_requests(inference, model, about, test / "test.csv", len(actual))
     metrics = regression_metrics(actual, predicted)
+    samples = as_json(samples)
     provenance = {
         "label": about["label"],
         "data": data,
         "test": {"sha256": sha256_of(test / "test.csv"), "rows": len(actual)},
         "model": {"sha256": sha256_of(archive)},
+        "samples": {"sha256": hashlib.sha256(samples.encode()).hexdigest()},
         "versions": about["versions"],
         "evaluated_with": {"python": platform.python_version(), "numpy": np.__version__},
         "hyperparameters": about["hyperparameters"],
@@ -525,6 +658,7 @@ def evaluate(model_folder, test, data_report, output):
     write_all(
         {
             output / "report.html": report(metrics, actual, predicted, about_data, provenance),
+            output / "samples.json": samples,
             output / "provenance.json": as_json(provenance),
             output / "evaluation.json": as_json({"regression_metrics": metrics}),
         }
@@ -562,7 +696,7 @@ def write_all(texts):
     try:
         for path, part in parts.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(texts[path], encoding="utf-8")
+            part.write_text(texts[path], encoding="utf-8", newline="\n")
         for path, part in parts.items():
             os.replace(part, path)
     finally:
@@ -578,7 +712,7 @@ class Parser(argparse.ArgumentParser):
 def parse(argv, args=None):
     parser = Parser(description="Score the model on the test split.", allow_abbrev=False)
     base = Path("/opt/ml/processing")
-    outputs = "folder for evaluation.json, provenance.json and report.html"
+    outputs = "folder for evaluation.json, provenance.json, samples.json and report.html"
     for name, default, text in (
         ("--message", None, "file for the reason of a failure (a job's /opt/ml/output/message)"),
         ("--model", base / "model", "folder of model.tar.gz"),

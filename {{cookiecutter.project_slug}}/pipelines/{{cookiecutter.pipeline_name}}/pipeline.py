@@ -220,6 +220,7 @@ def get_pipeline(
             "GitCommit": git_commit,
             "DataSha256": Join(on="", values=[evaluated(provenance_file, "data.sha256")]),
             "ModelSha256": Join(on="", values=[evaluated(provenance_file, "model.sha256")]),
+            "SamplesSha256": Join(on="", values=[evaluated(provenance_file, "samples.sha256")]),
             "Mse": Join(on="", values=[mse]),
         },
     )
