@@ -1,0 +1,327 @@
+"""The report of an endpoint test, for the person who decides whether the model goes on to prod.
+
+One page that needs nothing else: no script, no font, no picture from elsewhere. What the endpoint
+said is shown as text. Colour never carries a meaning alone, so the page can be printed in grey.
+"""
+
+import html
+import math
+
+STYLE = """
+:root { color-scheme: light dark; --paper: #fbfbfa; --card: #fff; --ink: #1d2430; --soft: #5d6778;
+  --line: #e4e7ec; --mark: #2f6fdb; --good: #13693d; --good-paper: #e5f6ec; --bad: #a8200d;
+  --bad-paper: #fdebe7; --open: #7a4a00; --open-paper: #fff2da }
+@media (prefers-color-scheme: dark) { :root { --paper: #12151b; --card: #1a1f28; --ink: #e7eaf0;
+  --soft: #9aa5b6; --line: #2b323e; --mark: #7aa7ff; --good: #7fdca6; --good-paper: #12301f;
+  --bad: #ff9d8a; --bad-paper: #3b1913; --open: #ffd591; --open-paper: #33270f } }
+* { box-sizing: border-box }
+body { margin: 0; background: var(--paper); color: var(--ink);
+  font: 15px/1.55 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif }
+main { max-width: 1000px; margin: 0 auto; padding: 40px 24px 72px }
+h1 { font-size: 30px; line-height: 1.2; margin: 4px 0 24px; letter-spacing: -.01em;
+  overflow-wrap: anywhere }
+h2 { font-size: 19px; margin: 40px 0 12px }
+p { margin: 0 0 12px; max-width: 72ch } .soft { color: var(--soft) }
+.over { color: var(--soft); font-size: 12px; letter-spacing: .09em; text-transform: uppercase }
+.card { min-width: 0; padding: 16px 18px; background: var(--card); border: 1px solid var(--line);
+  border-radius: 10px; overflow-x: auto }
+.verdict { display: flex; gap: 20px; align-items: center; padding: 20px 24px; border-radius: 12px;
+  border: 1px solid; margin-bottom: 20px }
+.verdict svg { width: 52px; height: 52px; flex: none }
+.verdict strong { display: block; font-size: 26px; line-height: 1.2 }
+.verdict p { margin: 4px 0 0; color: var(--ink) }
+.Passed { color: var(--good) } .Failed { color: var(--bad) } .Inconclusive { color: var(--open) }
+.verdict.Passed { background: var(--good-paper) } .verdict.Failed { background: var(--bad-paper) }
+.verdict.Inconclusive { background: var(--open-paper) }
+.tiles { display: grid; gap: 16px; margin: 20px 0;
+  grid-template-columns: repeat(auto-fit, minmax(170px, 1fr)) }
+.value { font-size: 27px; font-weight: 650; line-height: 1.3; font-variant-numeric: tabular-nums;
+  white-space: nowrap }
+.value small { font-size: 15px; font-weight: 500; color: var(--soft) }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: 7px 24px; margin: 0;
+  font-size: 14px }
+dt { color: var(--soft) } dd { margin: 0; overflow-wrap: anywhere }
+code { font: 13px/1.5 ui-monospace, "Cascadia Mono", "DejaVu Sans Mono", monospace }
+table { width: 100%; border-collapse: collapse; font-size: 14px }
+th { text-align: left; color: var(--soft); font-weight: 500 }
+th, td { padding: 7px 20px 7px 0; border-bottom: 1px solid var(--line); vertical-align: top }
+td { overflow-wrap: anywhere; font-variant-numeric: tabular-nums }
+tr > :last-child { padding-right: 0 } tbody tr:last-child > * { border-bottom: 0 }
+.n { text-align: right; overflow-wrap: normal; white-space: nowrap }
+.status { white-space: nowrap; font-weight: 600 }
+.plot { display: block; width: 100%; height: auto; min-width: 560px }
+.plot text { fill: var(--soft); font-size: 12px } .plot .name { fill: var(--ink); font-weight: 600 }
+.plot rect { fill: var(--mark) } .plot line { stroke: var(--line) }
+.plot .rank { stroke: var(--ink); stroke-dasharray: 4 3 } .plot .limit { stroke: var(--bad) }
+@media (max-width: 560px) { dl { grid-template-columns: 1fr; gap: 0 } dd { margin-bottom: 8px } }
+@media print { :root { color-scheme: light; --paper: #fff; --card: #fff; --ink: #000;
+  --soft: #444; --line: #ccc; --mark: #2f6fdb; --good: #13693d; --good-paper: #fff;
+  --bad: #a8200d; --bad-paper: #fff; --open: #7a4a00; --open-paper: #fff }
+  main { padding: 0; max-width: none } .card, .verdict, tr { break-inside: avoid }
+  h2 { break-after: avoid } .plot { min-width: 0 } }
+"""
+
+SIGN = {"Passed": "✓", "Failed": "✗", "Inconclusive": "?"}
+DRAWN = {
+    "Passed": '<path d="M15 27l8 8 15-17"/>',
+    "Failed": '<path d="M18 18l16 16M34 18L18 34"/>',
+    "Inconclusive": '<path d="M19 21a7 7 0 1 1 10 6c-2 1-3 2-3 5M26 37v1"/>',
+}
+MEANS = {
+    "Passed": "This package with these settings may go on to prod.",
+    "Failed": "Prod refuses this package with these settings. Mend it, and test again.",
+    "Inconclusive": "Too little was seen to judge, so prod refuses it. Test again.",
+}
+NUMBER = ' class="n"'
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 920, 270, 44, 20, 46, 44
+
+
+def report_html(report):
+    """A page of what run_test() returned and of what was tested: Stage, EndpointName and so on."""
+    status = report["Status"]
+    title = f"Test of {report['EndpointName']}"
+    parts = [
+        f'<div class="over">Endpoint test, {escape(report["Stage"])}</div>',
+        f"<h1>{escape(report['EndpointName'])}</h1>",
+        verdict(report),
+        tiles(report),
+        "<h2>What was tested</h2>",
+        facts(report),
+        "<h2>Checks</h2>",
+        table("Checks", ["", "check", "wanted", "found"], map(check_row, report["Checks"])),
+        "<h2>Latency</h2>",
+        latency(report),
+        "<h2>Largest deviations</h2>",
+        deviations(report),
+        "<h2>Malformed requests</h2>",
+        malformed(report["Malformed"]),
+        *errors(report["ErrorKinds"]),
+    ]
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}: {escape(status)}</title><style>{STYLE}</style></head>"
+        f"<body><main>{''.join(parts)}</main></body></html>\n"
+    )
+
+
+def escape(value):
+    return html.escape(str(value))
+
+
+# The sections
+
+
+def verdict(report):
+    status, checks = report["Status"], report["Checks"]
+    bad = [check["Name"] for check in checks if check["Status"] == status]
+    told = f"All {len(checks)} checks hold."
+    if status != "Passed":
+        verb = "failed" if status == "Failed" else "could not be judged"
+        told = f"{len(bad)} of {len(checks)} checks {verb}: {', '.join(bad)}."
+    icon = (
+        '<svg viewBox="0 0 52 52" aria-hidden="true" fill="none" stroke="currentColor" '
+        'stroke-width="4" stroke-linecap="round" stroke-linejoin="round">'
+        f'<circle cx="26" cy="26" r="23" stroke-width="3"/>{DRAWN[status]}</svg>'
+    )
+    return (
+        f'<div class="verdict {status}">{icon}<div><strong>{status}</strong>'
+        f"<p>{escape(told)} {MEANS[status]}</p></div></div>"
+    )
+
+
+def tiles(report):
+    sent, wrong = report["Invocations"], report["Errors"]
+    times, limits = report["LatencyMilliseconds"], report["Limits"]
+    largest = report["Worst"][0]["Deviation"] if report["Worst"] else 0
+    shown = [
+        ("median latency", milliseconds(times["p50"]), f"limit {limits['MaxP50Milliseconds']:,g}"),
+        ("p99 latency", milliseconds(times["p99"]), f"limit {limits['MaxP99Milliseconds']:,g}"),
+        (
+            "errors",
+            f"{wrong} <small>of {sent:,}</small>",
+            f"limit {limits['MaxErrorRate']:.2%}",
+        ),
+        ("largest deviation", f"{largest:.3g}", f"limit {limits['Tolerance']:g}"),
+    ]
+    cards = (
+        f'<div class="card"><div class="over">{name}</div><div class="value">{value}</div>'
+        f'<div class="soft">{limit}</div></div>'
+        for name, value, limit in shown
+    )
+    return f'<div class="tiles">{"".join(cards)}</div>'
+
+
+def milliseconds(value):
+    return "none" if value is None else f"{value:,.1f} <small>ms</small>"
+
+
+def facts(report):
+    requests = report["Requests"]
+    group, _, version = report["ModelPackageArn"].partition("model-package/")[2].rpartition("/")
+    answered = ", ".join(f"{name} {count:,}" for name, count in requests["Variants"].items())
+    shown = [
+        ("Model", f"{group or 'unknown'}, version {version}"),
+        ("Model package", code(report["ModelPackageArn"])),
+        ("Endpoint", code(report["EndpointName"])),
+        ("Endpoint configuration", code(report["EndpointConfigName"])),
+        ("Hash of the settings", code(report["ConfigHash"])),
+        ("Tested by", code(report["TestedBy"])),
+        ("Tested", f"{report['StartTime']} to {report['EndTime']}"),
+        (
+            "Requests",
+            f"{requests['Samples']} recorded samples with {requests['Records']:,} records, then "
+            f"{requests['Timed']:,} timed, {requests['AtATime']} at a time",
+        ),
+        ("Answered by", answered or "nothing"),
+    ]
+    items = "".join(f"<dt>{name}</dt><dd>{marked(value)}</dd>" for name, value in shown)
+    return f'<div class="card"><dl>{items}</dl></div>'
+
+
+class Markup(str):
+    """Text that is HTML already."""
+
+
+def code(value):
+    return Markup(f"<code>{escape(value)}</code>")
+
+
+def marked(value):
+    return value if isinstance(value, Markup) else escape(value)
+
+
+def check_row(check):
+    status = check["Status"]
+    sign = Markup(f'<span class="status {status}">{SIGN[status]} {status}</span>')
+    return sign, check["Name"], check["Wanted"], check["Found"]
+
+
+def deviations(report):
+    tolerance = f"{report['Limits']['Tolerance']:g}"
+    if not report["Worst"]:
+        seen = any(c["Name"] == "Values" and c["Status"] == "Passed" for c in report["Checks"])
+        told = "Every prediction is the recorded one, to the last digit." if seen else "None seen."
+        return f"<p>{told}</p>"
+    rows = [
+        (
+            deviation["Sample"],
+            deviation["Record"],
+            f"{deviation['Expected']:.10g}",
+            f"{deviation['Found']:.10g}",
+            f"{deviation['Deviation']:.3g}",
+        )
+        for deviation in report["Worst"]
+    ]
+    header = ["sample", "record", "recorded", "found", "deviation"]
+    told = f"<p>Wanted: at most {tolerance} from what the model predicted in its pipeline.</p>"
+    return told + table("Largest deviations", header, rows, numbers=range(5))
+
+
+def malformed(requests):
+    if not requests:
+        return "<p>None were sent.</p>"
+    rows = [
+        (
+            request["Name"],
+            code(request["ContentType"]),
+            request["Recorded"],
+            "not sent" if request["Status"] is None else request["Status"],
+            request["Message"] or "",
+        )
+        for request in requests
+    ]
+    told = "<p>A client's mistake must be told to the client, and must not stop the endpoint.</p>"
+    header = ["request", "Content-Type", "model gave", "endpoint gave", "answer"]
+    return told + table("Malformed requests", header, rows)
+
+
+def errors(kinds):
+    if kinds:
+        yield "<h2>Errors</h2>"
+        yield table("Errors", ["error", "times"], kinds.items(), numbers=[1])
+
+
+def table(caption, header, rows, numbers=()):
+    def line(tag, opening, values):
+        cells = "".join(
+            f"<{opening}{NUMBER if column in numbers else ''}>{marked(value)}</{tag}>"
+            for column, value in enumerate(values)
+        )
+        return f"<tr>{cells}</tr>"
+
+    head = line("th", 'th scope="col"', header)
+    body = "".join(line("td", "td", row) for row in rows)
+    return (
+        f'<div class="card" role="region" tabindex="0" aria-label="{escape(caption)}">'
+        f"<table><thead>{head}</thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+# The histogram
+
+
+def latency(report):
+    times, limits = report["LatencyMilliseconds"], report["Limits"]
+    if times["p50"] is None:
+        return "<p>Nothing was timed.</p>"
+    ranks = {name: times[name] for name in ("p50", "p90", "p99")}
+    told = ", ".join(f"{name} {value:,.1f} ms" for name, value in times.items())
+    plot = histogram(report["Histogram"], ranks, limits["MaxP99Milliseconds"], told)
+    return (
+        f'<div class="card" role="region" tabindex="0" aria-label="Latency">{plot}'
+        f'<div class="soft">{escape(told)}. As this client saw it, network included; the scale is '
+        "logarithmic.</div></div>"
+    )
+
+
+def histogram(bins, ranks, limit, description):
+    edges, counts = bins["Edges"], bins["Counts"]
+    low, high, most = edges[0], edges[-1], max(counts)
+
+    def x(value):
+        share = math.log(min(max(value, low), high) / low) / math.log(high / low)
+        return LEFT + share * (WIDTH - LEFT - RIGHT)
+
+    def y(count):
+        return HEIGHT - BOTTOM - count / most * (HEIGHT - BOTTOM - TOP)
+
+    def upright(value, kind):
+        at = f"{x(value):.1f}"
+        return f'<line class="{kind}" x1="{at}" y1="{TOP - 6}" x2="{at}" y2="{y(0)}"/>'
+
+    marks = [f'<line x1="{LEFT}" y1="{y(0)}" x2="{WIDTH - RIGHT}" y2="{y(0)}"/>']
+    for tick in ticks(low, high):
+        marks.append(text(x(tick), HEIGHT - BOTTOM + 18, f"{tick:g}"))
+    for count, left, right in zip(counts, edges[:-1], edges[1:], strict=True):
+        if count:
+            width = max(x(right) - x(left) - 1.5, 1)
+            height = max(y(0) - y(count), 1.5)
+            marks.append(
+                f'<rect x="{x(left):.1f}" y="{y(0) - height:.1f}" width="{width:.1f}" '
+                f'height="{height:.1f}" rx="2"/>'
+            )
+    marks += [text(LEFT - 8, y(most) + 4, most, "end"), text(LEFT - 8, y(0) + 4, 0, "end")]
+    for row, (name, value) in enumerate(ranks.items()):
+        marks.append(upright(value, "rank"))
+        marks.append(text(x(value), TOP - 10 - 14 * (row % 2), name, "middle", "name"))
+    if low < limit <= high:
+        marks += [upright(limit, "limit"), text(x(limit), TOP - 34, "p99 limit", "middle", "name")]
+    marks.append(text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, "milliseconds"))
+    return (
+        f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="Histogram of latency: {escape(description)}">{"".join(marks)}</svg>'
+    )
+
+
+def text(x, y, value, anchor="middle", kind=""):
+    opening = f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">'
+    return f"{opening}{escape(value)}</text>"
+
+
+def ticks(low, high):
+    """Round numbers between the two, few enough to be read."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    decades = math.log10(high / low)
+    steps = (1, 1.5, 2, 3, 5, 7) if decades < 1 else (1, 2, 5) if decades < 3.5 else (1,)
+    return [v for p in powers for step in steps if low <= (v := step * 10.0**p) <= high]
