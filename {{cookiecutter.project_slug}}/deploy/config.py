@@ -252,7 +252,7 @@ def _unusable(value, where):
         for key in getattr(value, "twice", ()):
             yield where, f"the key {shown(key)} stands there twice: only one can count"
         for key, member in value.items():
-            yield from _unusable(member, f"{where}.{key}" if where else _plain(key))
+            yield from _unusable(member, f"{where}.{_plain(key)}".removeprefix("."))
     elif isinstance(value, list):
         for position, member in enumerate(value):
             yield from _unusable(member, f"{where}[{position}]")
@@ -260,9 +260,12 @@ def _unusable(value, where):
         yield where, "NaN, Infinity and numbers beyond 1e308 are not JSON: a number is wanted"
     elif isinstance(value, int) and abs(value) >= 2**63:
         yield where, "the number is too large"
+    elif isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+        yield where, f"{shown(value)} has half a character: write all of it"
 
 
 def _with_defaults(content):
+    given_test = content.get("EndpointTest", {})
     for key, default in DEFAULTS.items():
         if isinstance(default, dict):
             content[key] = {**default, **content.get(key, {})}
@@ -270,6 +273,9 @@ def _with_defaults(content):
             content.setdefault(key, copy.copy(default))
     for variant in content["ProductionVariants"] + content["ShadowProductionVariants"]:
         variant.setdefault("InitialVariantWeight", 1)
+    if "MaxP50Milliseconds" not in given_test:
+        test = content["EndpointTest"]
+        test["MaxP50Milliseconds"] = min(test["MaxP50Milliseconds"], test["MaxP99Milliseconds"])
     return json.loads(json.dumps(content))  # plain dicts, shared with nobody
 
 
@@ -330,7 +336,7 @@ def _sentence(error):
         case "type":
             return f"{WANTED[error.validator_value]} is wanted, {found}{_quotes(schema, value)}"
         case "enum":
-            return f"{found}. {_hint(value, map(str, error.validator_value))}"
+            return f"{found}. {_hint(value, [str(name) for name in error.validator_value])}"
         case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
             return f"{_range(schema)} is wanted, {found}"
         case "minItems" | "maxItems":
@@ -369,7 +375,7 @@ def _between(least, most):
 
 
 def _hint(name, names):
-    hint = near(name, names)
+    hint = near(f"ml.{name}" if f"ml.{name}" in names else name, names)
     return hint if len(hint) <= MAX_HINT else f"{SCHEMA.name} lists them."
 
 

@@ -340,9 +340,9 @@ def traffic_sizes(config):
         return
     place = "DeploymentConfig.BlueGreenUpdatePolicy.TrafficRoutingConfiguration"
     kind = traffic["Type"]
+    if kind in SIZES and SIZES[kind] not in traffic:
+        yield place, f"{kind} needs {SIZES[kind]}"
     for of, name in SIZES.items():
-        if kind == of and name not in traffic:
-            yield place, f"{kind} needs {name}"
         if kind != of and name in traffic:
             yield f"{place}.{name}", f"it is for {of}, and Type is {kind}: leave it out"
 
@@ -389,9 +389,13 @@ def _initial_counts(config):
 
 
 def times(config):
-    policy, counts = _policy(config), _initial_counts(config)
+    yield from _times(_policy(config), _initial_counts(config))
+
+
+def _times(policy, counts):
+    """What is wrong with the time a deployment may take."""
     limit = policy.members.get("MaximumExecutionTimeoutInSeconds")
-    if limit is None or (policy.size is None and policy.kind != "all at once"):
+    if limit is None:
         return
     waits = policy.waits([count or 1 for count in counts.values()])
     if waits >= limit:
@@ -481,7 +485,7 @@ def _alarm_problems(config, alarms, live):
                 " create it, or take it out of AutoRollbackConfiguration",
             )
             continue
-        needs = _period(alarm) * alarm["EvaluationPeriods"]
+        needs = _period(alarm) * alarm.get("EvaluationPeriods", 1)
         if needs > bake:
             yield Problem(
                 "invalid",
@@ -528,8 +532,8 @@ def _fleet_problems(config, current):
             " serverless: delete the endpoint first, or keep instances",
         )
     if config.content["RetainAllVariantProperties"]:
-        counts = {name: current.get(name, count) for name, count in wanted.items()}
-        for where, reason in _sizes(policy, counts):
+        counts = {name: current.get(name) or count for name, count in wanted.items()}
+        for where, reason in [*_sizes(policy, counts), *_times(policy, counts)]:
             yield Problem(
                 "invalid",
                 f"{config.path}: {where}: {reason} (the live endpoint has"
