@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 from local_helpers import IMAGE, ROLE, create, definition, fail, processing, training, unique
 
 GROUP = {"ModelPackageGroupName": "Prices"}
+CONTAINER = {"Image": IMAGE}
 INFERENCE = {
     "Containers": [{"Image": IMAGE, "ModelDataUrl": "s3://bucket/model.tar.gz"}],
     "SupportedContentTypes": ["text/csv"],
@@ -181,8 +182,11 @@ def test_an_operation_it_lacks_is_refused_by_name_and_not_retried(cloud):
 
 
 def test_a_runtime_request_is_refused_by_name(cloud):
-    error = refused(cloud.client("sagemaker-runtime").invoke_endpoint, EndpointName="e", Body=b"")
-    assert "/endpoints/e/invocations" in error["Message"]
+    runtime = cloud.client("sagemaker-runtime")
+    stream = runtime.invoke_endpoint_with_response_stream
+    error = refused(stream, EndpointName="e", Body=b"")
+    assert error["Code"] == "UnsupportedOperation"
+    assert "InvokeEndpointWithResponseStream" in error["Message"]
 
 
 @pytest.mark.parametrize(
@@ -267,7 +271,7 @@ def test_pipelines_are_updated_listed_and_deleted(cloud):
 def test_lists_come_in_pages_sorted_and_filtered(cloud):
     prefix = unique("paged")
     for number in range(5):
-        cloud.sm.create_model(ModelName=f"{prefix}-{number}", ExecutionRoleArn=ROLE)
+        cloud.sm.create_model(ModelName=f"{prefix}-{number}", ExecutionRoleArn=ROLE, PrimaryContainer=CONTAINER)
     pages = cloud.sm.get_paginator("list_models").paginate(
         NameContains=prefix.upper(), SortBy="Name", SortOrder="Ascending", MaxResults=2
     )
@@ -287,7 +291,7 @@ def test_lists_come_in_pages_sorted_and_filtered(cloud):
 def test_tags(cloud):
     name = unique("tagged")
     arn = cloud.sm.create_model(
-        ModelName=name, ExecutionRoleArn=ROLE, Tags=[{"Key": "team", "Value": "prices"}]
+        ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer=CONTAINER, Tags=[{"Key": "team", "Value": "prices"}]
     )["ModelArn"]
     cloud.sm.add_tags(ResourceArn=arn, Tags=[{"Key": "größe", "Value": "1"}])
     cloud.sm.add_tags(ResourceArn=arn, Tags=[{"Key": "team", "Value": "other"}])
@@ -305,7 +309,7 @@ def test_regions_are_apart(cloud):
     name = unique("regional")
     for region, partition in (("cn-north-1", "aws-cn"), ("us-isof-south-1", "aws-iso-f")):
         elsewhere = cloud.client("sagemaker", region=region)
-        arn = elsewhere.create_model(ModelName=name, ExecutionRoleArn=ROLE)["ModelArn"]
+        arn = elsewhere.create_model(ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer=CONTAINER)["ModelArn"]
         assert arn == f"arn:{partition}:sagemaker:{region}:123456789012:model/{name}"
     assert refused(cloud.sm.describe_model, ModelName=name)["Code"] == "ValidationException"
 

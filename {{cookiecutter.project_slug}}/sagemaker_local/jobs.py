@@ -416,7 +416,7 @@ class Job:
     # S3
 
     def _fetch(self, uri, folder):
-        bucket, prefix = _bucket_and_key(uri)
+        bucket, prefix = bucket_and_key(uri)
         folder.mkdir(parents=True, exist_ok=True)
         try:
             keys = self.jobs.neighbours.list_objects(bucket, prefix)
@@ -440,7 +440,7 @@ class Job:
                 raise JobError(f"ClientError: {reason}") from None
 
     def _unpack(self, uri, folder):
-        body = self.jobs.neighbours.read_object(*_bucket_and_key(uri))
+        body = self.jobs.neighbours.read_object(*bucket_and_key(uri))
         if body is None:
             raise JobError(f"ClientError: sagemaker_submit_directory: there is no {uri}")
         try:
@@ -451,7 +451,7 @@ class Job:
 
     def _keep(self, uri, body):
         try:
-            self.jobs.neighbours.write_object(*_bucket_and_key(uri), body)
+            self.jobs.neighbours.write_object(*bucket_and_key(uri), body)
         except LookupError as error:
             raise JobError(f"ClientError: cannot write {uri}: {error}") from None
 
@@ -483,7 +483,7 @@ class Job:
             return changes | {"status": "Stopped", "SecondaryStatus": "Stopped"}
         if code:
             code = f"exit code: {code if code > 0 else 128 - code}"
-            last = _last_words(log).replace(str(ml), "/opt/ml") or "the script said nothing"
+            last = last_words(log).replace(str(ml), "/opt/ml") or "the script said nothing"
             if self.kind is PROCESSING:
                 reason = f"See job logs for more information, {code}: {last}"
             else:
@@ -522,7 +522,7 @@ class Job:
         return past
 
 
-def _bucket_and_key(uri):
+def bucket_and_key(uri):
     if not uri.startswith("s3://"):
         raise JobError(f"ClientError: {uri} is no s3:// URI")
     bucket, _, key = uri.removeprefix("s3://").partition("/")
@@ -576,7 +576,7 @@ def _said(ml, name):
     return path.read_text(errors="replace").strip().replace(str(ml), "/opt/ml")[:MAX_REASON]
 
 
-def _last_words(log):
+def last_words(log):
     """The exception a traceback ends with, or the last line of the log."""
     lines = [line for line in log.splitlines() if line.strip()]
     starts = [n for n, line in enumerate(lines) if line.startswith("Traceback (most recent")]

@@ -12,29 +12,35 @@ then any number of clients, each through one open connection.
 import contextlib
 import fcntl
 import json
+import math
 import os
 import signal
-import socketserver
+import socket
 import sys
 import threading
 import traceback
 import uuid
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from . import jobs, model, neighbours, pipelines, registry, resources
+from . import endpoints, http, jobs, model, neighbours, pipelines, registry, resources
 from .client import ATTACH, claim
 from .errors import AwsError, LocalError
+from .metrics import Metrics
+from .runtime import Runtime
 from .store import Store
-from .wire import FLEETING, Request, Response
+from .wire import Request, Response
 
 OPERATIONS = {
     **resources.OPERATIONS,
     **registry.OPERATIONS,
     **jobs.OPERATIONS,
     **pipelines.OPERATIONS,
+    **endpoints.OPERATIONS,
 }
+
+
+SPEED = 60  # the waits of endpoints: a minute on AWS is a second here
 
 
 class Busy(LocalError):
@@ -44,14 +50,27 @@ class Busy(LocalError):
 class SageMaker:
     """The API as a function: operation name, request and region in, answer out."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, speed=None):
         self.folder = folder
+        self.speed = _speed(speed or os.environ.get("SAGEMAKER_LOCAL_SPEED") or SPEED)
         self.store = Store(folder / "state.db")
         self._recover()
         self.neighbours = neighbours.Neighbours(self.store)
         self.jobs = jobs.Jobs(folder, self.store, self.neighbours)
         self.neighbours.before["logs"] = self.jobs.import_logs
         self.executions = {}
+        self.runtime = Runtime(self)
+        self.metrics = Metrics(self)
+
+    def seconds(self, number):
+        """How long a wait of so many seconds on AWS takes here."""
+        return number / self.speed
+
+    def begin(self, url):
+        """The server listens: what needs it may start."""
+        self.jobs.url = url
+        self.runtime.start()
+        endpoints.recover(self)
 
     def _recover(self):
         """What the store says is running, and is not, has failed."""
@@ -59,6 +78,8 @@ class SageMaker:
         pipelines.recover(self.store)
 
     def close(self):
+        endpoints.close(self)
+        self.runtime.close()
         self.store.lock.acquire()  # for good: no thread writes any more
         self.jobs.kill()
         self.jobs.tidy()
@@ -77,6 +98,16 @@ class SageMaker:
         return model.answer(operation.output_shape, result)
 
 
+def _speed(given):
+    try:
+        speed = float(given)
+    except ValueError:
+        speed = math.nan
+    if not 0 < speed < math.inf:
+        raise LocalError(f"SAGEMAKER_LOCAL_SPEED is {given!r}; give a number above 0, such as 60")
+    return speed
+
+
 class Front:
     """What is answered to whom, and who is attached."""
 
@@ -88,8 +119,37 @@ class Front:
         self.ended = False
         self.waiting, self.writing = os.pipe()
 
-    def admits(self, request):
-        return request.headers.get("host") in self.hosts and "origin" not in request.headers
+    def handle(self, method, target, headers, body):
+        """Called on the event loop for each request: a response, or a Future of one."""
+        if headers.get("host") not in self.hosts or "origin" in headers:
+            return Response(403, body=b"only programs on this machine\n")
+        if target == ATTACH:
+            return self._attach()
+        runtime = self.sagemaker.runtime
+        if runtime.takes(method, target, headers):
+            return runtime.handle(target, headers, body)
+        return self._in_thread(Request.received(method, target, headers.items(), body))
+
+    def _attach(self):
+        """A client's attachment: it lasts until the client goes, however it goes."""
+        if not self.enter():
+            return Response(503)
+        return http.Held(Response(200, body=str(os.getpid()).encode()), self._left)
+
+    def _left(self):
+        self.leave()
+        return self.ended  # the client sees the end of its connection when we are gone
+
+    def _in_thread(self, request):
+        """A thread for each, without a limit: one request may be what another one waits for."""
+        loop = self.sagemaker.runtime.loop
+        future = loop.create_future()
+
+        def work():
+            loop.call_soon_threadsafe(future.set_result, self.answer(request))
+
+        _in_background(work)
+        return future
 
     def answer(self, request):
         try:
@@ -111,6 +171,7 @@ class Front:
             members = json.loads(request.body or b"{}")
         except ValueError as error:
             raise AwsError("SerializationException", f"not JSON: {error}") from None
+        resources.CALLER.set(f"user/{request.access_key}")
         return _json(200, self.sagemaker.call(name, members, request.region))
 
     def enter(self):
@@ -130,92 +191,6 @@ class Front:
         """Also called by signals, in the middle of anything: so it may not wait for a lock."""
         self.ended = True
         os.write(self.writing, b".")
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1  # a response leaves in one piece
-
-    def handle_expect_100(self):
-        super().handle_expect_100()
-        self.wfile.flush()  # the client sends the body when it sees this, or a second later
-        return True
-
-    def handle_any(self):
-        headers = self.headers.items()
-        request = Request.received(self.command, self.path, headers, self._body())
-        front = self.server.front
-        if not front.admits(request):
-            self._send(Response(403, body=b"only programs on this machine\n"))
-        elif self.path != ATTACH:
-            self._send(front.answer(request))
-        elif front.enter():
-            self._hold(front)
-        else:
-            self._send(Response(503))
-
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_PATCH = do_OPTIONS = handle_any
-
-    def _body(self):
-        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        chunks = []
-        while size := int(self.rfile.readline().partition(b";")[0], 16):
-            chunks.append(self.rfile.read(size))
-            self.rfile.readline()
-        while self.rfile.readline().strip():  # trailing headers
-            pass
-        return b"".join(chunks)
-
-    def _send(self, response):
-        self.send_response(response.status)
-        given = {name.lower() for name, _ in response.headers}
-        for name, value in response.headers:
-            if name.lower() not in FLEETING or name.lower() == "content-length":
-                self.send_header(name, value)
-        if "content-length" not in given:
-            self.send_header("Content-Length", str(len(response.body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(response.body)
-
-    def _hold(self, front):
-        """A client's attachment: it lasts until the client goes, however it goes."""
-        try:
-            self._send(Response(200, body=str(os.getpid()).encode()))
-            self.wfile.flush()
-            with contextlib.suppress(OSError):
-                while self.connection.recv(1):
-                    pass
-        finally:
-            front.leave()
-        if front.ended:
-            threading.Event().wait()  # the client sees the end of the connection when we are gone
-        self.close_connection = True
-
-    def log_message(self, *_):
-        pass
-
-
-class Http(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(self, port, front):
-        super().__init__(("127.0.0.1", port), Handler)
-        self.front = front
-        front.hosts = {f"127.0.0.1:{self.server_port}", f"localhost:{self.server_port}"}
-        self.url = f"http://127.0.0.1:{self.server_port}"
-
-    def server_bind(self):
-        # Not HTTPServer's: that one looks the host's name up, which may take seconds offline.
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address
-
-    def handle_error(self, request, client_address):
-        if not isinstance(sys.exc_info()[1], ConnectionError):  # a client that hung up
-            traceback.print_exc()
 
 
 def _json(status, content, headers=()):
@@ -246,7 +221,7 @@ def lock(folder):
         yield
 
 
-def serve(folder, port=0, until_eof=None, announce=None):
+def serve(folder, port=0, until_eof=None, announce=None, speed=None):
     """Serve until the last attachment is gone, or a signal comes.
 
     `until_eof` is a stream that counts as an attachment until it ends; without one the server
@@ -255,24 +230,28 @@ def serve(folder, port=0, until_eof=None, announce=None):
     folder = Path(folder).resolve()
     claim(folder)
     with lock(folder):
-        sagemaker = SageMaker(folder)
+        sagemaker = SageMaker(folder, speed)
         front = Front(sagemaker)
         front.enter()
         try:
-            http = Http(port, front)
+            listener = socket.create_server(("127.0.0.1", port), backlog=512)
         except OSError as error:
             raise LocalError(f"cannot listen on port {port}: {error}; choose another one") from None
-        sagemaker.jobs.url = http.url
+        port = listener.getsockname()[1]
+        front.hosts = {f"127.0.0.1:{port}", f"localhost:{port}"}
+        url = f"http://127.0.0.1:{port}"
+        sagemaker.begin(url)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: front.end())
         _in_background(sagemaker.neighbours.load)
-        _in_background(http.serve_forever)
         _in_background(model.service)
-        _write_whole(folder / "server.json", json.dumps({"url": http.url, "pid": os.getpid()}))
+        sagemaker.runtime.serve(listener, front.handle)
+        about = {"url": url, "pid": os.getpid(), "speed": sagemaker.speed}
+        _write_whole(folder / "server.json", json.dumps(about))
         if until_eof:
             _in_background(_leave_at_eof, front, until_eof)
         if announce:
-            announce(http.url)
+            announce(url)
         os.read(front.waiting, 1)
         (folder / "server.json").unlink(missing_ok=True)
         sagemaker.close()

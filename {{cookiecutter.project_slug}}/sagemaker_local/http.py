@@ -1,0 +1,270 @@
+"""HTTP/1.1 on asyncio: the server's side of a connection, and a client for the model's workers.
+
+A handler is called with (method, target, headers, body) and answers with a response, or with a
+Future of one; a response is anything with `status`, `headers` (pairs) and `body`. Requests that
+a client sends without waiting are answered in their order, one at a time. Two answers are more
+than a response: `Held` keeps the connection for as long as its client does, `Cut` breaks it off.
+
+Nothing of this package is imported here: the process of a model (_serve.py) loads this file too.
+"""
+
+import asyncio
+import contextlib
+import functools
+import socket
+import struct
+import time
+import traceback
+from collections import deque
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+import httptools
+
+MAX_WAITING = 16  # requests read ahead of the answer that a connection is busy with
+FLEETING = ("connection", "transfer-encoding", "keep-alive", "content-length", "date", "server")
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+RESET_AT_CLOSE = struct.pack("ii", 1, 0)
+
+
+class Plain(NamedTuple):
+    status: int
+    headers: list = []
+    body: bytes = b""
+
+
+class Held(NamedTuple):
+    """The connection serves for nothing else any more: `left` is called when its client goes.
+
+    It says whether the connection is to stay open all the same, until this process ends.
+    """
+
+    response: Any
+    left: Any
+
+
+class Cut(NamedTuple):
+    """The answer up to half its body, or nothing of it, and then the end of the connection."""
+
+    response: Any = None
+
+
+class Connection(asyncio.Protocol):
+    def __init__(self, handler):
+        self.handler = handler
+        self.parser = httptools.HttpRequestParser(self)
+        self.transport = None
+        self.requests = deque()
+        self.busy = False  # with a request whose answer is a Future
+        self.full = False  # of answers that the client does not read
+        self.last = False  # no request comes after those that wait
+        self.left = None  # see Held
+
+    # The transport's side
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        if self.last or self.left:
+            return
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:  # CONNECT, or an upgrade that is not made
+            self.last = True
+        except httptools.HttpParserError as error:
+            self.last = True
+            refusal = Plain(400, body=f"not HTTP: {error}\n".encode())
+            self.requests.append(("GET", None, None, refusal, False))
+        self._go_on()
+        if len(self.requests) > MAX_WAITING:
+            self.transport.pause_reading()
+
+    def eof_received(self):
+        if self.left:
+            return self._leave()
+        self.last = True
+        return self.busy or bool(self.requests)
+
+    def connection_lost(self, error):
+        self.requests.clear()
+        self._leave()
+
+    def pause_writing(self):
+        self.full = True
+
+    def resume_writing(self):
+        self.full = False
+        self._go_on()
+
+    def _leave(self):
+        left, self.left = self.left, None
+        return bool(left and left())
+
+    # The parser's side
+
+    def on_message_begin(self):
+        self.target, self.headers, self.chunks, self.in_body = b"", {}, [], False
+
+    def on_url(self, url):
+        self.target += url
+
+    def on_header(self, name, value):
+        if not self.in_body:  # what trails a chunked body is not for us
+            self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self):
+        self.in_body = True
+        if "expect" in self.headers and not self.busy and not self.requests:
+            self.transport.write(CONTINUE)  # the client sends the body when it sees this
+
+    def on_body(self, body):
+        self.chunks.append(body)
+
+    def on_message_complete(self):
+        body = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
+        method, target = self.parser.get_method().decode(), self.target.decode("latin-1")
+        keep = self.parser.should_keep_alive()
+        self.requests.append((method, target, self.headers, body, keep))
+
+    # Answers
+
+    def _go_on(self):
+        requests = self.requests
+        while requests and not self.busy and not self.full and not self.left:
+            self.method, target, headers, body, self.keep = requests.popleft()
+            if target is None:
+                self._send(body)
+                continue
+            try:
+                answer = self.handler(self.method, target, headers, body)
+            except Exception:
+                answer = _broke()
+            if isinstance(answer, asyncio.Future):
+                self.busy = True
+                answer.add_done_callback(self._answered)
+            else:
+                self._send(answer)
+        if not requests and not self.busy and not self.transport.is_closing():
+            if self.last and not self.left:
+                self.transport.close()
+            else:
+                self.transport.resume_reading()
+
+    def _answered(self, future):
+        self.busy = False
+        try:
+            answer = future.result()
+        except (Exception, asyncio.CancelledError):
+            answer = _broke()
+        if not self.transport.is_closing():
+            self._send(answer)
+            self._go_on()
+
+    def _send(self, answer):
+        transport = self.transport
+        if isinstance(answer, Cut):
+            self._cut(answer.response)
+        elif isinstance(answer, Held):
+            transport.write(encoded(answer.response))
+            self.left = answer.left
+        else:
+            keep = self.keep and not (self.last and not self.requests)
+            head = encoded(answer, self.method == "HEAD", keep)
+            transport.write(head)
+            if not keep:
+                self.last = True
+                self.requests.clear()
+                transport.close()
+
+    def _cut(self, response):
+        self.last = True
+        self.requests.clear()
+        if response is None:
+            with contextlib.suppress(OSError):
+                connection = self.transport.get_extra_info("socket")
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
+            self.transport.abort()
+        else:
+            whole = encoded(response)
+            self.transport.write(whole[: len(whole) - (len(response.body) + 1) // 2])
+            self.transport.close()
+
+
+def _broke():
+    traceback.print_exc()
+    return Plain(500)
+
+
+def encoded(response, head_only=False, keep=True):
+    """A response as it goes over the wire."""
+    body, length = response.body, None
+    parts = [_status_line(response.status), _date(int(time.time()))]
+    for name, value in response.headers:
+        if name.lower() not in FLEETING:
+            parts.append(f"{name}: {value}\r\n")
+        elif head_only and name.lower() == "content-length":
+            length = value
+    connection = "" if keep else "Connection: close\r\n"
+    parts.append(f"Content-Length: {length or len(body)}\r\n{connection}\r\n")
+    head = "".join(parts).encode("latin-1", "replace")
+    return head if head_only else head + body
+
+
+@functools.cache
+def _status_line(status):
+    phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""
+    return f"HTTP/1.1 {status} {phrase}\r\n"
+
+
+@functools.lru_cache(1)
+def _date(second):
+    return f"Date: {formatdate(second, usegmt=True)}\r\n"
+
+
+class Channel(asyncio.Protocol):
+    """A client's connection that carries one request at a time.
+
+    `answered` is called with (status, headers, body), or with None when the connection ends.
+    """
+
+    def __init__(self, lost):
+        self.lost = lost  # called when the connection has ended
+        self.parser = httptools.HttpResponseParser(self)
+        self.transport = self.answered = None
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def send(self, request, answered):
+        self.answered = answered
+        self.transport.write(request)
+
+    def data_received(self, data):
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.transport.abort()
+
+    def connection_lost(self, error):
+        self._tell(None)
+        self.lost()
+
+    def on_message_begin(self):
+        self.headers, self.chunks = {}, []
+
+    def on_header(self, name, value):
+        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_body(self, body):
+        self.chunks.append(body)
+
+    def on_message_complete(self):
+        body = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
+        self._tell((self.parser.get_status_code(), self.headers, body))
+
+    def _tell(self, answer):
+        answered, self.answered = self.answered, None
+        if answered:
+            answered(answer)
