@@ -34,7 +34,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from typing import NamedTuple
 
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    HTTPClientError,
+    IncompleteReadError,
+)
 
 from deploy.endpoint_test_report import report_html as report_html  # belongs to this interface
 from pipelines._utils import UsageError
@@ -53,7 +59,7 @@ WORST = 10
 MAX_MESSAGE = 300  # characters of an endpoint's own words in the result
 
 PASSED, FAILED, INCONCLUSIVE = "Passed", "Failed", "Inconclusive"
-CONNECTION = (HTTPClientError, IncompleteReadError, OSError)
+CONNECTION = (ConnectionError, HTTPClientError, IncompleteReadError, OSError)
 REFUSALS = {"ValidationError", "ValidationException"}
 NOT_NOW = {
     *("ModelNotReadyException", "ServiceUnavailable", "InternalFailure"),
