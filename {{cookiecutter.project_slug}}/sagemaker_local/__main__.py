@@ -24,7 +24,7 @@ Point boto3, the SDK or the AWS CLI at it:
 """
 CONTENTS = {
     *("state.db", "state.db-wal", "state.db-shm", "events.jsonl", "server.json", "server.log"),
-    *("logs", "jobs", "lock", ".gitignore"),
+    *("logs", "jobs", "endpoints", "lock", ".gitignore"),
 }
 
 
@@ -41,7 +41,7 @@ def main(argv=None):
 def _parser():
     parser = argparse.ArgumentParser(
         prog="sagemaker-local",
-        description="An Amazon SageMaker on this machine, for pipelines, jobs and the registry.",
+        description="An Amazon SageMaker on this machine: pipelines, jobs, registry, endpoints.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -63,11 +63,13 @@ def _parser():
 
     up = command("up", _up, "serve until Ctrl-C, and print how to point programs at it")
     up.add_argument("--port", type=_port, default=0, help="port to listen on (default: a free one)")
+    up.add_argument("--speed", help="times faster than AWS do endpoints wait (default: 60)")
     up.add_argument("--region", help=f"region to print (default: AWS_REGION, else {client.REGION})")
     run = command("run", _run, "serve for one command: sagemaker-local run -- COMMAND...")
     run.add_argument("words", nargs="+", metavar="COMMAND")
     command("status", _status, "say whether a server runs, and what the state folder holds")
-    command("logs", _logs, "print the log of a job").add_argument("job", metavar="JOB")
+    logs = command("logs", _logs, "print the log of a job or an endpoint")
+    logs.add_argument("job", metavar="NAME")
     command("reset", _reset, "delete all local state; refused while a server runs")
     command("operations", _operations, "list the API operations that there are")
     commands.add_parser("serve", parents=[common]).set_defaults(function=_serve)  # client.py's
@@ -91,7 +93,7 @@ def _up(folder, arguments):
         print("export", " ".join(f"{k}={v}" for k, v in client.credentials(region).items()))
         sys.stdout.flush()
 
-    server.serve(folder, arguments.port, announce=announce)
+    server.serve(folder, arguments.port, announce=announce, speed=arguments.speed)
 
 
 def _serve(folder, arguments):
@@ -129,7 +131,7 @@ def _status(folder, arguments):
     from .store import Store
 
     store = Store(folder / "state.db")
-    for kind in ("Pipeline", "ProcessingJob", "TrainingJob"):
+    for kind in ("Pipeline", "ProcessingJob", "TrainingJob", "Model", "EndpointConfig"):
         print(f"{kind + 's':16}{len(store.list(kind))}")
     executions = store.list("PipelineExecution")
     states = Counter(document["PipelineExecutionStatus"] for document in executions)
@@ -137,6 +139,10 @@ def _status(folder, arguments):
     print(f"{'Executions':16}{len(executions)}{counted}")
     for execution in executions[-5:]:
         print(f"  {execution['PipelineExecutionStatus']:10} {execution['PipelineExecutionArn']}")
+    endpoints = store.list("Endpoint")
+    print(f"{'Endpoints':16}{len(endpoints)}")
+    for endpoint in endpoints[-5:]:
+        print(f"  {endpoint['EndpointStatus']:22} {endpoint['EndpointArn']}")
     packages = store.list("ModelPackage")
     print(f"{'Model packages':16}{len(packages)}")
     for package in packages[-5:]:
@@ -163,8 +169,8 @@ def _logs(folder, arguments):
     logs = {path.stem: path for path in sorted(folder.glob("logs/*/*.log"))}
     if arguments.job not in logs:
         near = difflib.get_close_matches(arguments.job, logs, n=3, cutoff=0.4) or list(logs)[-3:]
-        hint = f"did you mean {' or '.join(near)}?" if near else "no job has run yet."
-        raise LocalError(f"no log of a job '{arguments.job}' in {folder}/logs; {hint}")
+        hint = f"did you mean {' or '.join(near)}?" if near else "nothing has run yet."
+        raise LocalError(f"no log of '{arguments.job}' in {folder}/logs; {hint}")
     with open(logs[arguments.job], "rb") as file:
         shutil.copyfileobj(file, sys.stdout.buffer)
     sys.stdout.buffer.flush()

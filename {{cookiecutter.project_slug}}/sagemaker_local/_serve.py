@@ -115,7 +115,7 @@ class Model:
         }
         self.transform = own.pop("transform_fn")
         if self.transform and any(own.values()):
-            raise TypeError("a script has transform_fn or input_fn, predict_fn, output_fn, not both")
+            raise TypeError("a script has transform_fn, or else input_fn, predict_fn, output_fn")
         self.read = own["input_fn"] or default_input_fn
         self.predict = own["predict_fn"] or default_predict_fn
         self.write = own["output_fn"] or default_output_fn

@@ -47,6 +47,7 @@ BROKE = "InternalServerError: sagemaker_local broke, see server.log"
 DEFAULT_RUNTIME = {"MaxRuntimeInSeconds": 86400}
 # Of the user's environment, what a job gets: a container would not have the rest, tokens included.
 PASSED_ON = re.compile(r"PATH|HOME|LANG|LC_\w+|TZ|(?i:(HTTPS?|ALL|NO)_PROXY)")
+INSTANCE_LINE = re.compile(r"([^/ ]+/i-[0-9a-f]+) (.*)")  # of an endpoint's log, see _serve.py
 
 PROCESSING = Kind(
     name="ProcessingJob",
@@ -595,7 +596,7 @@ class Jobs:
         self.neighbours = neighbours
         self.url = None  # set once the server knows its port
         self.running = {}
-        self.imported = {}  # {job ARN: how much of its log CloudWatch has}
+        self.imported = {}  # {ARN: how much of its log CloudWatch has}
         self.import_lock = threading.Lock()
         # Every child holds the reading end. The writing end is ours alone and is never written.
         self.lifeline, self.writing_end = os.pipe()
@@ -632,30 +633,50 @@ class Jobs:
         from moto.logs.models import logs_backends
 
         with self.import_lock:
+            for document in self.store.list("Endpoint"):
+                self._import_endpoint_log(logs_backends[ACCOUNT], document)
             for kind in (PROCESSING, TRAINING):
                 for document in self.store.list(kind.name):
                     self._import_log(logs_backends[ACCOUNT], kind, document)
 
     def _import_log(self, backends, kind, document):
         arn, name = document[f"{kind.name}Arn"], document[f"{kind.name}Name"]
-        path, start = self.log_path(kind, name), self.imported.get(arn, 0)
+        lines, written = self._new_lines(arn, self.log_path(kind, name))
+        if lines:
+            group = f"/aws/sagemaker/{kind.name}s"
+            stream = f"{name}/{HOST}-{int(document['CreationTime'] * 1000)}"
+            _put_lines(backends[region_of(arn)], group, stream, lines, written)
+
+    def _import_endpoint_log(self, backends, document):
+        """One file for all instances: each line begins with the name of its stream."""
+        arn, name = document["EndpointArn"], document["EndpointName"]
+        lines, written = self._new_lines(arn, self.folder / f"logs/Endpoints/{name}.log")
+        streams = {}
+        for line in lines:
+            if found := INSTANCE_LINE.fullmatch(line):
+                streams.setdefault(found[1], []).append(found[2])
+        for stream, own in streams.items():
+            group = f"/aws/sagemaker/Endpoints/{name}"
+            _put_lines(backends[region_of(arn)], group, stream, own, written)
+
+    def _new_lines(self, arn, path):
+        """The lines that CloudWatch does not have yet, and when the last one was written."""
+        start = self.imported.get(arn, 0)
         if not path.exists() or path.stat().st_size <= start:
-            return
+            return [], 0
         with open(path, "rb") as file:
             file.seek(start)
             text = file.read()
         text = text[: text.rfind(b"\n") + 1]  # whole lines only, the rest next time
         self.imported[arn] = start + len(text)
-        written = int(path.stat().st_mtime * 1000)
-        group = f"/aws/sagemaker/{kind.name}s"
-        stream = f"{name}/{HOST}-{int(document['CreationTime'] * 1000)}"
-        backend = backends[region_of(arn)]
-        backend.ensure_log_group(group)
-        backend.ensure_log_stream(group, stream)
-        lines = text.decode(errors="replace").splitlines()
-        backend.groups[group].put_log_events(
-            stream, [{"timestamp": written, "message": line} for line in lines]
-        )
+        return text.decode(errors="replace").splitlines(), int(path.stat().st_mtime * 1000)
+
+
+def _put_lines(backend, group, stream, lines, written):
+    backend.ensure_log_group(group)
+    backend.ensure_log_stream(group, stream)
+    events = [{"timestamp": written, "message": line} for line in lines]
+    backend.groups[group].put_log_events(stream, events)
 
 
 def _image(document):

@@ -13,7 +13,6 @@ by a thread of their own every few seconds, asynchronous ones read and written b
 import asyncio
 import base64
 import json
-import os
 import re
 import shutil
 import sys
@@ -36,9 +35,8 @@ from .wire import SCOPE, Response
 
 MAX_BODY = 6_291_456
 MAX_ASYNC_BODY = 128_000
-MAX_ASYNC_OBJECT = 2**30
 MAX_MESSAGE = 2048
-PATH = re.compile(r"/endpoints/([^/?]+)/(invocations|async-invocations|invocations-response-stream)")
+PATH = re.compile(r"/endpoints/([^/?]+)/((?:async-)?invocations|invocations-response-stream)")
 PREFIX = "x-amzn-sagemaker-"
 FORWARDED = (
     *("content-type", "accept", f"{PREFIX}custom-attributes", f"{PREFIX}inference-id"),
@@ -47,7 +45,10 @@ FORWARDED = (
 PASSED_BACK = (
     *(f"{PREFIX}custom-attributes", f"{PREFIX}new-session-id", f"{PREFIX}closed-session-id"),
 )
-LACKING = ("target-model", "target-container-hostname", "inference-component", "enable-explanations")
+LACKING = (
+    *("target-model", "target-container-hostname", "inference-component"),
+    "enable-explanations",
+)
 SWITCH_SECONDS = 5  # a route that still leads to a stopped fleet after that leads nowhere
 CAPTURE_SECONDS = 120
 MAX_CAPTURED = 5000  # records that wait for their writing; more are written at once
@@ -268,7 +269,9 @@ class Runtime:
         if route.capture and _captures(route.capture):
             share = route.capture["InitialSamplingPercentage"] / 100
             if self._traffic(region, route).captured.next(share):
-                self.capture.add(route.capture, name, lane.variant, headers, body, answered, content)
+                self.capture.add(
+                    route.capture, name, lane.variant, headers, body, answered, content
+                )
         given = [
             ("Content-Type", answered.get("content-type", "application/octet-stream")),
             ("x-Amzn-Invoked-Production-Variant", lane.variant),
@@ -312,7 +315,8 @@ class Runtime:
             except TimedOut:
                 answer = (
                     *(504, {}),
-                    b"Your invocation timed out while waiting for a response from container primary",
+                    b"Your invocation timed out while waiting for a response from container"
+                    b" primary",
                 )
             return lane, answer, time.perf_counter() - started
 
@@ -519,7 +523,9 @@ class Capture:
         name = f"{first:%M-%S}-{first.microsecond // 1000:03}-{uuid.uuid4()}.jsonl"
         lines = "".join(json.dumps(captured(*record)) + "\n" for record in records)
         try:
-            self.sagemaker.neighbours.write_object(*bucket_and_key(f"{below}/{name}"), lines.encode())
+            self.sagemaker.neighbours.write_object(
+                *bucket_and_key(f"{below}/{name}"), lines.encode()
+            )
         except Exception as error:
             print(f"cannot write captured data: {error}", file=sys.stderr, flush=True)
 

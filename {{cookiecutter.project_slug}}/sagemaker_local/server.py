@@ -23,7 +23,7 @@ import uuid
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from . import endpoints, http, jobs, model, neighbours, pipelines, registry, resources
+from . import endpoints, faults, http, jobs, model, neighbours, pipelines, registry, resources
 from .client import ATTACH, claim
 from .errors import AwsError, LocalError
 from .metrics import Metrics
@@ -117,6 +117,7 @@ class Front:
         self.lock = threading.Lock()
         self.attached = 0
         self.ended = False
+        self.faults = faults.Faults(_error) if os.environ.get(faults.SWITCH) == "1" else None
         self.waiting, self.writing = os.pipe()
 
     def handle(self, method, target, headers, body):
@@ -146,10 +147,17 @@ class Front:
         future = loop.create_future()
 
         def work():
-            loop.call_soon_threadsafe(future.set_result, self.answer(request))
+            loop.call_soon_threadsafe(future.set_result, self._answer_or_fault(request))
 
         _in_background(work)
         return future
+
+    def _answer_or_fault(self, request):
+        if self.faults is None:
+            return self.answer(request)
+        if request.plain_path == faults.PATH:
+            return self.faults.handle(request)
+        return self.faults.around(request, self.answer)
 
     def answer(self, request):
         try:

@@ -24,6 +24,7 @@ import traceback
 import uuid
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from . import client
@@ -198,8 +199,8 @@ class Fleet:
         program = environment.get("SAGEMAKER_PROGRAM")
         if not program:
             raise ServingError(
-                f"{self._primary} does not know its script: set SAGEMAKER_PROGRAM (inference.py) and"
-                " SAGEMAKER_SUBMIT_DIRECTORY (/opt/ml/model/code) in the model's Environment."
+                f"{self._primary} does not know its script: set SAGEMAKER_PROGRAM (inference.py)"
+                " and SAGEMAKER_SUBMIT_DIRECTORY (/opt/ml/model/code) in the model's Environment."
             )
         submitted = environment.get("SAGEMAKER_SUBMIT_DIRECTORY") or "/opt/ml/code"
         submitted = "/opt/ml/code" if submitted.startswith("s3://") else submitted
@@ -211,7 +212,7 @@ class Fleet:
         body = self.sagemaker.neighbours.read_object(bucket, key)
         if body is None:
             raise ServingError(
-                f"Failed to download model data for {self._where} from URL: \"{uri}\". Please ensure"
+                f'Failed to download model data for {self._where} from URL: "{uri}". Please ensure'
                 " that there is an object located at the URL."
             )
         folder.mkdir(parents=True)
@@ -231,7 +232,7 @@ class Fleet:
 
     def _spoilt(self, uri, why):
         return ServingError(
-            f"Failed to extract model data archive for {self._where} from URL \"{uri}\": {why}."
+            f'Failed to extract model data archive for {self._where} from URL "{uri}": {why}.'
             " The model data must be a gzipped tar file of plain files."
         )
 
@@ -358,7 +359,7 @@ class Fleet:
             worker = min(free, key=lambda w: len(w.calls))
             channel, call = worker.free.pop(), self.queue.popleft()
             worker.calls[channel] = call
-            channel.send(call.request, lambda answer, c=channel, w=worker: self._answered(w, c, answer))
+            channel.send(call.request, partial(self._answered, worker, channel))
 
     def _answered(self, worker, channel, answer):
         call = worker.calls.pop(channel, None)
@@ -381,7 +382,8 @@ class Fleet:
 
     def _replace(self, worker):
         worker.process.wait()
-        self.runtime.note(self.endpoint, f"worker {worker.name} ended ({worker.process.returncode})")
+        code = worker.process.returncode
+        self.runtime.note(self.endpoint, f"{worker.name} ended (exit code {code}), starting anew")
         for pause in itertools.chain(RESTART_SECONDS, itertools.repeat(RESTART_SECONDS[-1])):
             time.sleep(pause)
             with self.lock:
