@@ -164,6 +164,7 @@ SHAPES = [
         'ProductionVariants[0]: there is no setting "InstanceTyp". Did',
     ),
     (one(InstanceTyp="ml.m5.large", InstanceType=DROP), "Did you mean InstanceType?"),
+    (one(VariantNam="A", VariantName=DROP), "Did you mean VariantName?"),
     ({"EndpointTest": {"Request": 1}}, "Did you mean Requests?"),
     ({"a\nb": 1}, 'no setting "a\\nb"'),
     (one(ModelName="m"), "ModelName is no setting: deploy-model names the models"),
@@ -466,6 +467,14 @@ def test_every_rule_is_broken_by_an_entry_of_the_table(config, read):
         for change, _ in COMBINATIONS:
             line(read, {**GOOD, **change})
     assert reached == set(rules)
+
+
+def test_what_is_switched_off_excludes_nothing(read):
+    off = {
+        "DataCaptureConfig": {**CAPTURE, "EnableCapture": False},
+        "EnableNetworkIsolation": False,
+    }
+    read({**serverless(), **off, "ShadowProductionVariants": []})
 
 
 def test_an_unwatched_canary_is_for_staging_only(read):

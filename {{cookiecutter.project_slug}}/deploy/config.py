@@ -270,7 +270,7 @@ def _with_defaults(content):
         if isinstance(default, dict):
             content[key] = {**default, **content.get(key, {})}
         else:
-            content.setdefault(key, copy.copy(default))
+            content.setdefault(key, default)
     for variant in content["ProductionVariants"] + content["ShadowProductionVariants"]:
         variant.setdefault("InitialVariantWeight", 1)
     if "MaxP50Milliseconds" not in given_test:
