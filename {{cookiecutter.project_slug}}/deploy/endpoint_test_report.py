@@ -42,10 +42,10 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: 7px 24px; margi
   font-size: 14px }
 dt { color: var(--soft) } dd { margin: 0; overflow-wrap: anywhere }
 code { font: 13px/1.5 ui-monospace, "Cascadia Mono", "DejaVu Sans Mono", monospace }
-table { width: 100%; border-collapse: collapse; font-size: 14px }
+table { width: 100%; min-width: 560px; border-collapse: collapse; font-size: 14px }
 th { text-align: left; color: var(--soft); font-weight: 500 }
 th, td { padding: 7px 20px 7px 0; border-bottom: 1px solid var(--line); vertical-align: top }
-td { overflow-wrap: anywhere; font-variant-numeric: tabular-nums }
+td { overflow-wrap: break-word; font-variant-numeric: tabular-nums }
 tr > :last-child { padding-right: 0 } tbody tr:last-child > * { border-bottom: 0 }
 .n { text-align: right; overflow-wrap: normal; white-space: nowrap }
 .status { white-space: nowrap; font-weight: 600 }
@@ -58,10 +58,10 @@ tr > :last-child { padding-right: 0 } tbody tr:last-child > * { border-bottom: 0
   --soft: #444; --line: #ccc; --mark: #2f6fdb; --good: #13693d; --good-paper: #fff;
   --bad: #a8200d; --bad-paper: #fff; --open: #7a4a00; --open-paper: #fff }
   main { padding: 0; max-width: none } .card, .verdict, tr { break-inside: avoid }
-  h2 { break-after: avoid } .plot { min-width: 0 } }
+  h2 { break-after: avoid } .plot, table { min-width: 0 } td { overflow-wrap: anywhere } }
 """
 
-SIGN = {"Passed": "✓", "Failed": "✗", "Inconclusive": "?"}
+SIGN = {"Failed": "✗", "Inconclusive": "?", "Passed": "✓"}
 DRAWN = {
     "Passed": '<path d="M15 27l8 8 15-17"/>',
     "Failed": '<path d="M18 18l16 16M34 18L18 34"/>',
@@ -88,7 +88,7 @@ def report_html(report):
         "<h2>What was tested</h2>",
         facts(report),
         "<h2>Checks</h2>",
-        table("Checks", ["", "check", "wanted", "found"], map(check_row, report["Checks"])),
+        table("Checks", ["result", "check", "wanted", "found"], check_rows(report["Checks"])),
         "<h2>Latency</h2>",
         latency(report),
         "<h2>Largest deviations</h2>",
@@ -133,7 +133,9 @@ def verdict(report):
 def tiles(report):
     sent, wrong = report["Invocations"], report["Errors"]
     times, limits = report["LatencyMilliseconds"], report["Limits"]
-    largest = report["Worst"][0]["Deviation"] if report["Worst"] else 0
+    largest = f"{report['Worst'][0]['Deviation']:.3g}" if report["Worst"] else "0"
+    if not judged(report):
+        largest = "none"
     shown = [
         ("median latency", milliseconds(times["p50"]), f"limit {limits['MaxP50Milliseconds']:,g}"),
         ("p99 latency", milliseconds(times["p99"]), f"limit {limits['MaxP99Milliseconds']:,g}"),
@@ -142,7 +144,7 @@ def tiles(report):
             f"{wrong} <small>of {sent:,}</small>",
             f"limit {limits['MaxErrorRate']:.2%}",
         ),
-        ("largest deviation", f"{largest:.3g}", f"limit {limits['Tolerance']:g}"),
+        ("largest deviation", largest, f"limit {limits['Tolerance']:g}"),
     ]
     cards = (
         f'<div class="card"><div class="over">{name}</div><div class="value">{value}</div>'
@@ -153,7 +155,16 @@ def tiles(report):
 
 
 def milliseconds(value):
-    return "none" if value is None else f"{value:,.1f} <small>ms</small>"
+    return "none" if value is None else f"{short(value)} <small>ms</small>"
+
+
+def short(value):
+    return f"{value:,.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def judged(report):
+    """Whether any answer came as far as its values."""
+    return any(c["Name"] == "Values" and c["Status"] != "Inconclusive" for c in report["Checks"])
 
 
 def facts(report):
@@ -167,7 +178,7 @@ def facts(report):
         ("Endpoint configuration", code(report["EndpointConfigName"])),
         ("Hash of the settings", code(report["ConfigHash"])),
         ("Tested by", code(report["TestedBy"])),
-        ("Tested", f"{report['StartTime']} to {report['EndTime']}"),
+        ("Tested", f"{moment(report['StartTime'])} to {moment(report['EndTime'])}"),
         (
             "Requests",
             f"{requests['Samples']} recorded samples with {requests['Records']:,} records, then "
@@ -177,6 +188,10 @@ def facts(report):
     ]
     items = "".join(f"<dt>{name}</dt><dd>{marked(value)}</dd>" for name, value in shown)
     return f'<div class="card"><dl>{items}</dl></div>'
+
+
+def moment(text):
+    return text.replace("T", " ").replace("+00:00", " UTC")
 
 
 class Markup(str):
@@ -191,18 +206,19 @@ def marked(value):
     return value if isinstance(value, Markup) else escape(value)
 
 
-def check_row(check):
-    status = check["Status"]
-    sign = Markup(f'<span class="status {status}">{SIGN[status]} {status}</span>')
-    return sign, check["Name"], check["Wanted"], check["Found"]
+def check_rows(checks):
+    """What did not hold stands first."""
+    for check in sorted(checks, key=lambda check: list(SIGN).index(check["Status"])):
+        status = check["Status"]
+        sign = Markup(f'<span class="status {status}">{SIGN[status]} {status}</span>')
+        yield sign, check["Name"], check["Wanted"], check["Found"]
 
 
 def deviations(report):
     tolerance = f"{report['Limits']['Tolerance']:g}"
     if not report["Worst"]:
-        seen = any(c["Name"] == "Values" and c["Status"] == "Passed" for c in report["Checks"])
-        told = "Every prediction is the recorded one, to the last digit." if seen else "None seen."
-        return f"<p>{told}</p>"
+        told = "Every prediction is the recorded one, to the last digit."
+        return f"<p>{told if judged(report) else 'No prediction came.'}</p>"
     rows = [
         (
             deviation["Sample"],
@@ -266,7 +282,7 @@ def latency(report):
     if times["p50"] is None:
         return "<p>Nothing was timed.</p>"
     ranks = {name: times[name] for name in ("p50", "p90", "p99")}
-    told = ", ".join(f"{name} {value:,.1f} ms" for name, value in times.items())
+    told = ", ".join(f"{name} {short(value)} ms" for name, value in times.items())
     plot = histogram(report["Histogram"], ranks, limits["MaxP99Milliseconds"], told)
     return (
         f'<div class="card" role="region" tabindex="0" aria-label="Latency">{plot}'
