@@ -1,9 +1,12 @@
-"""The default project, rendered once, with its packages `deploy` and `pipelines` importable."""
+"""The default project, rendered once, with its packages `deploy` and `pipelines` importable; and
+a local SageMaker that is in a hurry, for everything that deploys."""
 
 import shutil
 import sys
 
 import pytest
+
+SPEED = "600"  # a minute is a tenth of a second
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +17,28 @@ def deploy_project(default_project, tmp_path_factory):
     # Last: a sagemaker_local that other tests have prepared stays the one that is tested.
     sys.path.append(str(path))
     return path
+
+
+@pytest.fixture(scope="module")
+def cloud(deploy_project, tmp_path_factory):
+    from deploy_helpers import BUCKET, Cloud
+    from sagemaker_local import client
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAGEMAKER_LOCAL_SPEED", SPEED)
+        patch.setenv("SAGEMAKER_LOCAL_FAULTS", "1")
+        with client.attach(state=tmp_path_factory.mktemp("state")) as local:
+            cloud = Cloud(local)
+            cloud.s3.create_bucket(Bucket=BUCKET)
+            yield cloud
+
+
+@pytest.fixture
+def place(cloud, deploy_project, tmp_path):
+    from deploy_helpers import Place, environment
+
+    files = [deploy_project / f"deploy/{stage}-config.json" for stage in ("staging", "prod")]
+    before = [path.read_text() for path in files]
+    yield Place(cloud, deploy_project, environment(cloud), tmp_path)
+    for path, text in zip(files, before, strict=True):
+        path.write_text(text)

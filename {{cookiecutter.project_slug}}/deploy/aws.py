@@ -1,0 +1,437 @@
+"""The one place of `deploy` that talks to AWS: reading what is there, and changing it safely.
+
+Throttles and passing faults are retried by boto3 (mode and number of attempts as AWS_RETRY_MODE and
+AWS_MAX_ATTEMPTS say, else standard and 10), never past the command's deadline. A change whose
+answer was lost, or that AWS calls done already, is looked at before anything else happens: if what
+is there is what was asked for, the change was made. So every change here may safely be asked for
+twice. What AWS refuses for good becomes one line.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+import random
+import re
+import tempfile
+import time
+
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ResponseStreamingError,
+    TokenRetrievalError,
+)
+from botocore.parsers import ResponseParserError
+
+from deploy.planner import TRACKED, scalable_target
+from pipelines._utils import UsageError
+
+DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403", "Forbidden"}
+THROTTLED = {"Throttling", "ThrottlingException", "TooManyRequestsException", "SlowDown"}
+EXPIRED = {
+    *("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "RequestExpired"),
+    *("UnrecognizedClientException", "SignatureDoesNotMatch", "InvalidSignatureException"),
+    *("RequestTimeTooSkewed", "AuthFailure", "InvalidAccessKeyId"),
+}
+NO_OBJECT = {"NoSuchKey", "404", "NotFound", "NoSuchBucket", "NoSuchVersion"}
+NOT_THERE = re.compile("could not find|does not exist|not found", re.I)
+SETTLES_SECONDS = 60  # CreateEndpoint may not see a configuration that was just created
+LOST = (ConnectionError, HTTPClientError, ResponseParserError, ResponseStreamingError)
+MAX_ATTEMPTS = 10
+
+
+class AwsError(Exception):
+    """AWS said no, for good. The message is one line; `code` is the exit code it leads to."""
+
+    def __init__(self, message, code=5):
+        super().__init__(message)
+        self.code = code
+
+
+class DeadlineExceeded(AwsError):
+    def __init__(self, what):
+        super().__init__(
+            f"{what}: AWS did not answer in time. What was begun is in the ledger:"
+            " run the same command again to go on",
+            4,
+        )
+
+
+class Conflict(Exception):
+    """A conditional write lost against somebody else's."""
+
+
+class Lost(Exception):
+    """No answer came to a request that is not sent again before its effect was looked at."""
+
+
+class Aws:
+    def __init__(self, region, deadline):
+        """`deadline` is a time of time.monotonic()."""
+        self.region = region
+        self.deadline = deadline
+        self.clients = {}
+        self.caller = "the caller"
+
+    def client(self, service):
+        if service not in self.clients:
+            retries = {}
+            if "AWS_MAX_ATTEMPTS" not in os.environ:
+                retries = {"mode": os.environ.get("AWS_RETRY_MODE", "standard")}
+                retries["total_max_attempts"] = MAX_ATTEMPTS
+            self.clients[service] = self._new_client(service, retries)
+        return self.clients[service]
+
+    def runtime(self):
+        """A client that invokes endpoints and tries nothing twice: whoever tests counts errors."""
+        return self._new_client("sagemaker-runtime", {"total_max_attempts": 1})
+
+    def _new_client(self, service, retries):
+        import boto3
+
+        config = Config(
+            retries=retries or None,
+            connect_timeout=10,
+            read_timeout=60,
+            max_pool_connections=16,
+            user_agent_extra="deploy-model",
+        )
+        try:
+            client = boto3.client(service, region_name=self.region, config=config)
+        except BotoCoreError as error:
+            raise UsageError(f"AWS credentials: {error}") from None
+        client.meta.events.register_first("needs-retry", self._before_a_retry)
+        return client
+
+    def _before_a_retry(self, operation, caught_exception=None, response=None, **_):
+        failed = caught_exception or (response and response[0].status_code >= 500)
+        if failed and operation.name == "UpdateEndpoint":
+            raise Lost
+        if caught_exception or (response and response[0].status_code >= 300):
+            self.check_deadline(operation.name)
+
+    def check_deadline(self, what):
+        if time.monotonic() > self.deadline:
+            raise DeadlineExceeded(what)
+
+    # Reading
+
+    def read(self, service, operation, **members):
+        """The answer of a read; None where what it is about does not exist."""
+        try:
+            return self._send(service, operation, members)
+        except ClientError as error:
+            if _missing(error):
+                return None
+            raise self._refusal(error, service, operation, members) from None
+        except LOST as error:
+            raise self._unreachable(error, service, operation) from None
+
+    def pages(self, service, operation, member, **members):
+        """All items of a list, whatever the size of its pages; a list that runs in circles ends."""
+        client = self.client(service)
+        paginator = client.get_paginator(_snake(operation))
+        try:
+            for page in paginator.paginate(**members):
+                self.check_deadline(operation)
+                yield from page.get(member) or []
+        except ClientError as error:
+            raise self._refusal(error, service, operation, members) from None
+        except LOST as error:
+            raise self._unreachable(error, service, operation) from None
+        except BotoCoreError as error:
+            raise AwsError(f"{service}:{operation}: {_line(error)}") from None
+
+    def get_object(self, bucket, key):
+        """The bytes of an object, None where there is none."""
+        for last in (False, True):
+            answer = self.read("s3", "GetObject", Bucket=bucket, Key=key)
+            if answer is None:
+                return None
+            try:
+                return answer["Body"].read()
+            except LOST as error:
+                if last:
+                    raise self._unreachable(error, "s3", "GetObject") from None
+
+    def _send(self, service, operation, members):
+        self.check_deadline(operation)
+        try:
+            return getattr(self.client(service), _snake(operation))(**members)
+        except (NoCredentialsError, PartialCredentialsError, TokenRetrievalError) as error:
+            raise UsageError(f"AWS credentials: {_line(error)}") from None
+
+    def _refusal(self, error, service, operation, members):
+        """What AWS said no to, as one line with the way out."""
+        code, message = error.response["Error"]["Code"], _line(error.response["Error"]["Message"])
+        resource = named(operation, members)
+        if code in EXPIRED:
+            return UsageError(f"AWS credentials: {code}: {message}; log in again")
+        if code in DENIED or "not authorized" in message:
+            return AwsError(
+                f"{self.caller} may not {service}:{operation} {resource}: allow it in the policy of"
+                f" the role that runs deploy-model ({message or code})"
+            )
+        if code in THROTTLED:
+            return DeadlineExceeded(f"{service}:{operation} {resource}: {code}")
+        busy = "in-progress" in message
+        exit_code = 4 if busy else 2 if code.startswith("Validation") else 5
+        return AwsError(f"{service}:{operation} {resource}: {code}: {message}", exit_code)
+
+    def _unreachable(self, error, service, operation):
+        return AwsError(
+            f"{service}:{operation}: no answer from AWS ({_line(error)}). What was begun is in the"
+            " ledger: run the same command again to go on",
+            4,
+        )
+
+    # Changing
+
+    def change(self, call):
+        """Make a change, once: asked for again, or answered by silence, it is looked at instead.
+
+        Raises:
+            Conflict: a conditional write came second.
+        """
+        patience = time.monotonic() + SETTLES_SECONDS
+        for attempt in itertools.count():
+            try:
+                return self._send(call.service, call.operation, call.members)
+            except Lost:
+                if self._is_done(call):
+                    return {}
+            except LOST as lost:
+                if self._is_done(call):
+                    return {}
+                raise self._unreachable(lost, call.service, call.operation) from None
+            except ClientError as refused:
+                if self._is_done_already(call, refused):
+                    return {}
+                if not _settling(call, refused) or time.monotonic() > patience:
+                    told = (call.service, call.operation, call.members)
+                    raise self._refusal(refused, *told) from None
+            time.sleep(random.uniform(0.05, min(5, 0.2 * 2**attempt)))
+
+    def _is_done_already(self, call, error):
+        message = error.response["Error"]["Message"]
+        if call.operation.startswith(("Delete", "Deregister")):
+            return _missing(error)
+        if "already existing" in message or "in-progress" in message or "already exist" in message:
+            return self._is_done(call, or_conflict=call.operation.startswith("Create"))
+        if call.service == "s3" and error.response["Error"]["Code"] in (
+            *("PreconditionFailed", "ConditionalRequestConflict", "412", "409"),
+        ):
+            if self._is_done(call):
+                return True
+            raise Conflict
+        return False
+
+    def _is_done(self, call, or_conflict=False):
+        """Whether what is there now is what the call asks for."""
+        found = self._look(call)
+        if found is None or same(call.members, found):
+            return found is not None
+        if or_conflict and call.operation == "CreateEndpoint":
+            raise AwsError(f"somebody else has just created {call.resource}: run again", 4)
+        if or_conflict:
+            raise AwsError(
+                f"{call.resource} exists with other content than this project gives that name:"
+                f" somebody changed it. Delete it ({_delete_command(call)}), then run again"
+            )
+        return False
+
+    def _look(self, call):
+        if call.operation == "CreateModel":
+            return self.model(call.members["ModelName"])
+        if call.operation == "CreateEndpointConfig":
+            return self.endpoint_config(call.members["EndpointConfigName"])
+        if call.operation in ("CreateEndpoint", "UpdateEndpoint"):
+            endpoint = self.endpoint(call.members["EndpointName"])
+            if endpoint is None:
+                return None
+            pending = endpoint.get("PendingDeploymentSummary", {}).get("EndpointConfigName")
+            becomes = pending or endpoint["EndpointConfigName"]
+            return {**call.members, "EndpointConfigName": becomes}
+        if call.operation == "PutObject":
+            body = self.get_object(call.members["Bucket"], call.members["Key"])
+            return None if body is None else {**call.members, "Body": body}
+        return None
+
+    # What is there
+
+    def model(self, name):
+        return self.read("sagemaker", "DescribeModel", ModelName=name)
+
+    def endpoint_config(self, name):
+        return self.read("sagemaker", "DescribeEndpointConfig", EndpointConfigName=name)
+
+    def endpoint(self, name):
+        return self.read("sagemaker", "DescribeEndpoint", EndpointName=name)
+
+    def package(self, arn):
+        return self.read("sagemaker", "DescribeModelPackage", ModelPackageName=arn)
+
+    def latest_approved(self, group):
+        """The ARN of the highest version that is approved, None where there is none.
+
+        The order of a list is a matter of time and of the server; a version is a number.
+        """
+        packages = self.pages(
+            "sagemaker",
+            "ListModelPackages",
+            "ModelPackageSummaryList",
+            ModelPackageGroupName=group,
+            ModelApprovalStatus="Approved",
+            SortBy="CreationTime",
+            SortOrder="Descending",
+            PaginationConfig={"PageSize": 100},
+        )
+        versions = {item["ModelPackageVersion"]: item["ModelPackageArn"] for item in packages}
+        return versions[max(versions)] if versions else None
+
+    def alarms(self, names):
+        """{name: DescribeAlarms entry} of those that exist."""
+        if not names:
+            return {}
+        found = self.pages("cloudwatch", "DescribeAlarms", "MetricAlarms", AlarmNames=names)
+        return {alarm["AlarmName"]: alarm for alarm in found}
+
+    def scaling(self, endpoint, variants):
+        """{variant: AutoScaling members} as Application Auto Scaling has them."""
+        ids = [scalable_target(endpoint, variant)["ResourceId"] for variant in variants]
+        found = {}
+        if not ids:
+            return found
+        for item in self.pages(
+            "application-autoscaling",
+            "DescribeScalableTargets",
+            "ScalableTargets",
+            ServiceNamespace="sagemaker",
+            ResourceIds=ids,
+        ):
+            rule = {name: item[name] for name in ("MinCapacity", "MaxCapacity")}
+            for policy in self.pages(
+                "application-autoscaling",
+                "DescribeScalingPolicies",
+                "ScalingPolicies",
+                ServiceNamespace="sagemaker",
+                ResourceId=item["ResourceId"],
+            ):
+                settings = policy.get("TargetTrackingScalingPolicyConfiguration", {})
+                metric = settings.get("PredefinedMetricSpecification", {})
+                if metric.get("PredefinedMetricType") == TRACKED:
+                    names = ("TargetValue", "ScaleInCooldown", "ScaleOutCooldown")
+                    rule |= {name: settings[name] for name in names if name in settings}
+            found[item["ResourceId"].rsplit("/", 1)[1]] = rule
+        return found
+
+    def pin(self, package, check):
+        """What identifies the bytes that a package serves.
+
+        Args:
+            check: called with the artifact as a file; raises what speaks against it.
+        """
+        (container,) = package["InferenceSpecification"]["Containers"]
+        bucket, _, key = container["ModelDataUrl"].removeprefix("s3://").partition("/")
+        head = self.read("s3", "GetObject", Bucket=bucket, Key=key)
+        if head is None:
+            raise AwsError(f"{package['ModelPackageArn']}: its {container['ModelDataUrl']} is gone")
+        digest = hashlib.sha256()
+        with tempfile.TemporaryFile() as file:
+            for block in head["Body"].iter_chunks(1 << 20):
+                file.write(block)
+                digest.update(block)
+            file.seek(0)
+            check(file)
+        return {
+            "ModelPackageArn": package["ModelPackageArn"],
+            "ModelDataUrl": container["ModelDataUrl"],
+            "VersionId": head.get("VersionId", ""),
+            "ETag": head["ETag"].strip('"'),
+            "Sha256": digest.hexdigest(),
+            "Image": container["Image"],
+            "ImageDigest": self.image_digest(container["Image"]),
+        }
+
+    def image_digest(self, image):
+        """The digest that the tag of an image in ECR stands for at this moment."""
+        if "@sha256:" in image:
+            return image.partition("@")[2]
+        found = re.fullmatch(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.[^/]+/([^:]+)(?::(.+))?", image)
+        if not found:
+            raise AwsError(f"{image} is not an image in ECR, so its bytes cannot be pinned", 3)
+        account, _, repository, tag = found.groups()
+        answer = self.read(
+            "ecr",
+            "BatchGetImage",
+            registryId=account,
+            repositoryName=repository,
+            imageIds=[{"imageTag": tag or "latest"}],
+        )
+        images = answer["images"] if answer else []
+        if not images:
+            raise AwsError(f"the image {image} does not exist (any more)", 3)
+        return images[0]["imageId"]["imageDigest"]
+
+
+def named(operation, members):
+    """The resource that a request is about, for a message."""
+    names = (
+        *("EndpointName", "EndpointConfigName", "ModelName", "ModelPackageName", "Key", "Bucket"),
+        *("ResourceId", "ModelPackageGroupName", "repositoryName", "AlarmNames"),
+    )
+    return next((str(members[name]) for name in names if members.get(name)), "").strip()
+
+
+def _snake(operation):
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", operation).lower()
+
+
+def _line(text):
+    return " ".join(str(text).split())
+
+
+def _missing(error):
+    code, message = error.response["Error"]["Code"], error.response["Error"]["Message"]
+    if code in NO_OBJECT or code in ("ResourceNotFound", "RepositoryNotFoundException"):
+        return True
+    if code in ("ObjectNotFoundException", "ImageNotFoundException"):
+        return True
+    return code == "ValidationException" and bool(NOT_THERE.search(message))
+
+
+def _settling(call, error):
+    """Whether AWS does not see yet what this command has just created."""
+    if call.operation == "PutObject":
+        return error.response["Error"]["Code"] in ("ConditionalRequestConflict", "409")
+    return call.operation in ("CreateEndpoint", "UpdateEndpoint", "CreateEndpointConfig") and (
+        _missing(error)
+    )
+
+
+def same(wanted, found):
+    """Whether all that `wanted` says is so in `found`; what it does not say may be anything."""
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        return all(
+            name == "Tags" or (name in found and same(value, found[name]))
+            for name, value in wanted.items()
+        )
+    if isinstance(wanted, list) and isinstance(found, list):
+        pairs = zip(wanted, found, strict=False)
+        return len(wanted) == len(found) and all(same(a, b) for a, b in pairs)
+    return wanted == found
+
+
+def _delete_command(call):
+    name = "model" if call.operation == "CreateModel" else "endpoint-config"
+    return f"aws sagemaker delete-{name} --{name}-name {call.resource}"
+
+
+def dump(content):
+    return json.dumps(content, indent=2, default=str) + "\n"

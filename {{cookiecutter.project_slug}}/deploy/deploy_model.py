@@ -1,0 +1,250 @@
+"""Deploy an approved model package to staging and prod, and go back.
+
+    deploy-model promote --stage staging --latest-approved
+    deploy-model test --stage staging
+    deploy-model promote --stage prod --model-package-arn ARN
+    deploy-model rollback --stage prod
+
+With `--local` the same calls go to `sagemaker_local` on this machine, and nothing else is
+different. Results go to standard output, progress and what went wrong to standard error.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+
+EXIT_CODES = """\
+exit codes:
+  0    done
+  1    the deployment failed and what served before serves again; or a test failed
+  2    the arguments, settings or credentials cannot be used; nothing was changed
+  3    a gate says no, or there is too little to judge by; what serves was not changed
+  4    busy: another deployment is in progress, or AWS does not answer; run again later
+  5    a person is needed; the message says what for
+  130  interrupted (143: terminated); run the same command again to go on
+"""
+OUTCOMES = {1: "Failed", 2: "Invalid", 3: "Refused", 4: "Busy", 5: "NeedsHuman"}
+COMMANDS = {
+    "plan": "show what promote would do; nothing is changed",
+    "promote": "deploy an approved model package and wait until it serves",
+    "test": "invoke the endpoint with the recorded requests of its model, and report",
+    "rollback": "put the version before the current one back",
+    "status": "say what serves, and whether somebody changed it by hand",
+    "history": "list what happened to the stage, after checking that no entry was changed",
+    "cleanup": "delete what earlier deployments left and nothing needs",
+}
+TIMEOUT_SECONDS = 4 * 3600
+
+
+class Interrupted(BaseException):
+    def __init__(self, number):
+        super().__init__(f"interrupted by {signal.Signals(number).name}")
+        self.code = 128 + number
+
+
+def main(argv=None):
+    argv = sys.argv[1:] if argv is None else argv
+    args = _parser("--json" in argv).parse_args(argv)
+    try:
+        with contextlib.ExitStack() as stack:
+            _stop_on_signals(stack)
+            result, code = _run(args, stack)
+    except Interrupted as stop:
+        result, code = {"Outcome": "Interrupted", "Message": _resumable(stop)}, stop.code
+    _print(args, {"Command": args.command, "Stage": args.stage, "ExitCode": code, **result})
+    return code
+
+
+def _resumable(stop):
+    return f"{stop}; what was begun is in the ledger: run the same command again to go on"
+
+
+def _run(args, stack):
+    """The command's result and exit code; only our own mistakes are raised."""
+    from pipelines._utils import UsageError, quiet_sdk
+
+    quiet_sdk()
+    try:
+        if args.local:
+            _start_local(stack, args)
+        from deploy import aws, commands, executor, ledger, planner
+    except UsageError as error:
+        return _no(2, error)
+    codes = {
+        executor.DeployFailed: 1,
+        UsageError: 2,
+        executor.NeedsHuman: 5,
+        ledger.LedgerError: 5,
+        planner.Refused: None,
+        aws.AwsError: None,
+    }
+    try:
+        session = commands.open_session(
+            args, aws.Aws(args.region, time.monotonic() + args.timeout), _say
+        )
+        result = getattr(commands, args.command)(session)
+    except tuple(codes) as error:
+        code = next(code for kind, code in codes.items() if isinstance(error, kind))
+        return _no(error.code if code is None else code, error)
+    verdicts = {"Failed": 1, "Inconclusive": 3}
+    return result, verdicts.get(result["Outcome"], 0) if args.command == "test" else 0
+
+
+def _no(code, error):
+    return {"Outcome": OUTCOMES[code], "Message": str(error)}, code
+
+
+def _start_local(stack, args):
+    """Point boto3 at `sagemaker_local`, started or joined."""
+    from pipelines._utils import UsageError
+    from sagemaker_local import client
+    from sagemaker_local.errors import LocalError
+
+    try:
+        stack.enter_context(client.attach(region_name=args.region)).enter()
+    except LocalError as error:
+        raise UsageError(error) from None
+
+
+def _stop_on_signals(stack):
+    def stop(number, _):
+        signal.signal(number, signal.SIG_IGN)  # once is enough: the lock is being given back
+        raise Interrupted(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        stack.callback(signal.signal, number, signal.signal(number, stop))
+
+
+def _say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def _print(args, result):
+    if args.json:
+        print(json.dumps(result, indent=2, default=str))
+    elif result["ExitCode"] not in (0, 1, 3) or result["Outcome"] in OUTCOMES.values():
+        print(f"deploy-model: {result['Message']}", file=sys.stderr)
+    else:
+        from deploy import display
+
+        display.show(args.command, result)
+    sys.stdout.flush()
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the command line also in JSON, where that is wanted."""
+
+    in_json = False
+
+    def error(self, message):
+        if self.in_json:
+            content = {"ExitCode": 2, "Outcome": "Invalid", "Message": message}
+            print(json.dumps(content, indent=2))
+        super().error(message)
+
+
+def _seconds(text):
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError
+    return value
+
+
+def _parser(in_json=False):
+    parser = _Parser(
+        "deploy-model",
+        description="Deploy an approved model package to staging and prod, and go back.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.in_json = in_json
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, help in COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=help,
+            description=help,
+            epilog=EXIT_CODES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        command.in_json = in_json
+        _add_common(command)
+        if name in ("plan", "promote"):
+            _add_promotion(command)
+        if name == "promote":
+            command.add_argument(
+                "--plan-token",
+                metavar="TOKEN",
+                help="deploy only if what would be done is what the plan with this token said",
+            )
+        if name in ("plan", "promote", "rollback"):
+            command.add_argument(
+                "--accept-drift",
+                action="store_true",
+                help="go on where somebody changed the endpoint by hand",
+            )
+        if name == "test":
+            command.add_argument(
+                "--export-test-results",
+                metavar="FILE",
+                help="where the JSON report goes; the HTML one beside it (default: reports/)",
+            )
+    return parser
+
+
+def _add_common(command):
+    add = command.add_argument
+    add("--stage", required=True, choices=["staging", "prod"], help="which endpoint")
+    add("--local", action="store_true", help="on this machine, without AWS")
+    add("--json", action="store_true", help="print the result as JSON, whatever it is")
+    add(
+        "--timeout",
+        type=_seconds,
+        default=TIMEOUT_SECONDS,
+        metavar="SECONDS",
+        help="how long to wait for an endpoint and for AWS (default: %(default)s)",
+    )
+    for flag, variable, default, help in (
+        ("--model-execution-role", "MODEL_EXECUTION_ROLE_ARN", "", "role the models run as"),
+        (
+            "--model-package-group-name",
+            "SOURCE_MODEL_PACKAGE_GROUP_NAME",
+            "{{cookiecutter.__pipeline_title}}PackageGroup",
+            "group in the model registry",
+        ),
+        (
+            "--sagemaker-project-name",
+            "SAGEMAKER_PROJECT_NAME",
+            "{{cookiecutter.project_slug}}",
+            "first part of every name",
+        ),
+        ("--sagemaker-project-id", "SAGEMAKER_PROJECT_ID", "", "for tags"),
+        ("--s3-bucket", "ARTIFACT_BUCKET", "", "bucket of ledger and reports"),
+        ("--region", "AWS_REGION", "{{cookiecutter.aws_region}}", "AWS region"),
+    ):
+        value = os.environ.get(variable) or default
+        told = f"{help} (default: {variable}{f', else {default}' if default else ''})"
+        add(flag, default=value, metavar="VALUE", help=told)
+
+
+def _add_promotion(command):
+    which = command.add_mutually_exclusive_group(required=True)
+    which.add_argument("--model-package-arn", metavar="ARN", help="the version to deploy")
+    which.add_argument(
+        "--latest-approved", action="store_true", help="the highest version that is approved"
+    )
+    command.add_argument(
+        "--retry",
+        action="store_true",
+        help="deploy a version again that failed or was rolled back under the same approval",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

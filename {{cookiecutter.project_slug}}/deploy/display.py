@@ -1,0 +1,89 @@
+"""What `deploy-model` prints of a result: tables on a terminal, plain columns elsewhere."""
+
+import sys
+
+
+def show(command, result):
+    {"plan": _plan, "status": _status, "history": _history}.get(command, _message)(result)
+
+
+def _message(result):
+    print(result["Message"])
+    for name in ("ModelPackageArn", "EndpointConfigName", "Report"):
+        if result.get(name):
+            print(f"{name:<20}{result[name]}")
+    for item in result.get("Deleted", []):
+        print(f"{item['Operation']:<22}{item['Resource']}")
+
+
+def _plan(result):
+    for note in result["Notes"]:
+        print(note)
+    rows = [
+        (str(number), call["Service"], call["Operation"], call["Resource"])
+        for number, call in enumerate(result["Calls"], start=1)
+    ]
+    _table(("", "service", "call", "resource"), rows)
+    print(result["Message"])
+    if token := result.get("PlanToken"):
+        print(f"to do exactly this: deploy-model promote ... --plan-token {token}")
+
+
+def _status(result):
+    print(result["Message"])
+    current, before = result.get("Current"), result.get("RollbackTarget")
+    rows = [("endpoint", result["EndpointName"])]
+    for name, deployment in (("serves", current), ("a rollback leads to", before)):
+        if deployment:
+            told = f"version {deployment['ModelPackageVersion']}"
+            rows.append((name, f"{told}  {deployment['EndpointConfigName']}"))
+    if current:
+        approval = current["Approval"]
+        rows.append(("approved by", f"{approval['By']} at {approval['Time'][:16]}"))
+        rows.append(("commit", current["GitCommit"]))
+    for variant in result.get("Variants", []):
+        count = variant["InstanceCount"]
+        size = f", {count} instance(s)" if count else ""
+        rows.append((f"variant {variant['VariantName']}", f"weight {variant['Weight']:g}{size}"))
+    rows += [(f"alarm {name}", state) for name, state in result.get("Alarms", {}).items()]
+    if pending := result.get("Pending"):
+        rows.append(("interrupted", f"{pending['Action']} of {pending['Time'][:16]}: run it again"))
+    if result.get("FailureReason"):
+        rows.append(("reason", result["FailureReason"]))
+    rows += [("changed by hand", text) for text in result.get("Drift", [])]
+    _table(None, rows)
+
+
+def _history(result):
+    rows = [
+        (
+            str(entry["Number"]),
+            entry["Time"][:19].replace("T", " "),
+            f"{entry['Kind']}{' (' + entry['Action'] + ')' if entry['Kind'] == 'Started' else ''}",
+            entry["Version"],
+            entry["EndpointConfigName"],
+            entry["ApprovedBy"].rpartition("/")[2],
+            entry["Note"],
+        )
+        for entry in result["Entries"]
+    ]
+    _table(("", "time (UTC)", "what", "version", "endpoint config", "approved by", "note"), rows)
+    print(result["Message"])
+
+
+def _table(header, rows):
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(*(header or ("", "")), box=None, pad_edge=False, show_header=bool(header))
+        for row in rows:
+            table.add_row(*map(Text, row))
+        Console().print(table)
+        return
+    lines = [header, *rows] if header else rows
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        print("  ".join(cells).rstrip())

@@ -1,0 +1,326 @@
+"""Doing a plan, one step after the other, so that it can be killed between any two and run again.
+
+The lock is an object in S3 that only one can create. It names its owner and expires unless it is
+renewed, which happens while a deployment waits; S3's clock decides, never this machine's. A lock
+whose owner was a process of this machine that is no more is taken over at once.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import time
+import uuid
+from dataclasses import replace
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+
+from deploy import ledger as ledgers
+from deploy import planner
+from deploy.aws import AwsError, Conflict
+from deploy.planner import Call, Refused
+
+LEASE_SECONDS = 180
+RENEW_SECONDS = 30
+STALE_LOOKS = 4  # at an endpoint that says InService right after an update
+
+
+class DeployFailed(Exception):
+    """The new version does not serve; what served before still does. One line says why."""
+
+
+class NeedsHuman(Exception):
+    """Neither the new version nor the one before can be brought to serve by this command."""
+
+
+class Lock:
+    """Holds a stage's lock while its block runs; Refused where somebody else holds it."""
+
+    def __init__(self, aws, target, what):
+        self.aws, self.what = aws, what
+        self.where = {"Bucket": target.bucket, "Key": planner.lock_of(target)}
+        self.etag, self.renewed, self.since = None, 0, _now()
+
+    def __enter__(self):
+        try:
+            self._write(IfNoneMatch="*")
+        except Conflict:
+            self._take_over()
+        return self
+
+    def __exit__(self, *_):
+        with contextlib.suppress(Conflict, AwsError):  # it expires if it cannot be removed
+            self.aws.change(Call("s3", "DeleteObject", {**self.where, "IfMatch": self.etag}))
+
+    def renew(self):
+        """Called now and then by whoever waits with the lock in hand."""
+        if time.monotonic() - self.renewed > RENEW_SECONDS:
+            try:
+                self._write(IfMatch=self.etag)
+            except Conflict:
+                raise NeedsHuman(
+                    f"the lock s3://{self.where['Bucket']}/{self.where['Key']} was taken over while"
+                    " this deployment still ran: look at deploy-model status"
+                ) from None
+
+    def _write(self, **condition):
+        content = {
+            "Version": ledgers.VERSION,
+            "By": self.aws.caller,
+            "Host": socket.gethostname(),
+            "Pid": os.getpid(),
+            "What": self.what,
+            "Since": self.since,
+            "LeaseSeconds": LEASE_SECONDS,
+            "Id": str(
+                uuid.uuid4()
+            ),  # no two writes are alike, so an answer that is lost can be told
+        }
+        body = json.dumps(content, indent=1).encode()
+        answer = self.aws.change(Call("s3", "PutObject", {**self.where, "Body": body, **condition}))
+        self.etag = answer.get("ETag") or self._read()["ETag"]
+        self.renewed = time.monotonic()
+
+    def _read(self):
+        return self.aws.read("s3", "GetObject", **self.where)
+
+    def _take_over(self):
+        """The lock of an owner that is gone becomes ours; that of a living one is respected."""
+        answer = self._read()
+        if answer is None:  # released in between
+            return self._write_or_busy(None, IfNoneMatch="*")
+        owner = _owner(answer["Body"].read(), self.where)
+        if not _is_gone(owner, answer):
+            raise _busy(owner)
+        return self._write_or_busy(owner, IfMatch=answer["ETag"])
+
+    def _write_or_busy(self, owner, **condition):
+        try:
+            self._write(**condition)
+        except Conflict:
+            answer = self._read()
+            owner = _owner(answer["Body"].read(), self.where) if answer else owner
+            raise _busy(owner) from None
+
+
+def _owner(body, where):
+    place = f"s3://{where['Bucket']}/{where['Key']}"
+    try:
+        owner = json.loads(body)
+        if owner["Version"] > ledgers.VERSION:
+            raise NeedsHuman(f"{place}: written by a newer version of this project; update this")
+        return {
+            name: owner[name] for name in ("By", "Host", "Pid", "What", "Since", "LeaseSeconds")
+        }
+    except (ValueError, LookupError, TypeError):
+        raise NeedsHuman(
+            f"{place}: damaged, so who deploys right now is unknown. Nothing was done. Make sure"
+            " that nobody does (deploy-model status), delete the object, then run again"
+        ) from None
+
+
+def _is_gone(owner, answer):
+    if owner["Host"] == socket.gethostname() and owner["Pid"] != os.getpid():
+        try:
+            os.kill(owner["Pid"], 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+    said = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+    now = parsedate_to_datetime(said) if said else datetime.now(timezone.utc)
+    return (now - answer["LastModified"]).total_seconds() > owner["LeaseSeconds"]
+
+
+def _busy(owner):
+    if owner is None:
+        return Refused("another deployment has just begun: run again when it has ended", 4)
+    return Refused(
+        f"{owner['What']} is in progress by {owner['By']} on {owner['Host']} since"
+        f" {owner['Since'][:19]}: run again when it has ended",
+        4,
+    )
+
+
+class Executor:
+    """Does a plan's steps. `smoke` invokes the endpoint; `say` tells what happens, a line each."""
+
+    def __init__(self, aws, target, found, lock, say, smoke, approve):
+        self.aws, self.target, self.found = aws, target, found
+        self.lock, self.say, self.smoke, self.approve = lock, say, smoke, approve
+        self.ledger = found.ledger
+        self.started = None  # the entry of the deployment that has begun and not ended
+
+    def do(self, plan):
+        pending = self.ledger.pending
+        records = [step for step in plan.steps if step.kind == "record"]
+        if pending and records and records[0].note in ("Promoted", "RolledBack"):
+            self.started = pending
+        try:
+            for step in plan.steps:
+                self._do(step)
+        except (DeployFailed, AwsError, Refused) as error:
+            self._fail(str(error))
+            raise
+
+    def _do(self, step):
+        if step.kind == "record":
+            self.record(step.note, step.entry)
+        elif step.kind == "call":
+            self._call(step.call)
+        elif step.kind == "approved":
+            self.approve()
+        elif step.kind == "wait":
+            self._wait(step.note)
+        elif step.kind == "smoke":
+            self._smoke()
+        elif step.kind == "restore":
+            self._restore(step.entry)
+
+    def _call(self, call):
+        if call.operation.startswith("Delete"):
+            self._spare_what_serves(call)
+        self.say(f"{call.operation} {call.resource}")
+        self.aws.change(call)
+
+    def _spare_what_serves(self, call):
+        """Somebody may have put back by hand, a moment ago, what is about to be deleted."""
+        endpoint = self.aws.endpoint(self.target.endpoint) or {}
+        pending = endpoint.get("PendingDeploymentSummary", {}).get("EndpointConfigName")
+        serving = {endpoint.get("EndpointConfigName"), pending} - {None}
+        models = set()
+        for name in serving if call.operation == "DeleteModel" else ():
+            config = self.aws.endpoint_config(name) or {"ProductionVariants": []}
+            models |= {v["ModelName"] for v in planner.variants(config)}
+        if call.resource in serving | models:
+            raise AwsError(f"{call.resource} has come into service meanwhile: it is not deleted", 4)
+
+    # The ledger
+
+    def record(self, kind, entry):
+        """Append an entry; whoever comes second to a number stops here."""
+        content = {
+            "Version": ledgers.VERSION,
+            "Number": self.ledger.next_number,
+            "Previous": self.ledger.previous_sha256,
+            "Kind": kind,
+            "Time": _now(),
+            "By": self.aws.caller,
+            **entry,
+        }
+        body = ledgers.encode(content)
+        key = ledgers.entry_key(self.target.project, self.target.stage, content["Number"])
+        members = {"Bucket": self.target.bucket, "Key": key, "Body": body}
+        try:
+            self.aws.change(Call("s3", "PutObject", {**members, "IfNoneMatch": "*"}))
+        except Conflict:
+            raise Refused(
+                f"{key}: somebody else has written to the ledger meanwhile: run again", 4
+            ) from None
+        entry = ledgers.decode(body, key)
+        self.ledger = replace(self.ledger, entries=(*self.ledger.entries, entry))
+        self.started = entry if kind == "Started" else None
+        return entry
+
+    def _fail(self, reason):
+        """End the deployment that had begun as Failed, if the ledger can still be written."""
+        if self.started is None:
+            return
+        kept = ("Action", "Deployment", "Leaves", "Creates")
+        entry = {name: self.started[name] for name in kept if name in self.started}
+        deleted = self._undo_creation() if self._is_first() else {}
+        self.record("Failed", {**entry, "Reason": reason, **deleted})
+
+    def _is_first(self):
+        begun = self.started
+        return begun["Action"] == "promote" and begun["Deployment"]["Before"] is None
+
+    def _undo_creation(self):
+        """A first deployment that failed leaves nothing: no endpoint, configuration or models."""
+        name = self.target.endpoint
+        endpoint = self.aws.endpoint(name)
+        config = self.started["Deployment"]["EndpointConfigName"]
+        if endpoint and endpoint["EndpointConfigName"] == config:
+            self.say(f"DeleteEndpoint {name}")
+            self.aws.change(Call("sagemaker", "DeleteEndpoint", {"EndpointName": name}))
+            while self.aws.endpoint(name):
+                self._pause(0.2)
+        creates = self.started["Creates"]
+        for kind, names in (
+            ("EndpointConfig", creates["EndpointConfigs"]),
+            ("Model", creates["Models"]),
+        ):
+            for created in names:
+                self.say(f"Delete{kind} {created}")
+                self.aws.change(Call("sagemaker", f"Delete{kind}", {f"{kind}Name": created}))
+        return {"Deleted": creates}
+
+    # The endpoint
+
+    def _pause(self, seconds):
+        self.lock.renew()
+        self.aws.check_deadline(f"waiting for {self.target.endpoint}")
+        time.sleep(seconds)
+
+    def _wait(self, wanted):
+        """Wait until the endpoint is steady, and see what it came to."""
+        began, looks, said = time.monotonic(), 0, None
+        while True:
+            endpoint = self.aws.endpoint(self.target.endpoint)
+            if endpoint is None:
+                raise NeedsHuman(f"{self.target.endpoint} was deleted while it was being updated")
+            status, live = endpoint["EndpointStatus"], endpoint["EndpointConfigName"]
+            if status != said:
+                said = status
+                self.say(f"{self.target.endpoint} {status}")
+            if status in planner.STEADY:
+                looks += 1
+                unseen = status == "InService" and live != wanted and looks < STALE_LOOKS
+                if not unseen:
+                    return self._judge(endpoint, wanted)
+            elapsed = time.monotonic() - began
+            self._pause(min(30, max(0.05, elapsed / 50)))
+
+    def _judge(self, endpoint, wanted):
+        """AWS calls an update that it rolled back InService: what serves is what counts."""
+        status, reason = endpoint["EndpointStatus"], endpoint.get("FailureReason")
+        if status == "InService" and endpoint["EndpointConfigName"] == wanted:
+            return
+        why = reason or "SageMaker gives no reason; see the alarms and the endpoint's log"
+        if status == "InService":
+            raise DeployFailed(
+                f"SageMaker rolled back to {endpoint['EndpointConfigName']}, which serves: {why}"
+            )
+        if self.started and self._is_first():
+            raise DeployFailed(f"{self.target.endpoint} is {status}: {why}")
+        found = replace(self.found, endpoint=endpoint, ledger=self.ledger)
+        raise NeedsHuman(
+            f"{self.target.endpoint} is {status}: {why}. {planner.recovery(self.target, found)}"
+        )
+
+    def _smoke(self):
+        try:
+            self.smoke()
+        except DeployFailed as error:
+            if self._is_first():
+                raise
+            before = self.started["Deployment"]["Before"]
+            name = before["EndpointConfigName"]
+            self.say(f"the new version does not answer as it should: back to {name}")
+            found = replace(self.found, endpoint=self.aws.endpoint(self.target.endpoint))
+            goal = {"EndpointConfigName": name}
+            self._call(planner.back(self.target, goal, found, before).call)
+            self._wait(name)
+            self._restore(before)
+            raise DeployFailed(f"{error}; {name} serves again") from None
+
+    def _restore(self, counts):
+        endpoint = self.aws.endpoint(self.target.endpoint)
+        call = planner.restoring(self.target, endpoint, counts)
+        if call:
+            self._call(call)
+            self._wait(endpoint["EndpointConfigName"])
+
+
+def _now():
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
