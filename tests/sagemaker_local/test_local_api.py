@@ -175,9 +175,9 @@ def test_an_operation_it_lacks_is_refused_by_name_and_not_retried(cloud):
     client = cloud.client("sagemaker")
     sent = []
     client.meta.events.register("before-send.sagemaker", lambda **_: sent.append(1))
-    error = refused(client.create_endpoint, EndpointName="e", EndpointConfigName="c")
+    error = refused(client.describe_feature_group, FeatureGroupName="f")
     assert error["Code"] == "UnsupportedOperation"
-    assert "CreateEndpoint" in error["Message"]
+    assert "DescribeFeatureGroup" in error["Message"]
     assert len(sent) == 1
 
 

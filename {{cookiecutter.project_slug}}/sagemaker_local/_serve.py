@@ -1,9 +1,9 @@
 """The process of one worker: the scikit-learn container's server around the model's own script.
 
-    python _serve.py LIFELINE CHANNELS NAME MODEL_FOLDER SCRIPT
+    python _serve.py LIFELINE CHANNEL NAME MODEL_FOLDER SCRIPT
 
-LIFELINE is a pipe that the server holds open (see _job.py); CHANNELS are connected sockets, by
-number, that bring HTTP requests: GET /ping and POST /invocations. What the script prints goes to
+LIFELINE is a pipe that the server holds open (see _job.py); CHANNEL is a connected socket that
+brings HTTP requests: GET /ping and POST /invocations. What the script prints goes to
 the endpoint's log, each line behind NAME. Answers are the container's (sagemaker-containers and
 sagemaker-scikit-learn-container): which functions a script may have, what takes the place of
 those that it lacks, and 415, 406 and 500 where they cannot do it. One thing is stricter: NPY is
@@ -220,29 +220,26 @@ def load(folder, script):
     return Model(importlib.import_module(os.path.basename(script).removesuffix(".py")), folder)
 
 
-async def serve(connection, channels, handler):
+async def serve(connection, channel):
     loop = asyncio.get_running_loop()
-    for channel in channels:
-        await loop.connect_accepted_socket(
-            lambda: connection(handler), socket.socket(fileno=channel)
-        )
+    await loop.connect_accepted_socket(lambda: connection, socket.socket(fileno=channel))
     await loop.create_future()
 
 
 def main():
-    lifeline, channels, name, folder, script = sys.argv[1:]
+    lifeline, channel, name, folder, script = sys.argv[1:]
     _thread.start_new_thread(die_with_the_server, (int(lifeline),))
     # Found as a part of its package: in this script's own folder `http` would be everybody's http.
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     from sagemaker_local.http import Connection
 
-    sys.stdout = sys.stderr = Lines(name)
+    sys.stdout, sys.stderr = Lines(name), Lines(name)
     try:
         handler = Handler(load(folder, script))
     except BaseException:
         traceback.print_exc()
         sys.exit(1)
-    asyncio.run(serve(Connection, map(int, channels.split(",")), handler))
+    asyncio.run(serve(Connection(handler), int(channel)))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
 """HTTP/1.1 on asyncio: the server's side of a connection, and a client for the model's workers.
 
-A handler is called with (method, target, headers, body) and answers with a response, or with a
-Future of one; a response is anything with `status`, `headers` (pairs) and `body`. Requests that
-a client sends without waiting are answered in their order, one at a time. Two answers are more
-than a response: `Held` keeps the connection for as long as its client does, `Cut` breaks it off.
+A handler is called with (method, target, headers, body) and answers with a response, or `Later`
+with one; a response is anything with `status`, `headers` (pairs) and `body`. Requests that a
+client sends without waiting are answered in their order, one at a time. Two answers are more than
+a response: `Held` keeps the connection for as long as its client does, `Cut` breaks it off.
+
+It is made for many small requests, where nearly all time goes into system calls and turns of the
+loop: all read into one buffer, callbacks take no extra turn as a Future's do, and what there is
+to write for one connection is written together.
 
 Nothing of this package is imported here: the process of a model (_serve.py) loads this file too.
 """
@@ -13,6 +17,7 @@ import contextlib
 import functools
 import socket
 import struct
+import threading
 import time
 import traceback
 from collections import deque
@@ -23,6 +28,8 @@ from typing import Any, NamedTuple
 import httptools
 
 MAX_WAITING = 16  # requests read ahead of the answer that a connection is busy with
+TOGETHER_SECONDS = 0.001  # no answer waits longer for the next one, to be written with it
+BUFFER_BYTES = 256 * 1024
 FLEETING = ("connection", "transfer-encoding", "keep-alive", "content-length", "date", "server")
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)
@@ -50,21 +57,48 @@ class Cut(NamedTuple):
     response: Any = None
 
 
-class Connection(asyncio.Protocol):
+class Later:
+    """An answer to come: `then` is called with it."""
+
+    answer = then = None
+
+    def give(self, answer):
+        self.answer = answer
+        if self.then:
+            self.then(answer)
+
+
+class Reader(asyncio.BufferedProtocol):
+    """What both sides of a connection have in common."""
+
+    transport = None
+    buffers = threading.local()  # one for a loop: what is read is parsed, and so copied, at once
+
+    def connection_made(self, transport):
+        self.transport = transport
+        if not hasattr(self.buffers, "it"):
+            self.buffers.it = memoryview(bytearray(BUFFER_BYTES))
+        self.buffer = self.buffers.it
+
+    def get_buffer(self, size):
+        return self.buffer
+
+    def buffer_updated(self, size):
+        self.data_received(self.buffer[:size])
+
+
+class Connection(Reader):
     def __init__(self, handler):
         self.handler = handler
         self.parser = httptools.HttpRequestParser(self)
-        self.transport = None
         self.requests = deque()
-        self.busy = False  # with a request whose answer is a Future
+        self.answers = []  # to be written
+        self.busy = False  # with a request whose answer comes later
         self.full = False  # of answers that the client does not read
         self.last = False  # no request comes after those that wait
         self.left = None  # see Held
 
     # The transport's side
-
-    def connection_made(self, transport):
-        self.transport = transport
 
     def data_received(self, data):
         if self.last or self.left:
@@ -78,8 +112,6 @@ class Connection(asyncio.Protocol):
             refusal = Plain(400, body=f"not HTTP: {error}\n".encode())
             self.requests.append(("GET", None, None, refusal, False))
         self._go_on()
-        if len(self.requests) > MAX_WAITING:
-            self.transport.pause_reading()
 
     def eof_received(self):
         if self.left:
@@ -131,7 +163,7 @@ class Connection(asyncio.Protocol):
     # Answers
 
     def _go_on(self):
-        requests = self.requests
+        requests, written = self.requests, time.monotonic()
         while requests and not self.busy and not self.full and not self.left:
             self.method, target, headers, body, self.keep = requests.popleft()
             if target is None:
@@ -141,46 +173,51 @@ class Connection(asyncio.Protocol):
                 answer = self.handler(self.method, target, headers, body)
             except Exception:
                 answer = _broke()
-            if isinstance(answer, asyncio.Future):
+            if isinstance(answer, Later) and answer.answer is None:
                 self.busy = True
-                answer.add_done_callback(self._answered)
+                answer.then = self._answered
             else:
+                answer = answer.answer if isinstance(answer, Later) else answer
                 self._send(answer)
-        if not requests and not self.busy and not self.transport.is_closing():
-            if self.last and not self.left:
-                self.transport.close()
-            else:
-                self.transport.resume_reading()
+                if requests and time.monotonic() - written > TOGETHER_SECONDS:
+                    self._write()
+                    written = time.monotonic()
+        self._write()
+        if self.last and not requests and not self.busy and not self.left:
+            self.transport.close()
+        elif len(requests) > MAX_WAITING:
+            self.transport.pause_reading()
+        elif self.busy or not requests:
+            self.transport.resume_reading()
 
-    def _answered(self, future):
+    def _answered(self, answer):
         self.busy = False
-        try:
-            answer = future.result()
-        except (Exception, asyncio.CancelledError):
-            answer = _broke()
         if not self.transport.is_closing():
             self._send(answer)
             self._go_on()
 
+    def _write(self):
+        if self.answers:
+            answers, self.answers = self.answers, []
+            self.transport.write(b"".join(answers) if len(answers) > 1 else answers[0])
+
     def _send(self, answer):
-        transport = self.transport
         if isinstance(answer, Cut):
             self._cut(answer.response)
         elif isinstance(answer, Held):
-            transport.write(encoded(answer.response))
+            self.answers.append(encoded(answer.response))
             self.left = answer.left
         else:
             keep = self.keep and not (self.last and not self.requests)
-            head = encoded(answer, self.method == "HEAD", keep)
-            transport.write(head)
+            self.answers.append(encoded(answer, self.method == "HEAD", keep))
             if not keep:
                 self.last = True
                 self.requests.clear()
-                transport.close()
 
     def _cut(self, response):
         self.last = True
         self.requests.clear()
+        self._write()
         if response is None:
             with contextlib.suppress(OSError):
                 connection = self.transport.get_extra_info("socket")
@@ -189,7 +226,6 @@ class Connection(asyncio.Protocol):
         else:
             whole = encoded(response)
             self.transport.write(whole[: len(whole) - (len(response.body) + 1) // 2])
-            self.transport.close()
 
 
 def _broke():
@@ -223,23 +259,30 @@ def _date(second):
     return f"Date: {formatdate(second, usegmt=True)}\r\n"
 
 
-class Channel(asyncio.Protocol):
-    """A client's connection that carries one request at a time.
+class Channel(Reader):
+    """A client's connection: requests in, and in the same order `answered` is called.
 
-    `answered` is called with (status, headers, body), or with None when the connection ends.
+    It gets (status, headers, body). `lost` is called when the connection has ended.
     """
 
-    def __init__(self, lost):
-        self.lost = lost  # called when the connection has ended
+    def __init__(self, answered, lost):
         self.parser = httptools.HttpResponseParser(self)
-        self.transport = self.answered = None
-
-    def connection_made(self, transport):
-        self.transport = transport
-
-    def send(self, request, answered):
         self.answered = answered
-        self.transport.write(request)
+        self.lost = lost
+        self.unsent = []
+
+    def send(self, request, at_once):
+        """Write it now, or in the next turn of the loop with all that came until then."""
+        if at_once:
+            self.transport.write(request)
+            return
+        if not self.unsent:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self.unsent.append(request)
+
+    def _flush(self):
+        unsent, self.unsent = self.unsent, []
+        self.transport.write(b"".join(unsent))
 
     def data_received(self, data):
         try:
@@ -248,7 +291,6 @@ class Channel(asyncio.Protocol):
             self.transport.abort()
 
     def connection_lost(self, error):
-        self._tell(None)
         self.lost()
 
     def on_message_begin(self):
@@ -262,9 +304,4 @@ class Channel(asyncio.Protocol):
 
     def on_message_complete(self):
         body = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
-        self._tell((self.parser.get_status_code(), self.headers, body))
-
-    def _tell(self, answer):
-        answered, self.answered = self.answered, None
-        if answered:
-            answered(answer)
+        self.answered((self.parser.get_status_code(), self.headers, body))

@@ -6,6 +6,7 @@ by a thread of their own every few seconds, asynchronous ones read and written b
 
     Lane, Route   plain data
     Traffic       which lane is next: shares are kept exactly, not by chance
+    Invocation    one request, from the choice of its lane to the model's answer
     Runtime       the API
     Capture       the records of data capture on their way to S3
 """
@@ -13,6 +14,7 @@ by a thread of their own every few seconds, asynchronous ones read and written b
 import asyncio
 import base64
 import json
+import random
 import re
 import shutil
 import sys
@@ -26,7 +28,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from .errors import AwsError
-from .http import Connection
+from .http import Connection, Later
 from .jobs import bucket_and_key
 from .model import partition
 from .neighbours import ACCOUNT
@@ -51,6 +53,13 @@ LACKING = (
 )
 SWITCH_SECONDS = 5  # a route that still leads to a stopped fleet after that leads nowhere
 CAPTURE_SECONDS = 120
+OUTCOMES = {  # of a request that the model did not answer
+    Died: (502, {}, b"the model's process ended before it answered"),
+    TimedOut: (
+        *(504, {}),
+        b"Your invocation timed out while waiting for a response from container primary",
+    ),
+}
 MAX_CAPTURED = 5000  # records that wait for their writing; more are written at once
 
 
@@ -141,6 +150,100 @@ def _at(lanes, place):
     return lanes[-1]
 
 
+class Invocation:
+    """One request on its way to a worker and back."""
+
+    limit = MODEL_SECONDS
+
+    def __init__(self, runtime, region, name, headers, body):
+        self.begun = time.perf_counter()
+        self.runtime = runtime
+        self.region = region
+        self.name = name
+        self.headers = headers
+        self.body = body
+        self.request = _forwarded(headers, body)
+        self.deadline = None
+        self.error = None
+
+    def go(self, over):
+        """Send it where the route leads now; `over` is called when it is over."""
+        self.over = over
+        headers, runtime = self.headers, self.runtime
+        try:
+            self.route = runtime.route(self.region, self.name)
+            session = headers.get(f"{PREFIX}session-id")
+            target = headers.get(f"{PREFIX}target-variant")
+            traffic = runtime.traffic_of(self.region, self.route)
+            self.lane = traffic.lane(target, None if session == "NEW_SESSION" else session)
+            if self.lane is None:
+                raise AwsError("ValidationError", f"Variant {target} of {self.name} not found.")
+            most = self.lane.max_concurrency
+            if most and self.lane.fleet.busy >= most:
+                raise AwsError(
+                    "ThrottlingException",
+                    f"Variant {self.lane.variant} has reached its MaxConcurrency of {most}.",
+                )
+        except AwsError as error:
+            self.error = error
+            over()
+            return
+        self.sent = time.perf_counter()
+        self.lane.fleet.send(self.request, self._came_back, self.limit)
+
+    def _came_back(self, outcome):
+        if isinstance(outcome, Stopped):
+            self._again()
+            return
+        now = time.perf_counter()
+        if isinstance(outcome, Unavailable):
+            self.error = AwsError("ServiceUnavailable", str(outcome), 503)
+        else:
+            self.answer = OUTCOMES[type(outcome)] if isinstance(outcome, Exception) else outcome
+            self.runtime.sagemaker.metrics.invocation(
+                *(self.region, self.name, self.lane.variant, self.answer[0]),
+                *(now - self.sent, self.sent - self.begun),
+            )
+        self.over()
+
+    def _again(self):
+        """The fleet has stopped, so there is another route, or will be in a moment."""
+        loop = self.runtime.loop
+        self.deadline = self.deadline or loop.time() + SWITCH_SECONDS
+        if loop.time() > self.deadline:
+            self.error = AwsError("ServiceUnavailable", f"{self.name} has stopped.", 503)
+            self.over()
+        else:
+            loop.call_later(0.01, self.go, self.over)
+
+    def result(self):
+        """The model's answer; AwsError if it is no success."""
+        if self.error:
+            raise self.error
+        status, _, content = self.answer
+        if not 200 <= status < 300:
+            raise self.model_error(status, content.decode("utf-8", "replace"))
+        return self.answer
+
+    def model_error(self, status, text):
+        region, group = self.region, f"/aws/sagemaker/Endpoints/{self.name}"
+        kind = "client" if 400 <= status < 500 else "server"
+        where = f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}"
+        text = text[:MAX_MESSAGE]
+        error = AwsError(
+            "ModelError",
+            f'Received {kind} error ({status}) from primary with message "{text}". See'
+            f" {where}#logEventViewer:group={group} in account {ACCOUNT} for more information.",
+            424,
+        )
+        error.members = {
+            "OriginalStatusCode": status,
+            "OriginalMessage": text,
+            "LogStreamArn": f"arn:{partition(region)}:logs:{region}:{ACCOUNT}:log-group:{group}",
+        }
+        return error
+
+
 class Runtime:
     def __init__(self, sagemaker):
         self.sagemaker = sagemaker
@@ -203,43 +306,36 @@ class Runtime:
         return not scope or scope[2] == "sagemaker"
 
     def handle(self, target, headers, body):
-        """A response, or a Future of one."""
         name, operation = PATH.fullmatch(target).groups()
         scope = SCOPE.search(headers.get("authorization", ""))
         region = scope[1] if scope else "us-east-1"
-        invoke = self._invoke if operation == "invocations" else self._invoke_async
-        return self.loop.create_task(self._answered(invoke, operation, region, name, headers, body))
-
-    async def _answered(self, invoke, operation, region, name, headers, body):
         try:
             if operation == "invocations-response-stream":
                 raise _lacking("InvokeEndpointWithResponseStream")
             for member in LACKING:
                 if PREFIX + member in headers:
                     raise _lacking(f"InvokeEndpoint with the header {PREFIX}{member}")
-            return await invoke(region, name, headers, body)
+            if operation == "async-invocations":
+                return self._invoke_async(region, name, headers, body)
+            return self._invoke(region, name, headers, body)
         except AwsError as error:
             return _error(error)
-        except Exception as error:
-            traceback.print_exc()
-            return _error(AwsError("InternalFailure", f"sagemaker_local broke: {error!r}", 500))
 
-    def _route(self, region, name):
+    def route(self, region, name):
         route = self.routes.get((region, name))
         if route is None:
             raise AwsError("ValidationError", f"Endpoint {name} of account {ACCOUNT} not found.")
         return route
 
-    def _traffic(self, region, route):
+    def traffic_of(self, region, route):
         key = (region, route.endpoint)
         traffic = self.traffic.get(key)
         if traffic is None or traffic.route is not route:
             traffic = self.traffic[key] = Traffic(route)
         return traffic
 
-    async def _invoke(self, region, name, headers, body):
-        started = time.perf_counter()
-        route = self._route(region, name)
+    def _invoke(self, region, name, headers, body):
+        route = self.route(region, name)
         if route.asynchronous is not None:
             raise AwsError(
                 "ValidationError",
@@ -248,99 +344,68 @@ class Runtime:
         if len(body) > MAX_BODY:
             raise AwsError(
                 "ValidationError",
-                f"1 validation error detected: Value at 'body' failed to satisfy constraint: Member"
+                "1 validation error detected: Value at 'body' failed to satisfy constraint: Member"
                 f" must have length less than or equal to {MAX_BODY}",
             )
-        request = _forwarded(headers, body)
-        for number, shadow in enumerate(route.shadows):
-            if self._traffic(region, route).copied[number].next(shadow.weight):
-                self._in_background(self._copy(region, name, shadow, request))
-        lane, answer, seconds = await self._model(region, name, headers, request)
-        status, answered, content = answer
-        overhead = time.perf_counter() - started - seconds
-        self.sagemaker.metrics.invocation(region, name, lane.variant, status, seconds, overhead)
-        if not 200 <= status < 300:
-            raise model_error(region, name, status, content.decode("utf-8", "replace"))
-        if len(content) > MAX_BODY:
-            raise model_error(
-                *(region, name, 0),
-                f"the response has {len(content)} bytes, at most {MAX_BODY} are allowed",
-            )
-        if route.capture and _captures(route.capture):
-            share = route.capture["InitialSamplingPercentage"] / 100
-            if self._traffic(region, route).captured.next(share):
-                self.capture.add(
-                    route.capture, name, lane.variant, headers, body, answered, content
+        later = Later()
+        invocation = Invocation(self, region, name, headers, body)
+        if route.shadows:
+            copied = self.traffic_of(region, route).copied
+            for shadow, share in zip(route.shadows, copied, strict=True):
+                if share.next(shadow.weight):
+                    self._copy(region, name, shadow, invocation.request)
+        invocation.go(lambda: later.give(self._answer(invocation)))
+        return later
+
+    def _answer(self, invocation):
+        """What the client gets."""
+        try:
+            status, answered, content = invocation.result()
+            if len(content) > MAX_BODY:
+                raise invocation.model_error(
+                    0, f"the response has {len(content)} bytes, at most {MAX_BODY} are allowed"
                 )
+            self._capture(invocation, answered, content)
+        except AwsError as error:
+            return _error(error)
+        except Exception as error:
+            traceback.print_exc()
+            return _error(AwsError("InternalFailure", f"sagemaker_local broke: {error!r}", 500))
         given = [
             ("Content-Type", answered.get("content-type", "application/octet-stream")),
-            ("x-Amzn-Invoked-Production-Variant", lane.variant),
-            ("x-amzn-RequestId", str(uuid.uuid4())),
+            ("x-Amzn-Invoked-Production-Variant", invocation.lane.variant),
+            ("x-amzn-RequestId", _identifier()),
         ]
         given += [(header, answered[header]) for header in PASSED_BACK if header in answered]
         return Response(200, given, content)
 
-    async def _model(self, region, name, headers, request, seconds=MODEL_SECONDS):
-        """(lane, answer, its seconds); what keeps a model from answering has an answer as well."""
-        target = headers.get(f"{PREFIX}target-variant")
-        session = headers.get(f"{PREFIX}session-id")
-        session = None if session == "NEW_SESSION" else session
-        deadline = self.loop.time() + SWITCH_SECONDS
-        while True:
-            route = self._route(region, name)
-            lane = self._traffic(region, route).lane(target, session)
-            if lane is None:
-                raise AwsError("ValidationError", f"Variant {target} of {name} not found.")
-            if lane.max_concurrency and lane.fleet.busy >= lane.max_concurrency:
-                raise AwsError(
-                    "ThrottlingException",
-                    f"Variant {lane.variant} has reached its MaxConcurrency of"
-                    f" {lane.max_concurrency}. Please try again.",
-                )
-            started = time.perf_counter()
-            try:
-                answer = await lane.fleet.send(request, seconds)
-            except Stopped:
-                if self.loop.time() > deadline:
-                    raise AwsError(
-                        "ServiceUnavailable", f"The workers of {name} have stopped.", 503
-                    ) from None
-                if self.routes.get((region, name)) is route:
-                    await asyncio.sleep(0.01)
-                continue
-            except Unavailable as error:
-                raise AwsError("ServiceUnavailable", str(error), 503) from None
-            except Died:
-                answer = (502, {}, b"the model's process ended before it answered")
-            except TimedOut:
-                answer = (
-                    *(504, {}),
-                    b"Your invocation timed out while waiting for a response from container"
-                    b" primary",
-                )
-            return lane, answer, time.perf_counter() - started
-
-    def _in_background(self, coroutine):
-        task = self.loop.create_task(coroutine)
-        self.tasks.add(task)  # the loop itself forgets it
-        task.add_done_callback(self.tasks.discard)
-
-    async def _copy(self, region, name, shadow, request):
-        """A shadow variant's share: nobody waits for the answer, and only metrics tell of it."""
-        started = time.perf_counter()
-        try:
-            status, _, _ = await shadow.fleet.send(request)
-        except (Stopped, Unavailable):
+    def _capture(self, invocation, answered, content):
+        config = invocation.route.capture
+        if not config or not config.get("EnableCapture", True):
             return
-        except (Died, TimedOut):
-            status = 500
-        seconds = time.perf_counter() - started
-        self.sagemaker.metrics.invocation(region, name, shadow.variant, status, seconds, 0.0)
+        traffic = self.traffic_of(invocation.region, invocation.route)
+        if traffic.captured.next(config["InitialSamplingPercentage"] / 100):
+            asked = (invocation.name, invocation.lane.variant, time.time())
+            self.capture.add(config, *asked, invocation.headers, invocation.body, answered, content)
+
+    def _copy(self, region, name, shadow, request):
+        """A shadow variant's share: nobody waits for the answer, and only metrics tell of it."""
+        begun = time.perf_counter()
+
+        def over(outcome):
+            if not isinstance(outcome, Stopped | Unavailable):
+                status = 500 if isinstance(outcome, Exception) else outcome[0]
+                seconds = time.perf_counter() - begun
+                self.sagemaker.metrics.invocation(
+                    region, name, shadow.variant, status, seconds, 0.0
+                )
+
+        shadow.fleet.send(request, over)
 
     # Asynchronous requests
 
-    async def _invoke_async(self, region, name, headers, body):
-        config = self._route(region, name).asynchronous
+    def _invoke_async(self, region, name, headers, body):
+        config = self.route(region, name).asynchronous
         if config is None:
             raise AwsError(
                 "ValidationError",
@@ -353,20 +418,15 @@ class Runtime:
             raise AwsError("ValidationError", f"Body has more than {MAX_ASYNC_BODY} bytes.")
         if source and not source.startswith("s3://"):
             raise AwsError("ValidationError", f"InputLocation {source} is no s3:// URI.")
-        given = {
-            "content-type": headers.get(f"{PREFIX}content-type"),
-            "accept": headers.get(f"{PREFIX}accept"),
-        }
-        kept = {n: v for n, v in headers.items() if n in FORWARDED and n not in given}
-        inference = headers.get(f"{PREFIX}inference-id") or str(uuid.uuid4())
+        inference = headers.get(f"{PREFIX}inference-id") or _identifier()
         output, failure = _locations(config["OutputConfig"], headers)
-        sent = {n: v for n, v in given.items() if v} | kept
-        self._in_background(self._carry_out(region, name, sent, source, body, output, failure))
-        content = json.dumps({"InferenceId": inference}).encode()
-        about = [("Content-Type", "application/json"), ("x-amzn-RequestId", str(uuid.uuid4()))]
-        about += [("X-Amzn-SageMaker-OutputLocation", output)]
-        about += [("X-Amzn-SageMaker-FailureLocation", failure)] if failure else []
-        return Response(202, about, content)
+        task = self._carry_out(region, name, headers, source, body, output, failure)
+        self.tasks.add(task := self.loop.create_task(task))  # the loop itself forgets it
+        task.add_done_callback(self.tasks.discard)
+        given = [("Content-Type", "application/json"), ("x-amzn-RequestId", _identifier())]
+        given += [("X-Amzn-SageMaker-OutputLocation", output)]
+        given += [("X-Amzn-SageMaker-FailureLocation", failure)] if failure else []
+        return Response(202, given, json.dumps({"InferenceId": inference}).encode())
 
     async def _carry_out(self, region, name, headers, source, body, output, failure):
         def tell(why):
@@ -380,11 +440,12 @@ class Runtime:
             async with self._limit(region, name):
                 if source:
                     body = await in_thread(None, self._fetch, source)
-                _, answer, _ = await self._measured(region, name, headers, body)
-            status, _, content = answer
-            if not 200 <= status < 300:
-                raise model_error(region, name, status, content.decode("utf-8", "replace"))
-            await in_thread(None, self._keep, output, content)
+                invocation = Invocation(self, region, name, _sent_later(headers), body)
+                invocation.limit = int(headers.get(f"{PREFIX}invocationtimeoutseconds") or 900)
+                over = self.loop.create_future()
+                invocation.go(lambda: over.set_result(None))
+                await over
+            await in_thread(None, self._keep, output, invocation.result()[2])
             self.waiting.pop(output, None)
         except AwsError as error:
             await in_thread(None, tell, error.message)
@@ -392,15 +453,8 @@ class Runtime:
             traceback.print_exc()
             await in_thread(None, tell, f"sagemaker_local broke: {error!r}")
 
-    async def _measured(self, region, name, headers, body):
-        seconds = int(headers.get(f"{PREFIX}invocationtimeoutseconds") or 900)
-        request = _forwarded(headers, body)
-        lane, answer, taken = await self._model(region, name, headers, request, seconds)
-        self.sagemaker.metrics.invocation(region, name, lane.variant, answer[0], taken, 0.0)
-        return lane, answer, taken
-
     def _limit(self, region, name):
-        route = self._route(region, name)
+        route = self.route(region, name)
         client = route.asynchronous.get("ClientConfig") or {}
         each = client.get("MaxConcurrentInvocationsPerInstance") or 4
         most = each * max(1, sum(lane.fleet.count for lane in route.blue))
@@ -429,28 +483,21 @@ def _forwarded(headers, body):
     return f"{head}{''.join(lines)}\r\n".encode("latin-1") + body
 
 
+def _sent_later(headers):
+    """The headers of an asynchronous request that are for the model."""
+    given = {f"{PREFIX}content-type": "content-type", f"{PREFIX}accept": "accept"}
+    kept = {n: v for n, v in headers.items() if n in FORWARDED and n not in given.values()}
+    return kept | {name: headers[header] for header, name in given.items() if header in headers}
+
+
+def _identifier():
+    """A UUID, as random as a name needs to be, and sooner there."""
+    digits = f"{random.getrandbits(128):032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
 def _lacking(what):
     return AwsError("UnsupportedOperation", f"sagemaker_local does not have {what}.")
-
-
-def model_error(region, name, status, text):
-    """What a client is told when the model's own answer is no success."""
-    kind = "client" if 400 <= status < 500 else "server"
-    group = f"/aws/sagemaker/Endpoints/{name}"
-    where = f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}"
-    text = text[:MAX_MESSAGE]
-    error = AwsError(
-        "ModelError",
-        f'Received {kind} error ({status}) from primary with message "{text}". See'
-        f" {where}#logEventViewer:group={group} in account {ACCOUNT} for more information.",
-        424,
-    )
-    error.members = {
-        "OriginalStatusCode": status,
-        "OriginalMessage": text,
-        "LogStreamArn": f"arn:{partition(region)}:logs:{region}:{ACCOUNT}:log-group:{group}",
-    }
-    return error
 
 
 def _error(error):
@@ -458,7 +505,7 @@ def _error(error):
     headers = [
         ("Content-Type", "application/json"),
         ("x-amzn-ErrorType", error.code),
-        ("x-amzn-RequestId", str(uuid.uuid4())),
+        ("x-amzn-RequestId", _identifier()),
     ]
     return Response(error.status, headers, json.dumps(members).encode())
 
@@ -477,10 +524,6 @@ def _locations(config, headers):
 # Data capture
 
 
-def _captures(config):
-    return config.get("EnableCapture", True)
-
-
 class Capture:
     """Records on their way to S3: kept for a few seconds, then written together."""
 
@@ -491,9 +534,8 @@ class Capture:
         self.writing = threading.Lock()
         self.full = threading.Event()
 
-    def add(self, config, endpoint, variant, headers, body, answered, content):
-        """Called on the event loop: it only remembers."""
-        record = (config, endpoint, variant, time.time(), headers, body, answered, content)
+    def add(self, *record):
+        """Called on the event loop with what `captured` takes: it only remembers."""
         with self.lock:
             self.records.append(record)
         if len(self.records) >= MAX_CAPTURED:

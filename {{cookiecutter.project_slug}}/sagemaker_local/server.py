@@ -121,7 +121,7 @@ class Front:
         self.waiting, self.writing = os.pipe()
 
     def handle(self, method, target, headers, body):
-        """Called on the event loop for each request: a response, or a Future of one."""
+        """Called on the event loop for each request."""
         if headers.get("host") not in self.hosts or "origin" in headers:
             return Response(403, body=b"only programs on this machine\n")
         if target == ATTACH:
@@ -143,14 +143,14 @@ class Front:
 
     def _in_thread(self, request):
         """A thread for each, without a limit: one request may be what another one waits for."""
-        loop = self.sagemaker.runtime.loop
-        future = loop.create_future()
+        later = http.Later()
 
         def work():
-            loop.call_soon_threadsafe(future.set_result, self._answer_or_fault(request))
+            answer = self._answer_or_fault(request)
+            self.sagemaker.runtime.loop.call_soon_threadsafe(later.give, answer)
 
         _in_background(work)
-        return future
+        return later
 
     def _answer_or_fault(self, request):
         if self.faults is None:

@@ -9,8 +9,10 @@ An instance of a variant is a worker, and there are never more of them than this
 
 import asyncio
 import contextlib
+import gzip
 import io
 import itertools
+import math
 import os
 import shutil
 import signal
@@ -22,6 +24,7 @@ import threading
 import time
 import traceback
 import uuid
+import zlib
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
@@ -32,7 +35,8 @@ from .http import Channel
 from .jobs import PASSED_ON, bucket_and_key, last_words, relocate
 
 CHILD = str(Path(__file__).with_name("_serve.py"))
-CHANNELS = 4  # requests that one worker may have before it: it need not wait for the next one
+QUICK_SECONDS = 0.002  # a model that answers sooner gets requests ahead, not to wait for the next
+AHEAD = 16
 MAX_QUEUED = 2000
 START_SECONDS = 120
 MODEL_SECONDS = 60  # AWS's limit for an answer; also how long a fleet waits for its last ones
@@ -74,18 +78,41 @@ class Container:
 @dataclass
 class Call:
     request: bytes
-    future: asyncio.Future
+    then: object
     deadline: float
+
+    def end(self, outcome):
+        then, self.then = self.then, None
+        if then:
+            then(outcome)
 
 
 class Worker:
-    def __init__(self, name, process, sockets):
+    def __init__(self, name, process, connection):
         self.name = name
         self.process = process
-        self.sockets = sockets
-        self.free = []  # channels
-        self.calls = {}  # {channel: the call that it carries}
+        self.connection = connection
+        self.channel = None
+        self.calls = deque()  # sent, in their order
+        self.began = 0.0  # when the first of them came first
+        self.took = QUICK_SECONDS  # for a request, on average
         self.leaving = True  # from the fleet, or not yet one of it
+
+    @property
+    def room(self):
+        """How many more requests it should have; a slow model's wait here, where others go on."""
+        return (AHEAD if self.took < QUICK_SECONDS else 1) - len(self.calls)
+
+    def send(self, call, now):
+        if not self.calls:
+            self.began = now
+        self.channel.send(call.request, at_once=not self.calls)
+        self.calls.append(call)
+
+    def answered(self, now):
+        self.took += (now - self.began - self.took) / 8
+        self.began = now
+        return self.calls.popleft()
 
     def kill(self):
         with contextlib.suppress(ProcessLookupError):
@@ -217,11 +244,17 @@ class Fleet:
             )
         folder.mkdir(parents=True)
         try:
-            with tarfile.open(fileobj=io.BytesIO(body), mode="r:gz") as archive:
-                members = self._checked(archive, uri)
-                for member in members:
+            with (
+                gzip.GzipFile(fileobj=io.BytesIO(body)) as unzipped,
+                tarfile.open(fileobj=unzipped, mode="r|") as archive,
+            ):
+                members = 0
+                for member in self._checked(archive, uri):
                     archive.extract(member, folder, filter="data")
-        except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+                    members += 1
+                while unzipped.read(2**20):  # to its end, where its checksum is
+                    pass
+        except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error) as error:
             raise self._spoilt(uri, str(error) or "it is cut off") from None
         if not members:
             raise self._spoilt(uri, "it is empty")
@@ -237,44 +270,37 @@ class Fleet:
         )
 
     def _checked(self, archive, uri):
-        members, size = [], 0
-        for member in archive:
+        size = 0
+        for number, member in enumerate(archive):
             size += member.size
             name = member.name
             if name.startswith("/") or ".." in Path(name).parts:
                 raise self._spoilt(uri, f"'{name}' leads out of its folder")
             if not member.isfile() and not member.isdir():
                 raise self._spoilt(uri, f"'{name}' is a link or a device")
-            if len(members) >= MAX_MEMBERS or size > MAX_UNPACKED:
+            if number >= MAX_MEMBERS or size > MAX_UNPACKED:
                 raise self._spoilt(uri, "it has too many files, or unpacks to too much")
-            members.append(member)
-        return members
+            yield member
 
     # Processes
 
     def _spawn(self, script):
         name = f"{self.variant}/i-{uuid.uuid4().hex[:8]}"  # as an instance's log stream is named
         ml = self.folder / "opt/ml"
-        pairs = [socket.socketpair() for _ in range(CHANNELS)]
-        ours, theirs = zip(*pairs, strict=True)
-        numbers = [channel.fileno() for channel in theirs]
-        lifeline = self.sagemaker.jobs.lifeline
-        command = [sys.executable, CHILD, str(lifeline), ",".join(map(str, numbers)), name]
-        try:
-            with open(self.runtime.log_path(self.endpoint), "ab") as log:
-                process = subprocess.Popen(
-                    [*command, str(ml / "model"), str(script)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    cwd=self.folder,
-                    env=self._environment(ml),
-                    pass_fds=[lifeline, *numbers],
-                    start_new_session=True,
-                )
-        finally:
-            for channel in theirs:
-                channel.close()
+        ours, theirs = socket.socketpair()
+        inherited = (self.sagemaker.jobs.lifeline, theirs.fileno())
+        command = [sys.executable, CHILD, *map(str, inherited), name]
+        with theirs, open(self.runtime.log_path(self.endpoint), "ab") as log:
+            process = subprocess.Popen(
+                [*command, str(ml / "model"), str(script)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                env=self._environment(ml),
+                pass_fds=inherited,
+                start_new_session=True,
+            )
         return Worker(name, process, ours)
 
     def _environment(self, ml):
@@ -297,24 +323,23 @@ class Fleet:
     async def _enlist(self, worker):
         """Connect, and wait until the model is loaded."""
         loop = asyncio.get_running_loop()
-        for connection in worker.sockets:
-            _, channel = await loop.connect_accepted_socket(
-                lambda: Channel(lambda: self._lost(worker)), connection
-            )
-            worker.free.append(channel)
+        _, worker.channel = await loop.connect_accepted_socket(
+            lambda: Channel(partial(self._answered, worker), partial(self._lost, worker)),
+            worker.connection,
+        )
         ready = loop.create_future()
-        worker.free[0].send(PING, lambda answer: ready.done() or ready.set_result(answer))
+        worker.send(Call(PING, partial(_fulfil, ready), math.inf), loop.time())
         try:
             answer = await asyncio.wait_for(ready, START_SECONDS)
         except (asyncio.TimeoutError, TimeoutError):
             answer = None
-        if not answer or answer[0] != 200:
+        if not isinstance(answer, tuple) or answer[0] != 200:
             worker.kill()
             raise ServingError(await loop.run_in_executor(None, self._why, worker))
-        worker.leaving = False
+        worker.leaving, worker.took = False, QUICK_SECONDS
         self.workers.append(worker)
         self.unavailable = None
-        self._go_on()
+        self._go_on(loop.time())
 
     def _why(self, worker):
         """What a worker that did not come up said last."""
@@ -334,45 +359,41 @@ class Fleet:
     def busy(self):
         return len(self.queue) + sum(len(worker.calls) for worker in self.workers)
 
-    def send(self, request, seconds=MODEL_SECONDS):
-        """A Future of (status, headers, body), or of one of the exceptions above."""
+    def send(self, request, then, seconds=MODEL_SECONDS):
+        """`then` gets (status, headers, body), or one of the exceptions above."""
         if self.stopping:
-            raise Stopped
+            return then(Stopped())
         if self.lazy and not self.starting:
             self.starting, self.unavailable = True, None
             threading.Thread(target=self._start_late, daemon=True).start()
         if self.unavailable:
-            raise Unavailable(self.unavailable)
+            return then(Unavailable(self.unavailable))
         if len(self.queue) >= MAX_QUEUED:
-            raise Unavailable(f"{MAX_QUEUED} requests wait for variant {self.variant} already")
-        loop = self.runtime.loop
-        call = Call(request, loop.create_future(), loop.time() + seconds)
-        self.queue.append(call)
-        self._go_on()
-        return call.future
+            why = f"{MAX_QUEUED} requests wait for variant {self.variant} already"
+            return then(Unavailable(why))
+        now = self.runtime.loop.time()
+        self.queue.append(Call(request, then, now + seconds))
+        self._go_on(now)
 
-    def _go_on(self):
+    def _go_on(self, now):
         while self.queue:
-            free = [w for w in self.workers if w.free and not w.leaving]
+            free = [worker for worker in self.workers if not worker.leaving and worker.room > 0]
             if not free:
                 return
-            worker = min(free, key=lambda w: len(w.calls))
-            channel, call = worker.free.pop(), self.queue.popleft()
-            worker.calls[channel] = call
-            channel.send(call.request, partial(self._answered, worker, channel))
+            worker = min(free, key=lambda w: len(w.calls)) if len(free) > 1 else free[0]
+            worker.send(self.queue.popleft(), now)
 
-    def _answered(self, worker, channel, answer):
-        call = worker.calls.pop(channel, None)
-        if answer is None:
-            return _settle(call, Died())
-        worker.free.append(channel)
-        if call and not call.future.done():
-            call.future.set_result(answer)
+    def _answered(self, worker, answer):
+        now = self.runtime.loop.time()
+        call = worker.answered(now)
         if self.queue:
-            self._go_on()
+            self._go_on(now)
+        call.end(answer)
 
     def _lost(self, worker):
-        """A worker has ended by itself, with whatever it was about."""
+        """A worker has ended, with whatever it was about."""
+        while worker.calls:
+            worker.calls.popleft().end(Died())
         if worker.leaving:
             return
         worker.leaving = True
@@ -407,18 +428,18 @@ class Fleet:
         if not self.workers:
             self.unavailable = why
             while self.queue:
-                _settle(self.queue.popleft(), Unavailable(why))
+                self.queue.popleft().end(Unavailable(why))
 
     def sweep(self, now):
         """Called every now and then: what takes too long is given up, and so is its worker."""
         for worker in list(self.workers):
-            late = [call for call in worker.calls.values() if call.deadline < now]
+            late = [call for call in worker.calls if call.deadline < now]
             for call in late:
-                _settle(call, TimedOut())
+                call.end(TimedOut())
             if late and not worker.leaving:
                 self._lost(worker)
         while self.queue and self.queue[0].deadline < now:
-            _settle(self.queue.popleft(), TimedOut())
+            self.queue.popleft().end(TimedOut())
 
     async def _retire(self, worker):
         worker.leaving = True
@@ -428,8 +449,8 @@ class Fleet:
         self.stopping = True
         if self.workers:
             await self._wait(lambda: not self.busy)
-        for call in self.queue:
-            _settle(call, Unavailable("the endpoint's workers have ended"))
+        while self.queue:
+            self.queue.popleft().end(Unavailable("the endpoint's workers have ended"))
         for worker in self.workers:
             worker.leaving = True
 
@@ -439,6 +460,6 @@ class Fleet:
             await asyncio.sleep(0.01)
 
 
-def _settle(call, error):
-    if call and not call.future.done():
-        call.future.set_exception(error)
+def _fulfil(future, outcome):
+    if not future.done():
+        future.set_result(outcome)
