@@ -638,14 +638,13 @@ def test_an_address_in_s3_that_is_given_is_kept(config, read):
     assert members["DataCaptureConfig"]["DestinationS3Uri"] == "s3://mine/x"
 
 
-def test_weights_of_the_file_count_although_instances_are_retained(config, read):
+def test_only_counts_are_retained_unless_the_file_says_otherwise(config, read):
     retain = {"RetainAllVariantProperties": True}
-    weight = [{"VariantPropertyType": "DesiredWeight"}]
-    assert config.update_members(read({**GOOD, **retain})) == retain
-    assert config.update_members(read({**two(), **retain})) == {
-        **retain,
-        "ExcludeRetainedVariantProperties": weight,
-    }
+    changed = [{"VariantPropertyType": kind} for kind in ("DesiredWeight", "DataCaptureConfig")]
+    excluding = {**retain, "ExcludeRetainedVariantProperties": changed}
+    assert config.update_members(read({**GOOD, **retain})) == excluding
+    weight = {**retain, "ExcludeRetainedVariantProperties": changed[:1]}
+    assert config.update_members(read({**two(), **weight})) == weight
     empty = {**two(), **retain, "ExcludeRetainedVariantProperties": []}
     assert config.update_members(read(empty)) == retain
     assert config.update_members(read(GOOD)) == {}

@@ -117,8 +117,6 @@ def _read(raw):
                 about = _small(tar, member)
             hashes[path] = _digest(tar, member, about if path == "model.json" else None)
         _check_end(unpacked)
-    while raw.read():
-        pass
     return hashes, about
 
 

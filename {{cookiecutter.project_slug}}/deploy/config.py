@@ -66,6 +66,10 @@ DEFAULTS = {
         "Tolerance": 1e-6,
     },
 }
+NOT_RETAINED = [
+    {"VariantPropertyType": "DesiredWeight"},
+    {"VariantPropertyType": "DataCaptureConfig"},
+]
 NOT_HERE = {
     "ModelName": "deploy-model names the models; ModelPackageVersion chooses another version",
     "ModelNameOverride": "all pools serve the model of their variant",
@@ -167,16 +171,14 @@ def model_members(config):
 def update_members(config):
     """For UpdateEndpoint: how traffic moves, and what is kept of the live endpoint.
 
-    Retaining is for instance counts. With several variants their weights come from the file: a
-    changed InitialVariantWeight would otherwise have no effect, and nothing would say so.
+    What is retained are instance counts. Weights and data capture come from the file, or a change
+    of theirs would have no effect, and nothing would say so.
     """
     members = {}
     if config.deployment:
         members["DeploymentConfig"] = copy.deepcopy(config.deployment)
     if config.content["RetainAllVariantProperties"]:
-        excluded = config.content.get("ExcludeRetainedVariantProperties")
-        if excluded is None and len(config.variants) > 1:
-            excluded = [{"VariantPropertyType": "DesiredWeight"}]
+        excluded = config.content.get("ExcludeRetainedVariantProperties", NOT_RETAINED)
         members["RetainAllVariantProperties"] = True
         if excluded:
             members["ExcludeRetainedVariantProperties"] = copy.deepcopy(excluded)

@@ -18,9 +18,8 @@ again is one too, so give it a client that does not. What was not seen is Inconc
 Passed. A request that SageMaker refuses for a reason that is no test (no such endpoint, no
 permission) ends the test with one line.
 
-An asynchronous endpoint answers no InvokeEndpoint. `runtime` may be anything that has
-invoke_endpoint(), so it can be tested through an object that puts the body in S3, calls
-InvokeEndpointAsync and waits; the times are then those of that way.
+An asynchronous endpoint answers no InvokeEndpoint, which ends the test with one line as well: give
+it endpoint_test_async.AsyncRuntime in the client's place.
 """
 
 import base64

@@ -18,7 +18,13 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from deploy import ledger as ledgers
-from deploy.config import endpoint_config_members, model_members, scaling, update_members
+from deploy.config import (
+    NOT_RETAINED,
+    endpoint_config_members,
+    model_members,
+    scaling,
+    update_members,
+)
 
 MAX_NAME = 63
 HASH = 10  # hexadecimal digits in a name
@@ -652,10 +658,7 @@ def _no_way_back(target, current):
 # A rollback takes the traffic of now, not that of the day of the version it goes back to.
 KEEP_COUNTS = {
     "RetainAllVariantProperties": True,
-    "ExcludeRetainedVariantProperties": [
-        {"VariantPropertyType": "DesiredWeight"},
-        {"VariantPropertyType": "DataCaptureConfig"},
-    ],
+    "ExcludeRetainedVariantProperties": NOT_RETAINED,
 }
 
 
