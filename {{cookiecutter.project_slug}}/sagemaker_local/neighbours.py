@@ -5,13 +5,18 @@ next start. For S3 the journal holds what *is* there, not what was sent: after a
 object (put, copy, multipart, delete), the object is read back and recorded as one plain PUT under
 its path, or forgotten if it is gone. The journal therefore grows with the data, not with its
 history. An unfinished multipart upload and the older versions of a versioned object are not kept.
-Other services are recorded as they were called, in order.
+Writes to S3 happen one after another, so that a conditional one (If-Match, If-None-Match) is
+decided and done in one step. Other services are recorded as they were called, in order.
+
+There are no container images. What ECR here knows of this account's own repositories is true;
+every other image has a digest made up from its URI, the same one each time (`made_up_digest`).
 
 Loading moto takes as long as a short job, so it happens on a thread of its own while SageMaker's
 requests are already served; the first request that needs moto waits for it.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import sys
@@ -31,11 +36,12 @@ READS = (
     *("Get", "List", "Describe", "Head", "Lookup", "Search", "Query", "Scan", "BatchGet"),
     *("Filter", "Test", "Simulate", "Validate", "Generate", "Receive", "Preview", "Select"),
 )
-NEVER_RECORDED = {"sts", "PutEvents"}
+NEVER_RECORDED = {"sts", "PutEvents", "SetAlarmState"}  # metrics.py keeps the states of alarms
 OBJECT_HEADERS = (
     *("content-type", "content-encoding", "content-disposition", "content-language"),
     *("cache-control", "expires", "x-amz-storage-class", "x-amz-website-redirect-location"),
 )
+RESTORED_HEADERS = {"etag": "x-local-etag", "x-amz-version-id": "x-local-version-id"}
 ASKED_HEADERS = ("x-amz-tagging", "x-amz-acl")  # said at a PUT, not told by a GET
 SUBRESOURCES = {
     *("accelerate", "acl", "analytics", "cors", "encryption", "inventory", "legal-hold"),
@@ -45,6 +51,8 @@ SUBRESOURCES = {
 }
 BINARY = "binary/octet-stream"
 SEPARATOR = "\x1f"
+JSON = "application/x-amz-json-1.1"
+ECR = "AmazonEC2ContainerRegistry_V20150921"
 XML = {"s3": "http://s3.amazonaws.com/doc/2006-03-01/"}
 
 
@@ -52,8 +60,9 @@ class Neighbours:
     def __init__(self, store):
         self.store = store
         self.before = {}  # {service: called before each of its requests}
+        self.after = {}  # {service: called after each, and when moto is back where it was}
         self.ready = threading.Event()
-        self.recording = threading.Lock()  # what is read back and recorded is the latest
+        self.writing = threading.Lock()  # S3: what is read back and recorded is the latest
         self.failure = None
         self.application = None
 
@@ -67,8 +76,12 @@ class Neighbours:
             )
 
             self.application = DomainDispatcherApplication(create_backend_app)
+            restored = set()
             for row in self.store.journal():
                 self._replay(*row)
+                restored.add(row[1])
+            for service in restored & set(self.after):
+                self.after[service]()
         except Exception as error:  # every request that needs moto is told, see `handle`
             self.failure = error
             raise
@@ -82,7 +95,7 @@ class Neighbours:
             if response.status >= 400:
                 raise RuntimeError(response.body)
             if service == "s3" and (key := _object(request)):
-                _set_last_modified(*key, written)
+                _restore(*key, written, request.headers)
         except Exception as error:  # the other rows are restored all the same
             print(f"not restored: {service} {method} {path}: {error!r}", file=sys.stderr)
 
@@ -95,9 +108,14 @@ class Neighbours:
         if request.service == "s3" and request.headers.get("content-type") == wire.FORM:
             # moto would take an object's content for form fields and store nothing.
             request = replace(request, headers=request.headers | {"content-type": BINARY})
-        response = wire.run(self.application, request)
-        if response.status < 300:
-            self._remember(request)
+        if request.service == "ecr" and (answer := _foreign_images(request)):
+            return answer
+        with self.writing if _writes_s3(request) else contextlib.nullcontext():
+            response = wire.run(self.application, request)
+            if response.status < 300:
+                self._remember(request)
+        if after := self.after.get(request.service):
+            after()
         return response
 
     def call(self, service, method, path, region="us-east-1", headers=None, body=b""):
@@ -109,16 +127,13 @@ class Neighbours:
 
     def _remember(self, request):
         if request.service == "s3":
-            if request.method not in ("GET", "HEAD", "OPTIONS"):
-                with self.recording:
-                    self._remember_s3(request)
+            if _writes_s3(request):
+                self._remember_s3(request)
         elif changes_state(request):
             self.store.record(None, time.time(), request)
 
     def _remember_s3(self, request):
         path, query = request.plain_path.rstrip("/"), request.query
-        if "uploads" in query or ("uploadId" in query and request.method != "POST"):
-            return
         if "delete" in query:
             for key in ElementTree.fromstring(request.body).iter():
                 if key.tag.endswith("Key"):
@@ -138,6 +153,8 @@ class Neighbours:
         for name, value in found.headers:
             if name.lower() in OBJECT_HEADERS or name.lower().startswith("x-amz-meta-"):
                 headers[name.lower()] = value
+            elif name.lower() in RESTORED_HEADERS:
+                headers[RESTORED_HEADERS[name.lower()]] = value
         headers |= {k: v for k, v in request.headers.items() if k in ASKED_HEADERS}
         kept = wire.Request("s3", request.region, "PUT", quote(path), headers, found.body)
         modified = parsedate_to_datetime(found.header("last-modified")).timestamp()
@@ -161,6 +178,10 @@ class Neighbours:
         response = self.call("s3", "GET", quote(f"/{bucket}/{key}"))
         return response.body if response.status == 200 else None
 
+    def etag(self, bucket, key):
+        response = self.call("s3", "HEAD", quote(f"/{bucket}/{key}"))
+        return response.header("etag").strip('"') if response.status == 200 else None
+
     def write_object(self, bucket, key, body):
         response = self.call("s3", "PUT", quote(f"/{bucket}/{key}"), body=body)
         if response.status >= 300:
@@ -181,6 +202,61 @@ class Neighbours:
             if not token:
                 return keys
 
+    # ECR
+
+    def image_digest(self, region, repository, tag):
+        """The digest of an image in a repository of this account, None where there is none."""
+        body = {"repositoryName": repository, "imageIds": [{"imageTag": tag}]}
+        headers = {"x-amz-target": f"{ECR}.BatchGetImage", "content-type": JSON}
+        answer = self.call("ecr", "POST", "/", region, headers, json.dumps(body).encode())
+        images = json.loads(answer.body).get("images") if answer.status == 200 else None
+        return images[0]["imageId"]["imageDigest"] if images else None
+
+
+def repository_of(image):
+    """An image's URI without its tag or digest."""
+    host, slash, path = image.partition("/")
+    return host + slash + path.partition("@")[0].partition(":")[0]
+
+
+def made_up_digest(image):
+    path = image.partition("/")[2]
+    tagged = image if ":" in path else f"{image}:latest"
+    return "sha256:" + hashlib.sha256(tagged.encode()).hexdigest()
+
+
+def _foreign_images(request):
+    """What ECR tells of images in another account's registry: they are all there."""
+    if request.action not in ("BatchGetImage", "DescribeImages"):
+        return None
+    asked = json.loads(request.body)
+    registry, name = asked.get("registryId") or ACCOUNT, asked.get("repositoryName")
+    if registry == ACCOUNT:
+        return None
+    suffix = "amazonaws.com.cn" if request.region.startswith("cn-") else "amazonaws.com"
+    uri = f"{registry}.dkr.ecr.{request.region}.{suffix}/{name}"
+    found = []
+    for image in asked.get("imageIds") or []:
+        tag = image.get("imageTag")
+        digest = image.get("imageDigest") or made_up_digest(f"{uri}:{tag}")
+        found.append((tag, digest))
+    about = {"registryId": registry, "repositoryName": name}
+    if request.action == "DescribeImages":
+        details = [about | {"imageDigest": d, "imageTags": [t] if t else []} for t, d in found]
+        content = {"imageDetails": details}
+    else:
+        ids = [{"imageDigest": d} | ({"imageTag": t} if t else {}) for t, d in found]
+        content = {"images": [about | {"imageId": i} for i in ids], "failures": []}
+    return wire.Response(200, [("Content-Type", JSON)], json.dumps(content).encode())
+
+
+def _writes_s3(request):
+    """Whether a request may change what S3 holds; the parts of an upload do not, until its end."""
+    if request.service != "s3" or request.method in ("GET", "HEAD", "OPTIONS"):
+        return False
+    query = request.query
+    return "uploads" not in query and ("uploadId" not in query or request.method == "POST")
+
 
 def changes_state(request):
     """Whether a request to a service other than S3 leaves something behind."""
@@ -197,14 +273,19 @@ def _object(request):
     return (bucket, key) if key and not SUBRESOURCES & set(request.query) else None
 
 
-def _set_last_modified(bucket, key, written):
+def _restore(bucket, key, written, headers):
+    """What a PUT does not say: when, and as which version, the object was written."""
     from datetime import datetime, timezone
 
     from moto.s3.models import s3_backends
 
-    with contextlib.suppress(LookupError, AttributeError):  # moto's innards, and only a time
+    with contextlib.suppress(LookupError, AttributeError):  # moto's innards, and only labels
         stored = s3_backends[ACCOUNT]["aws"].get_bucket(bucket).keys[key]  # of any partition
         stored.last_modified = datetime.fromtimestamp(written, timezone.utc).replace(tzinfo=None)
+        if etag := headers.get(RESTORED_HEADERS["etag"]):
+            stored._etag = etag.strip('"')
+        if version := headers.get(RESTORED_HEADERS["x-amz-version-id"]):
+            stored._version_id = version
 
 
 def _error_text(response):

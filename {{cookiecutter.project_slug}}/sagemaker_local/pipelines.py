@@ -19,7 +19,7 @@ from .definition import parameter_values, parse
 from .errors import AwsError, invalid
 from .jobs import BROKE
 from .resolver import ExpressionError, Scope, resolve
-from .resources import IDENTITY, Kind, find, insert, lacking, refuse
+from .resources import Kind, find, identity, insert, lacking, refuse
 from .steps import PROPERTIES, STEPS, StepFailed, cache_key, cached, job_name, property_files
 
 PIPELINE = Kind(
@@ -30,7 +30,7 @@ PIPELINE = Kind(
            " Pipeline with name ({name}) already exists."),
     missing=("ResourceNotFound", "Pipeline '{arn}' does not exist."),
     newest_first=True,
-    born={"PipelineStatus": "Active", "CreatedBy": IDENTITY, "LastModifiedBy": IDENTITY},
+    born={"PipelineStatus": "Active", "CreatedBy": identity, "LastModifiedBy": identity},
 )  # fmt: skip
 EXECUTION = Kind(
     name="PipelineExecution",
@@ -39,7 +39,7 @@ EXECUTION = Kind(
     taken=("ConflictException", "Pipeline execution '{arn}' already exists."),
     missing=("ResourceNotFound", "Pipeline execution '{arn}' does not exist."),
     newest_first=True,
-    born={"PipelineExecutionStatus": "Executing", "CreatedBy": IDENTITY},
+    born={"PipelineExecutionStatus": "Executing", "CreatedBy": identity},
 )
 RUNNING = ("Executing", "Stopping")
 MAX_PARALLEL = 50
@@ -52,6 +52,7 @@ class Execution:
         self.store = sagemaker.store
         self.arn = document["PipelineExecutionArn"]
         self.pipeline_arn = document["PipelineArn"]
+        self.role = document["RoleArn"]
         self.id = self.arn.rpartition("/")[2]
         self.region = resources.region_of(self.arn)
         self.definition = definition
@@ -281,7 +282,7 @@ def update_pipeline(sagemaker, request, region):
     with sagemaker.store.lock:
         known = find(PIPELINE, sagemaker, request, region)
         changes = {k: v for k, v in request.items() if k != "PipelineName" and v is not None}
-        changes |= {"LastModifiedTime": time.time(), "LastModifiedBy": IDENTITY}
+        changes |= {"LastModifiedTime": time.time(), "LastModifiedBy": identity()}
         changes["PipelineVersionId"] = known["PipelineVersionId"] + 1
         return sagemaker.store.update(known["PipelineArn"], **changes)
 

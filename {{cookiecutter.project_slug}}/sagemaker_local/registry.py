@@ -15,8 +15,8 @@ from datetime import datetime, timezone
 
 from . import resources
 from .errors import AwsError, invalid
-from .neighbours import ACCOUNT
-from .resources import IDENTITY, Kind, found, insert, lacking, refuse, region_of
+from .neighbours import ACCOUNT, made_up_digest
+from .resources import Kind, found, identity, insert, lacking, refuse, region_of
 
 GROUP = Kind(
     name="ModelPackageGroup",
@@ -24,7 +24,7 @@ GROUP = Kind(
     summaries="ModelPackageGroupSummaryList",
     taken=("ValidationException", "Model Package Group already exists: {arn}"),
     missing=("ValidationException", "ModelPackageGroup {arn} does not exist."),
-    born={"ModelPackageGroupStatus": "Completed", "CreatedBy": IDENTITY},
+    born={"ModelPackageGroupStatus": "Completed", "CreatedBy": identity},
 )
 PACKAGE = Kind(
     name="ModelPackage",
@@ -36,7 +36,7 @@ PACKAGE = Kind(
         "ModelPackageStatus": "Completed",
         "ModelPackageStatusDetails": {"ValidationStatuses": [], "ImageScanStatuses": []},
         "CertifyForMarketplace": False,
-        "CreatedBy": IDENTITY,
+        "CreatedBy": identity,
     },
 )
 MAX_METADATA = 50
@@ -48,6 +48,7 @@ def create_package(sagemaker, request, region):
     group, name = request.get("ModelPackageGroupName"), request.get("ModelPackageName")
     if (group is None) == (name is None):
         raise invalid("Specify either ModelPackageGroupName or ModelPackageName, and not both")
+    request = _pinned(sagemaker, request, region)
     if group:
         package = _next_version(sagemaker, request, GROUP.arn(region, group))
     else:
@@ -56,6 +57,36 @@ def create_package(sagemaker, request, region):
         package = insert(PACKAGE, sagemaker, request, PACKAGE.arn(region, name))
     publish(sagemaker, package)
     return package
+
+
+def _pinned(sagemaker, request, region):
+    """As AWS fills in: the digest of each container's image, the ETag of its model data."""
+    specification = request.get("InferenceSpecification")
+    if not specification:
+        return request
+    containers = []
+    for container in specification["Containers"]:
+        known = {}
+        if image := container.get("Image"):
+            known["ImageDigest"] = resolve_image(sagemaker, image, region)
+        if url := container.get("ModelDataUrl"):
+            bucket, _, key = url.removeprefix("s3://").partition("/")
+            known["ModelDataETag"] = sagemaker.neighbours.etag(bucket, key)
+        given = {k: v for k, v in container.items() if v is not None}
+        containers.append({k: v for k, v in known.items() if v} | given)
+    return request | {"InferenceSpecification": specification | {"Containers": containers}}
+
+
+def resolve_image(sagemaker, image, region):
+    """The digest that an image has now: what ECR says of one of this account, else made up."""
+    if "@" in image:
+        return image.partition("@")[2]
+    host, _, path = image.partition("/")
+    if host.startswith(f"{ACCOUNT}.dkr.ecr."):
+        name, _, tag = path.partition(":")
+        if digest := sagemaker.neighbours.image_digest(host.split(".")[3], name, tag or "latest"):
+            return digest
+    return made_up_digest(image)
 
 
 def _next_version(sagemaker, request, group_arn):
@@ -111,7 +142,7 @@ def update_package(sagemaker, request, region):
             **changes,
             CustomerMetadataProperties=metadata,
             LastModifiedTime=time.time(),
-            LastModifiedBy=IDENTITY,
+            LastModifiedBy=identity(),
         )
     if updated.get("ModelApprovalStatus") != package.get("ModelApprovalStatus"):
         publish(sagemaker, updated, ["ModelApprovalStatus"])
@@ -144,11 +175,14 @@ def publish(sagemaker, package, updated=()):
         if k.startswith("Model") or k in ("InferenceSpecification", "CreationTime")
     }
     detail |= {"UpdatedModelPackageFields": list(updated)} if updated else {}
-    arn = package["ModelPackageArn"]
+    announce(sagemaker, EVENT, package["ModelPackageArn"], detail)
+
+
+def announce(sagemaker, detail_type, arn, detail):
     event = {
         "version": "0",
         "id": str(uuid.uuid4()),
-        "detail-type": EVENT,
+        "detail-type": detail_type,
         "source": "aws.sagemaker",
         "account": ACCOUNT,
         "time": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),

@@ -6,6 +6,7 @@ the answer, or a stored document that holds it: the caller trims it to the outpu
 """
 
 import base64
+import contextvars
 import re
 import time
 from dataclasses import dataclass, field
@@ -16,9 +17,8 @@ from .model import moment, partition
 from .neighbours import ACCOUNT
 from .store import AlreadyExists
 
-IDENTITY = {
-    "IamIdentity": {"Arn": f"arn:aws:sts::{ACCOUNT}:user/local", "PrincipalId": "sagemaker-local"}
-}
+# On whose behalf a thread acts: a request is signed with an access key, which is taken as a name.
+CALLER = contextvars.ContextVar("caller", default="user/local")
 NOT_PART = ("Tags", "ClientRequestToken", "ClientToken")
 BOUND = re.compile("(CreationTime|Created|LastModifiedTime)(After|Before)")
 MAX_TAGS = 50
@@ -32,7 +32,7 @@ class Kind:
     taken: tuple  # (code, message) for a name in use
     missing: tuple  # (code, message) for one not found
     newest_first: bool = False  # a list's default order
-    born: dict = field(default_factory=dict)  # members that AWS fills in
+    born: dict = field(default_factory=dict)  # members that AWS fills in; a function is called
 
     def arn(self, region, name_or_arn):
         if name_or_arn.startswith("arn:"):
@@ -52,6 +52,12 @@ MODEL = Kind(
     missing=("ValidationException", 'Could not find model "{arn}".'),
     newest_first=True,
 )
+
+
+def identity():
+    """Who calls, as CreatedBy and LastModifiedBy tell it; nothing checks that it is true."""
+    caller = f"arn:aws:sts::{ACCOUNT}:{CALLER.get()}"
+    return {"IamIdentity": {"Arn": caller, "PrincipalId": "sagemaker-local"}}
 
 
 def arn(region, resource):
@@ -85,7 +91,8 @@ def insert(kind, sagemaker, request, new_arn, **members):
     now = time.time()
     document = {k: v for k, v in request.items() if k not in NOT_PART and v is not None}
     document |= {f"{kind.name}Arn": new_arn, "CreationTime": now, "LastModifiedTime": now}
-    document |= kind.born | {"Tags": _tags([], request.get("Tags") or [])} | members
+    document |= {k: v() if callable(v) else v for k, v in kind.born.items()}
+    document |= {"Tags": _tags([], request.get("Tags") or [])} | members
     try:
         sagemaker.store.insert(kind.name, new_arn, document)
     except AlreadyExists:

@@ -11,7 +11,7 @@ import string
 import time
 from dataclasses import dataclass, field
 
-from . import model, registry, resources
+from . import endpoints, model, registry, resources
 from .errors import AwsError
 from .jobs import PROCESSING, TRAINING, start_job
 from .registry import GROUP, PACKAGE
@@ -69,6 +69,8 @@ def job_name(execution_id, step_name, prefix=None):
 
 def _invoke(operation, request, function, kind, execution):
     """An API call made on the pipeline's behalf; its refusal becomes the step's failure."""
+    role = resources.name_of(execution.role).rpartition("/")[2]
+    resources.CALLER.set(f"assumed-role/{role}/SageMaker")  # of this step's thread
     try:
         model.check(model.operation(operation).input_shape, request)
         return function(kind, execution.sagemaker, request, execution.region)
@@ -93,7 +95,7 @@ def _register(execution, step, arguments, scope):
 def _create_model(execution, step, arguments, scope):
     name = job_name(execution.id, step.name, arguments.get("ModelName"))
     request = arguments | {"ModelName": name}
-    created = _invoke("CreateModel", request, resources.create, resources.MODEL, execution)
+    created = _invoke("CreateModel", request, endpoints.create_model, resources.MODEL, execution)
     return Result({"Model": {"Arn": created["ModelArn"]}}, created)
 
 

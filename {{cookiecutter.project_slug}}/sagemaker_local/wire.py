@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qs, unquote
 
 SCOPE = re.compile(r"Credential=[^/,\s]+/\d{8}/([^/]+)/([^/]+)/aws4_request")
+ACCESS_KEY = re.compile(r"Credential=([^/,\s]+)/")
 FORM = "application/x-www-form-urlencoded"
 # What belongs to one connection or one signature, and is meaningless in a recorded request.
 FLEETING = {"connection", "expect", "transfer-encoding", "content-length", "accept-encoding"}
@@ -44,6 +45,11 @@ class Request:
     @property
     def plain_path(self):
         return unquote(self.path.partition("?")[0])
+
+    @property
+    def access_key(self):
+        found = ACCESS_KEY.search(self.headers.get("authorization", ""))
+        return found[1] if found else "local"
 
     @property
     def is_query(self):
