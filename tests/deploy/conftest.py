@@ -36,9 +36,11 @@ def cloud(deploy_project, tmp_path_factory):
 @pytest.fixture
 def place(cloud, deploy_project, tmp_path):
     from deploy_helpers import Place, environment
+    from sagemaker_local import faults
 
     files = [deploy_project / f"deploy/{stage}-config.json" for stage in ("staging", "prod")]
     before = [path.read_text() for path in files]
     yield Place(cloud, deploy_project, environment(cloud), tmp_path)
+    faults.clear(cloud.url)
     for path, text in zip(files, before, strict=True):
         path.write_text(text)

@@ -11,6 +11,7 @@ import tarfile
 import uuid
 
 from local_helpers import Cloud
+from sagemaker_local import faults
 
 ROLE = "arn:aws:iam::123456789012:role/endpoint"
 IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.9-0-cpu-py3"
@@ -104,7 +105,16 @@ class Place:
 
     # The registry
 
-    def register(self, factor=2, approve=True, body=None, metrics=None, expected=None, **members):
+    def register(
+        self,
+        factor=2,
+        approve=True,
+        body=None,
+        metrics=None,
+        expected=None,
+        image=IMAGE,
+        **members,
+    ):
         """The ARN of a new version whose model multiplies by `factor`; it is approved."""
         body = artifact(factor) if body is None else body
         folder = f"{self.name}/{uuid.uuid4().hex}"
@@ -115,7 +125,7 @@ class Place:
         self.put(f"{folder}/evaluation/evaluation.json", content)
         self.put(f"{folder}/evaluation/samples.json", samples(expected))
         container = {
-            "Image": IMAGE,
+            "Image": image,
             "ModelDataUrl": f"s3://{BUCKET}/{folder}/model.tar.gz",
             "Environment": SERVING,
         }
@@ -189,6 +199,15 @@ class Place:
         assert result["ExitCode"] == code, json.dumps(result)
         return result | {"stderr": err.getvalue()}
 
+    def logged(self, *words, stage="staging"):
+        """(result, every call that the command made) of `deploy`."""
+        faults.clear_calls(self.cloud.url)
+        result = self.deploy(*words, stage=stage)
+        return result, faults.calls(self.cloud.url)
+
+    def inject(self, operation, kind, **details):
+        faults.inject(self.cloud.url, operation, kind, **details)
+
     @contextlib.contextmanager
     def entered(self):
         """The environment and working folder of somebody who types the command."""
@@ -256,6 +275,14 @@ class Place:
         return [json.loads(body.read()) for body in bodies]
 
 
+READS = ("Get", "List", "Describe", "Head", "BatchGet")
+
+
+def changing(calls):
+    """Those calls that change something; what is not known to read does."""
+    return [call for call in calls if not call["operation"].startswith(READS)]
+
+
 def environment(cloud):
     """What `client.enter()` sets, for one server."""
     from sagemaker_local.client import environment as of
@@ -263,4 +290,7 @@ def environment(cloud):
     return of(cloud.url, "us-east-1") | {"AWS_MAX_ATTEMPTS": "10"}
 
 
-__all__ = ["BUCKET", "Cloud", "IMAGE", "ROLE", "Place", "artifact", "environment", "samples", "sys"]
+__all__ = [
+    *("BUCKET", "Cloud", "IMAGE", "ROLE", "SERVING", "Place", "artifact", "changing"),
+    *("environment", "samples", "sys"),
+]
