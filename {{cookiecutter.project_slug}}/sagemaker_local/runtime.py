@@ -278,11 +278,11 @@ class Runtime:
         asyncio.run_coroutine_threadsafe(serving, self.loop).result()
 
     def close(self):
+        for tell in list(self.waiting.values()):
+            tell("the local server ended")
         for fleet in list(self.fleets):
             fleet.kill()
         self.capture.flush()
-        for tell in list(self.waiting.values()):
-            tell("the local server ended")
         self._tidy()
 
     def _tidy(self):
@@ -430,8 +430,7 @@ class Runtime:
 
     async def _carry_out(self, region, name, headers, source, body, output, failure):
         def tell(why):
-            self.waiting.pop(output, None)
-            if failure:
+            if self.waiting.pop(output, None) and failure:
                 self._keep(failure, f"{why}\n".encode())
 
         self.waiting[output] = tell
