@@ -104,7 +104,7 @@ class Cloud:
             config=Config(retries={"total_max_attempts": 1}, read_timeout=30),
         )
 
-    def serve(self, name, artifact, **members):
+    def serve(self, name, artifact, config=(), **members):
         """An endpoint of this artifact, in service."""
         self.s3.put_object(Bucket="bucket", Key=f"{name}/model.tar.gz", Body=artifact)
         container = {"Image": IMAGE, "ModelDataUrl": f"s3://bucket/{name}/model.tar.gz"}
@@ -116,7 +116,7 @@ class Cloud:
         variant = {"VariantName": "AllTraffic", "ModelName": name}
         size = members or {"InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
         self.sagemaker.create_endpoint_config(
-            EndpointConfigName=name, ProductionVariants=[{**variant, **size}]
+            EndpointConfigName=name, ProductionVariants=[{**variant, **size}], **dict(config)
         )
         self.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
         end = time.monotonic() + 60
@@ -181,6 +181,23 @@ def test_p18_broken_model_fails_on_a_real_endpoint(deploy, built, cloud, samples
     result = deploy.run_test(cloud.runtime, name, samples, LIMITS)
     assert result["Status"] == "Failed"
     assert check in failed(result), deploy.summary(result)
+
+
+def test_p18_asynchronous_endpoint_is_tested_through_s3(deploy, built, cloud, samples):
+    output = {"S3OutputPath": "s3://bucket/out", "S3FailurePath": "s3://bucket/failed"}
+    config = {"AsyncInferenceConfig": {"OutputConfig": output}}
+    cloud.serve("async", (built / "model/model.tar.gz").read_bytes(), config=config)
+    usage_error = importlib.import_module("pipelines._utils").UsageError
+    with pytest.raises(usage_error, match="async: InvokeEndpoint was refused: "):
+        deploy.run_test(cloud.runtime, "async", samples, LIMITS)
+    module = importlib.import_module("deploy.endpoint_test_async")
+    runtime = module.AsyncRuntime(cloud.runtime, cloud.s3, "s3://bucket/in", look_every=0.02)
+    result = deploy.run_test(runtime, "async", samples, LIMITS)
+    assert result["Status"] == "Passed", deploy.summary(result)
+    assert [told["Status"] for told in result["Malformed"]] == [
+        request["status"] for request in samples["malformed"]
+    ]
+    assert cloud.s3.list_objects_v2(Bucket="bucket", Prefix="in/")["KeyCount"] == 0
 
 
 def test_p19_samples_of_another_package_never_pass(deploy, built, cloud, samples):

@@ -67,6 +67,8 @@ def test_whole_artifact_is_known_by_its_sha256(tmp_path):
 
 
 WHOLE = packed()
+with tarfile.open(fileobj=io.BytesIO(WHOLE)) as whole:
+    END = whole.getmembers()[-1].offset_data + tarfile.BLOCKSIZE  # its last file is a small one
 BAD = {
     "0 bytes": (b"", "0 bytes"),
     "not gzip": (b"PK\x03\x04", "not a whole gzipped tar"),
@@ -78,6 +80,7 @@ BAD = {
     "garbage after it": (gzip.compress(WHOLE) + b"more", "not a whole gzipped tar"),
     "cut before gzip": (gzip.compress(WHOLE[:-9000]), "not a whole gzipped tar"),
     "no end mark": (gzip.compress(WHOLE.rstrip(b"\0") + b"\0" * 100), "not a whole gzipped tar"),
+    "cut behind a member": (gzip.compress(WHOLE[:END]), "it has no end mark"),
     "something after the end": (gzip.compress(WHOLE + WHOLE), "after the end mark"),
     "no model": (packed(without("./model.joblib")), "one model file is wanted in it, found: none"),
     "two models": (

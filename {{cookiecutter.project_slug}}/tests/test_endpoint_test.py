@@ -95,8 +95,12 @@ def run(endpoint, samples=SAMPLES, limits=(), **options):
     return result
 
 
+def names(result, status):
+    return [check["Name"] for check in result["Checks"] if check["Status"] == status]
+
+
 def failed(result):
-    return [check["Name"] for check in result["Checks"] if check["Status"] == "Failed"]
+    return names(result, "Failed")
 
 
 def on_success(**change):
@@ -193,6 +197,7 @@ def test_errors_are_counted_and_do_not_stop_the_test(error):
     assert dead["Status"] == "Failed"
     assert "Samples answered" in failed(dead)
     assert dead["Invocations"] == 3  # and no timed ones: an endpoint that is down is not waited for
+    assert {"Values", "Requests sent", "Latency p99"} <= set(names(dead, "Inconclusive"))
 
 
 def test_what_boto3_got_only_by_trying_again_is_an_error():
@@ -259,9 +264,12 @@ def test_endpoint_that_falls_over_at_a_malformed_request_fails():
 def test_nothing_seen_is_never_a_pass():
     for samples in ({**SAMPLES, "samples": []}, {**SAMPLES, "malformed": []}):
         assert run(Endpoint(), samples)["Status"] == "Inconclusive"
-    ticks = itertools.count(step=100)
-    late = run(Endpoint(), concurrency=1, clock=lambda: next(ticks))
+    ticks = itertools.count(step=40)
+    patient = {"MaxP50Milliseconds": 1e6, "MaxP99Milliseconds": 1e6}
+    late = run(Endpoint(), limits=patient, concurrency=1, clock=lambda: next(ticks))
     assert late["Status"] == "Inconclusive"
+    assert "Requests sent" in names(late, "Inconclusive")
+    assert 3 < late["Invocations"] < 23
 
 
 def test_smoke_test_leaves_latency_out():
@@ -302,6 +310,13 @@ def test_request_that_sagemaker_refuses_ends_the_test_with_one_line(code):
     with pytest.raises(UsageError, match=f"abalone-staging: .*{code}") as raised:
         run(Endpoint(lambda *_: refusal(code, 400)))
     assert "\n" not in str(raised.value)
+
+
+def test_endpoint_that_is_deleted_meanwhile_has_not_refused_a_malformed_request():
+    gone = refusal("ValidationError", 400)
+    gone.response["Error"]["Message"] = "Endpoint abalone-staging of account 1 not found."
+    with pytest.raises(UsageError, match="not found"):
+        run(Endpoint(lambda answer, _: answer if isinstance(answer, dict) else gone))
 
 
 # samples.json
