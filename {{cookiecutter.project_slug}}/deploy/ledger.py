@@ -165,8 +165,9 @@ class Ledger:
     def deployed(self, endpoint_config):
         """The deployment that made this endpoint configuration, or None."""
         for entry in reversed(self.entries):
-            if (entry.get("Deployment") or {}).get("EndpointConfigName") == endpoint_config:
-                return entry["Deployment"]
+            deployment = entry.get("Deployment")
+            if deployment and deployment["EndpointConfigName"] == endpoint_config:
+                return deployment
         return None
 
     def test(self, package_arn, config_hash):
