@@ -22,6 +22,7 @@ def predict_fn(data, model):
 
 def output_fn(prediction, accept):
     return prediction, "text/plain"
+{after}
 """
 SCRIPT = {
     "SAGEMAKER_PROGRAM": "inference.py",
@@ -30,11 +31,11 @@ SCRIPT = {
 BROKEN = "raise RuntimeError('this model is broken')"
 
 
-def artifact(cloud, answer="one", before=""):
+def artifact(cloud, answer="one", before="", after=""):
     """The S3 URI of a new model.tar.gz, whose model always answers the same."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        text = INFERENCE.format(answer=answer, before=before).encode()
+        text = INFERENCE.format(answer=answer, before=before, after=after).encode()
         info = tarfile.TarInfo("code/inference.py")
         info.size = len(text)
         tar.addfile(info, io.BytesIO(text))
@@ -43,9 +44,9 @@ def artifact(cloud, answer="one", before=""):
     return f"s3://bucket/{key}"
 
 
-def model(cloud, answer="one", before="", **container):
+def model(cloud, answer="one", before="", after="", **container):
     name = unique("model")
-    url = artifact(cloud, answer, before)
+    url = artifact(cloud, answer, before, after)
     container = {"Image": IMAGE, "ModelDataUrl": url, "Environment": SCRIPT} | container
     cloud.sm.create_model(ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer=container)
     return name
