@@ -10,11 +10,15 @@ import math
 import os
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 
 from pipelines import _utils
+from pipelines._execution import RUNNING
 from pipelines._utils import UsageError
+
+MAX_RUN_SECONDS = 672 * 3600  # SageMaker stops an execution that runs longer
 
 
 class Failed(Exception):
@@ -71,6 +75,9 @@ def _create_and_start(args):
     if args.input_data and "InputDataUrl" not in declared:
         raise UsageError("--input-data: this pipeline has no parameter InputDataUrl")
     tags = _utils.get_pipeline_custom_tags(args.module_name, args.kwargs, args.tags)
+    cooldown = args.cooldown and Cooldown(_client(pipeline), pipeline.name, args.cooldown)
+    if cooldown and cooldown.holds():
+        return
     if args.input_data:
         parameters["InputDataUrl"] = _upload(pipeline, Path(args.input_data))
     if "InputDataVersion" in declared:
@@ -86,7 +93,13 @@ def _create_and_start(args):
     )
     _say("Created/Updated SageMaker Pipeline: Response received:")
     print(json.dumps({"PipelineArn": answer["PipelineArn"]}))
-    arn = _start(pipeline, parameters, answer.get("PipelineVersionId"))
+    token = cooldown and cooldown.token
+    try:
+        arn = _start(pipeline, parameters, answer.get("PipelineVersionId"), token)
+    except _utils.aws_errors():
+        if cooldown and cooldown.holds():  # a trigger with other parameters was faster
+            return
+        raise
     _say(f"Execution started with PipelineExecutionArn: {arn}")
     if not args.no_wait:
         _wait(pipeline, arn, args)
@@ -221,14 +234,53 @@ def _data_version(pipeline, uri):
     return digest.hexdigest()
 
 
-def _start(pipeline, parameters, version):
+def _start(pipeline, parameters, version, token=None):
     """Start the very definition that was sent, whoever has updated the pipeline since."""
     answer = _client(pipeline).start_pipeline_execution(
         PipelineName=pipeline.name,
         PipelineParameters=[{"Name": name, "Value": value} for name, value in parameters.items()],
         **({"PipelineVersionId": version} if version else {}),
+        **({"ClientRequestToken": token} if token else {}),
     )
     return answer["PipelineExecutionArn"]
+
+
+class Cooldown:
+    """Keeps triggers that come often, an alarm's say, to one execution every so many seconds.
+
+    A trigger looks at the executions first. Several may look at once and see the same last one,
+    so their starts carry a token made from it: SageMaker starts one execution for one token. What
+    the clock says is no part of the token, or two triggers could meet at the edge of a window.
+    """
+
+    def __init__(self, client, name, seconds):
+        self.client, self.name, self.seconds = client, name, seconds
+        self.token = None
+
+    def holds(self):
+        """Whether nothing may be started now; says so."""
+        last = None
+        for execution in self._executions():
+            last = last or execution["PipelineExecutionArn"]
+            arn, status = execution["PipelineExecutionArn"], execution["PipelineExecutionStatus"]
+            age = time.time() - execution["StartTime"].timestamp()
+            if status in RUNNING or age < self.seconds:
+                state = f"is {status}, started {age:.0f} s ago"
+                print(f"Nothing was started: {arn} {state} (--cooldown {self.seconds:g})")
+                return True
+            if age > MAX_RUN_SECONDS:
+                break  # older ones do not run either
+        self.token = hashlib.sha256(f"{self.name} after {last}".encode()).hexdigest()
+        return False
+
+    def _executions(self):
+        """The newest first; none where there is no pipeline yet."""
+        pages = self.client.get_paginator("list_pipeline_executions").paginate(
+            PipelineName=self.name, SortBy="CreationTime", SortOrder="Descending"
+        )
+        with contextlib.suppress(self.client.exceptions.ResourceNotFound):
+            for page in pages:
+                yield from page["PipelineExecutionSummaries"]
 
 
 def _client(pipeline, service="sagemaker"):

@@ -12,7 +12,7 @@ import sys
 
 EXIT_CODES = """\
 exit codes:
-  0    the execution succeeded (with --no-wait: it was started)
+  0    the execution succeeded (with --no-wait: it was started; with --cooldown: or need not be)
   1    it failed, was stopped, did not end in time, or AWS refused a call
   2    the arguments cannot be used; nothing was created or started
   130  interrupted
@@ -86,6 +86,12 @@ def _parser():
         default=7200,
         metavar="SECONDS",
         help="how long to wait for the end (default: 7200)",
+    )
+    add(
+        "--cooldown",
+        type=seconds,
+        metavar="SECONDS",
+        help="start nothing while an execution runs, or for so long after the start of the last",
     )
     return parser
 

@@ -26,6 +26,7 @@ from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from urllib.parse import quote
 from xml.etree import ElementTree
+from xml.sax.saxutils import escape
 
 from . import wire
 from .errors import AwsError
@@ -116,7 +117,7 @@ class Neighbours:
                 self._remember(request)
         if after := self.after.get(request.service):
             after()
-        return response
+        return _named_caller(request, response) if request.service == "sts" else response
 
     def call(self, service, method, path, region="us-east-1", headers=None, body=b""):
         """A request of our own, without the network between."""
@@ -248,6 +249,12 @@ def _foreign_images(request):
         ids = [{"imageDigest": d} | ({"imageTag": t} if t else {}) for t, d in found]
         content = {"images": [about | {"imageId": i} for i in ids], "failures": []}
     return wire.Response(200, [("Content-Type", JSON)], json.dumps(content).encode())
+
+
+def _named_caller(request, response):
+    """An access key that IAM did not give out is the name of a user, as everywhere here."""
+    body = response.body.replace(b":user/moto", f":user/{escape(request.access_key)}".encode())
+    return replace(response, body=body)
 
 
 def _writes_s3(request):
