@@ -335,7 +335,8 @@ class Aws:
         """What identifies the bytes that a package serves.
 
         Args:
-            check: called with the artifact as a file; raises what speaks against it.
+            check: called with the artifact as a file and the image that will serve it; raises
+                what speaks against it.
         """
         (container,) = package["InferenceSpecification"]["Containers"]
         bucket, _, key = container["ModelDataUrl"].removeprefix("s3://").partition("/")
@@ -348,7 +349,7 @@ class Aws:
                 file.write(block)
                 digest.update(block)
             file.seek(0)
-            check(file)
+            check(file, container["Image"])
         return {
             "ModelPackageArn": package["ModelPackageArn"],
             "ModelDataUrl": container["ModelDataUrl"],

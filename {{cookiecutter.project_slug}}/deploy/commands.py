@@ -18,6 +18,7 @@ from pathlib import Path
 from deploy import artifact, endpoint_test, ledger, planner
 from deploy.aws import AwsError, dump, same
 from deploy.config import deployment_problems, pinned_versions, read_config
+from deploy.endpoint_test_async import AsyncRuntime
 from deploy.executor import DeployFailed, Executor, Lock
 from deploy.planner import Call, Found, Refused, Target
 from pipelines import _utils
@@ -25,6 +26,7 @@ from pipelines._utils import UsageError
 
 FOLDER = Path(__file__).parent
 STAGES = ("staging", "prod")
+AT_ONCE = 4  # requests of a test at a time
 SMOKE = {"Requests": 0}  # the samples and the malformed requests once each, no load
 
 
@@ -143,6 +145,7 @@ def chosen_package(session):
         arn = session.aws.latest_approved(target.group)
         if arn is None:
             raise Refused(f"the group {target.group} has no approved version: approve one first")
+        session.settings.model_package_arn = arn  # the second look is at the same version
     parts = planner.package_parts(arn)
     if parts["region"] != target.region:
         raise Refused(f"{arn} is in {parts['region']}, this deployment is in {target.region}")
@@ -175,7 +178,9 @@ def pin(session, package):
     if arn not in session.pins:
         expected = package.get("CustomerMetadataProperties", {}).get("ModelSha256")
         try:
-            found = session.aws.pin(package, lambda file: artifact.check_artifact(file, expected))
+            found = session.aws.pin(
+                package, lambda file, image: artifact.check_artifact(file, expected, sklearn(image))
+            )
         except artifact.ArtifactError as error:
             raise Refused(f"{arn}: {error}") from None
         registered = package["InferenceSpecification"]["Containers"][0].get("ModelDataETag")
@@ -186,6 +191,12 @@ def pin(session, package):
             )
         session.pins[arn] = found
     return session.pins[arn]
+
+
+def sklearn(image):
+    """The scikit-learn of SageMaker's own container image, None of any other."""
+    found = re.search(r"/sagemaker-scikit-learn:(\d+\.\d+)-", image)
+    return found and found[1]
 
 
 def check_metrics(session, package):
@@ -344,10 +355,16 @@ def _smoke(session, wanted):
 
 
 def _run_test(session, samples, limits, variant=None):
-    limits = {**session.target.config.test, **limits}
-    name = session.target.endpoint
+    config, name = session.target.config, session.target.endpoint
+    limits = {**config.test, **limits}
+    runtime, at_once = session.aws.runtime(), AT_ONCE
+    if "AsyncInferenceConfig" in config.content:
+        folder = f"s3://{session.target.bucket}/async-input/{name}"
+        runtime = AsyncRuntime(runtime, session.aws.client("s3"), folder)
+    for one in config.production_variants:
+        at_once = min(at_once, one.get("ServerlessConfig", {}).get("MaxConcurrency", at_once))
     return endpoint_test.run_test(
-        session.aws.runtime(), name, samples, limits, target_variant=variant
+        runtime, name, samples, limits, target_variant=variant, concurrency=at_once
     )
 
 

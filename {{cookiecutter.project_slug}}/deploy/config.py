@@ -158,6 +158,8 @@ def endpoint_config_members(config, bucket, endpoint_name):
     if asynchronous := members.get("AsyncInferenceConfig"):
         output = asynchronous["OutputConfig"]
         output.setdefault("S3OutputPath", f"s3://{bucket}/async-output/{endpoint_name}")
+        # Without it nobody learns why a request got no answer, a test least of all.
+        output.setdefault("S3FailurePath", f"s3://{bucket}/async-failure/{endpoint_name}")
     return members
 
 
