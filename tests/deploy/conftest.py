@@ -1,6 +1,7 @@
 """The default project, rendered once, with its packages `deploy` and `pipelines` importable; and
 a local SageMaker that is in a hurry, for everything that deploys."""
 
+import functools
 import shutil
 import sys
 
@@ -16,6 +17,9 @@ def deploy_project(default_project, tmp_path_factory):
     shutil.copytree(default_project, path)
     # Last: a sagemaker_local that other tests have prepared stays the one that is tested.
     sys.path.append(str(path))
+    from pipelines import _utils
+
+    _utils.check_region = functools.cache(_utils.check_region)  # a quarter of a second
     return path
 
 

@@ -59,7 +59,10 @@ class Target:
 
     @property
     def endpoint(self):
-        return fit(self.project, f"-{self.stage}")
+        name = f"{self.project}-{self.stage}"
+        if len(name) <= MAX_NAME:
+            return name
+        return fit(self.project, f"-{digest(self.project)[:HASH]}-{self.stage}")
 
     @property
     def tags(self):
