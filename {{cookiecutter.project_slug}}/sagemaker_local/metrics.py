@@ -209,19 +209,20 @@ class Metrics:
             self._remember(region, alarm)
 
     def _datapoints(self, backend, alarm):
-        """The values of the last whole periods, oldest first; None: not yet time to look again."""
+        """The values of the last periods, oldest first; None: not yet time to look again."""
         length = self.sagemaker.seconds(int(alarm.period))
-        last = math.floor(time.time() / length)  # the number of the period that still runs
-        if getattr(alarm, "evaluated", None) == last:
+        beat = self.sagemaker.seconds(min(int(alarm.period), 60))  # AWS looks every minute
+        end = math.floor(time.time() / beat) * beat
+        if getattr(alarm, "evaluated", None) == end:
             return None
-        alarm.evaluated = last
+        alarm.evaluated = end
         number = int(alarm.evaluation_periods) + RANGE_EXTRA
         periods = [defaultdict(float) for _ in range(number)]
         wanted = {(dimension.name, dimension.value) for dimension in alarm.dimensions}
-        for datum in reversed(backend.metric_data):
+        for datum in list(backend.metric_data):
             if datum.name != alarm.metric_name or datum.namespace != alarm.namespace:
                 continue
-            place = math.floor(_seconds(datum.timestamp) / length) - (last - number)
+            place = number - math.ceil((end - _seconds(datum.timestamp)) / length)
             if not 0 <= place < number or (alarm.unit and datum.unit != alarm.unit):
                 continue
             if {(dimension.name, dimension.value) for dimension in datum.dimensions} == wanted:
