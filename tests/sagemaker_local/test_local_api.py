@@ -271,7 +271,9 @@ def test_pipelines_are_updated_listed_and_deleted(cloud):
 def test_lists_come_in_pages_sorted_and_filtered(cloud):
     prefix = unique("paged")
     for number in range(5):
-        cloud.sm.create_model(ModelName=f"{prefix}-{number}", ExecutionRoleArn=ROLE, PrimaryContainer=CONTAINER)
+        cloud.sm.create_model(
+            ModelName=f"{prefix}-{number}", ExecutionRoleArn=ROLE, PrimaryContainer=CONTAINER
+        )
     pages = cloud.sm.get_paginator("list_models").paginate(
         NameContains=prefix.upper(), SortBy="Name", SortOrder="Ascending", MaxResults=2
     )
@@ -291,7 +293,10 @@ def test_lists_come_in_pages_sorted_and_filtered(cloud):
 def test_tags(cloud):
     name = unique("tagged")
     arn = cloud.sm.create_model(
-        ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer=CONTAINER, Tags=[{"Key": "team", "Value": "prices"}]
+        ModelName=name,
+        ExecutionRoleArn=ROLE,
+        PrimaryContainer=CONTAINER,
+        Tags=[{"Key": "team", "Value": "prices"}],
     )["ModelArn"]
     cloud.sm.add_tags(ResourceArn=arn, Tags=[{"Key": "größe", "Value": "1"}])
     cloud.sm.add_tags(ResourceArn=arn, Tags=[{"Key": "team", "Value": "other"}])
@@ -309,7 +314,9 @@ def test_regions_are_apart(cloud):
     name = unique("regional")
     for region, partition in (("cn-north-1", "aws-cn"), ("us-isof-south-1", "aws-iso-f")):
         elsewhere = cloud.client("sagemaker", region=region)
-        arn = elsewhere.create_model(ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer=CONTAINER)["ModelArn"]
+        arn = elsewhere.create_model(
+            ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer=CONTAINER
+        )["ModelArn"]
         assert arn == f"arn:{partition}:sagemaker:{region}:123456789012:model/{name}"
     assert refused(cloud.sm.describe_model, ModelName=name)["Code"] == "ValidationException"
 
