@@ -22,6 +22,7 @@ from deploy.planner import Call, Refused
 
 LEASE_SECONDS = 180
 RENEW_SECONDS = 30
+BEGINS = ("CreateEndpoint", "UpdateEndpoint")
 STALE_LOOKS = 4  # at an endpoint that says InService right after an update
 
 
@@ -150,17 +151,24 @@ class Executor:
         self.lock, self.say, self.smoke, self.approve = lock, say, smoke, approve
         self.ledger = found.ledger
         self.started = None  # the entry of the deployment that has begun and not ended
+        self.begun = False  # whether the endpoint has been told
 
     def do(self, plan):
         pending = self.ledger.pending
         records = [step for step in plan.steps if step.kind == "record"]
         if pending and records and records[0].note in ("Promoted", "RolledBack"):
             self.started = pending
+        self.begun = not any(call.operation in BEGINS for call in plan.calls)
         try:
             for step in plan.steps:
                 self._do(step)
-        except (DeployFailed, AwsError, Refused) as error:
+        except DeployFailed as error:
             self._fail(str(error))
+            raise
+        except (AwsError, Refused) as error:
+            # Once the endpoint is on its way, or where nobody knows, running again finds out.
+            if not self.begun and error.code != 4:
+                self._fail(str(error))
             raise
 
     def _do(self, step):
@@ -182,6 +190,7 @@ class Executor:
             self._spare_what_serves(call)
         self.say(f"{call.operation} {call.resource}")
         self.aws.change(call)
+        self.begun = self.begun or call.operation in BEGINS
 
     def _spare_what_serves(self, call):
         """Somebody may have put back by hand, a moment ago, what is about to be deleted."""
