@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 import threading
 
 import boto3
@@ -22,6 +23,8 @@ from local_helpers import (
     unique,
 )
 from sagemaker_local import client as local_client
+from sagemaker_local import neighbours
+from sagemaker_local.store import Store
 
 
 def caller(cloud, name, service="sagemaker"):
@@ -73,6 +76,31 @@ def test_one_of_twenty_creates_an_object(cloud):
         won, lost = together(20, write)
         assert len(won) == 1 and lost == ["PreconditionFailed"] * 19
         assert cloud.get(key) == str(won[0][0]).encode()
+
+
+def test_one_of_twenty_wins_however_threads_take_turns(tmp_path):
+    """Without the network between, and with a turn of each thread as short as it may be."""
+    here = neighbours.Neighbours(Store(tmp_path / "state.db"))
+    here.load()
+    here.call("s3", "PUT", "/turns")
+    always = {"if-none-match": "*"}
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for number in range(20):
+            path = f"/turns/{number}"
+
+            def write(index, path=path):
+                return here.call("s3", "PUT", path, headers=always, body=str(index).encode())
+
+            answers, _ = together(20, write)
+            won = [index for index, answer in answers if answer.status == 200]
+            assert len(won) == 1 and {a.status for _, a in answers} == {200, 412}
+            assert here.read_object("turns", str(number)) == str(won[0]).encode()
+    finally:
+        sys.setswitchinterval(before)
+    kept = {row[4]: row[6] for row in here.store.journal() if row[4].startswith("/turns/")}
+    assert kept == {f"/turns/{n}": here.read_object("turns", str(n)) for n in range(20)}
 
 
 def test_one_of_twenty_replaces_and_one_deletes_a_version_of_an_object(cloud):
