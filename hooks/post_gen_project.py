@@ -56,7 +56,7 @@ def main():
     except subprocess.CalledProcessError as error:
         print(f"{FOLDER} has no commit: {shlex.join(error.cmd)}: {error.stderr.strip()}")
     print(f"cd {FOLDER}")
-    print("make demo        # the whole pipeline on this machine, with no AWS account")
+    print("make demo        # from data to a rollback in prod, here, with no AWS account")
     print("make test        # the tests")
     print("git remote add origin URL && git push --set-upstream origin main")
 
