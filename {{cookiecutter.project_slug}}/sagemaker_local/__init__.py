@@ -17,6 +17,14 @@
       steps.py        the table of step types and what each does
     jobs.py       processing and training jobs: /opt/ml, S3 in and out, logs, limits
       _job.py         the job's own process
+    endpoints.py  models, endpoint configurations, endpoints: what is asked and told
+      deployments.py  from one state to the next: blue/green, canary, linear, rolling, back
+      metrics.py      invocation metrics, alarms that evaluate
+      runtime.py      InvokeEndpoint: which variant, shadows, data capture, async
+      serving.py      the worker processes of one variant
+      _serve.py       a worker: the scikit-learn container's server around inference.py
+    http.py       HTTP/1.1 on one event loop, for the server and for the workers
+    faults.py     faults on purpose and a log of calls, for tests
     store.py      all state, in one SQLite file
     wire.py       an HTTP request as a value
     errors.py     what a client is told, and what a person is told
@@ -28,8 +36,10 @@ It runs the pipeline definition that AWS would get, unchanged. What it does, it 
 documents it, and what it does not do it refuses by name: it never reports work that was not done.
 
 What it is not: there is no IAM (roles are names, every request is allowed), no KMS, no VPC, no
-network isolation, no quotas and no prices. There is no container: a job's script runs with this
-Python, as you, with your files within its reach. Instance types mean nothing and a job has one
-instance. State lives in `.sagemaker_local/`. The server sends nothing to AWS; a job's script is
-pointed at the server, and may reach whatever this machine reaches.
+network isolation, no quotas and no prices. There is no container: the script of a job or a model
+runs with this Python, as you, with your files within its reach. Instance types mean nothing, a job
+has one instance, and an endpoint no more workers than this machine has CPUs. Waits of endpoints
+are 60 times shorter than on AWS (SAGEMAKER_LOCAL_SPEED). State lives in `.sagemaker_local/`. The
+server sends nothing to AWS; such a script is pointed at the server, and may reach whatever this
+machine reaches.
 """
