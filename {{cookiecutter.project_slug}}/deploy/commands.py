@@ -39,6 +39,7 @@ class Session:
     settings: object  # the command line's arguments
     say: object
     pins: dict = field(default_factory=dict)  # {package ARN: pin}: artifacts are read once
+    tested: dict = field(default_factory=dict)  # the staging test that lets a version into prod
 
 
 def open_session(settings, aws, say):
@@ -268,8 +269,8 @@ def _check_staged(session, package, wanted):
     staging = _target(session.settings, _config("staging"))
     there = wanted_of(session, staging, package)
     staged = read_ledger(session, staging)
-    test = planner.check_staged(wanted, staged, there.config_hash, wanted.pins)
-    _check_report(session, test)
+    session.tested = planner.check_staged(wanted, staged, there.config_hash, wanted.pins)
+    _check_report(session, session.tested)
 
 
 def _check_report(session, test):
@@ -344,6 +345,12 @@ def _still_approved(session, wanted):
 def _smoke(session, wanted):
     """The new version answers the recorded requests of its model, and only then does it count."""
     pinned = set(pinned_versions(session.target.config))
+    images = _images(session.aws.endpoint(session.target.endpoint), pinned)
+    if session.tested and images != session.tested["Images"]:
+        raise DeployFailed(
+            f"it runs {', '.join(images)}, the staging test ran with"
+            f" {', '.join(session.tested['Images'])}: the image's tag was moved meanwhile"
+        )
     variants = [v["VariantName"] for v in session.target.config.production_variants]
     samples = samples_of(session, wanted.package)
     for variant in variants:
@@ -352,6 +359,13 @@ def _smoke(session, wanted):
             result = _run_test(session, samples, SMOKE, variant if len(variants) > 1 else None)
             if result["Status"] != "Passed":
                 raise DeployFailed(f"the smoke test: {endpoint_test.summary(result)}")
+
+
+def _images(endpoint, pinned):
+    """What SageMaker found the image tags of the variants to stand for when it deployed them."""
+    variants = [v for v in endpoint["ProductionVariants"] if v["VariantName"] not in pinned]
+    deployed = [image for variant in variants for image in variant.get("DeployedImages", [])]
+    return sorted({image["ResolvedImage"] for image in deployed})
 
 
 def _run_test(session, samples, limits, variant=None):
@@ -404,16 +418,12 @@ def plan(session):
 def rollback(session):
     with Lock(session.aws, session.target, "rollback") as lock:
         found = find(session)
-        planner.check_busy(session.target, found, "rollback")
-        planner.check_endpoint(session.target, found)
-        planner.check_drift(session.target, found, session.settings.accept_drift)
-        made = planner.rollback(session.target, found)
-        _check_goal(session, made)
-        for note in made.notes:
-            session.say(note)
-        executor = _executor(session, found, lock)
-        executor.do(made)
-    current = executor.ledger.current
+        if _was_done(lock, found.ledger):
+            history = found.ledger
+            session.say("the rollback that was interrupted had come to its end; nothing to do")
+        else:
+            history = _roll_back(session, found, lock)
+    current = history.current
     message = f"{session.target.endpoint} serves version {current['ModelPackageVersion']}"
     return {
         "Outcome": "RolledBack",
@@ -422,6 +432,29 @@ def rollback(session):
         "ModelPackageArn": current["ModelPackageArn"],
         "EndpointConfigName": current["EndpointConfigName"],
     }
+
+
+def _was_done(lock, history):
+    """Whether a rollback that was killed had done all but to end: another one goes back too far."""
+    before = lock.inherited
+    return bool(before) and before["What"] == lock.what and any(
+        entry["Kind"] == "RolledBack" and entry["Time"] >= before["Since"]
+        for entry in history.entries
+    )
+
+
+def _roll_back(session, found, lock):
+    """The ledger after the rollback."""
+    planner.check_busy(session.target, found, "rollback")
+    planner.check_endpoint(session.target, found)
+    planner.check_drift(session.target, found, session.settings.accept_drift)
+    made = planner.rollback(session.target, found)
+    _check_goal(session, made)
+    for note in made.notes:
+        session.say(note)
+    executor = _executor(session, found, lock)
+    executor.do(made)
+    return executor.ledger
 
 
 def _check_goal(session, made):
@@ -485,12 +518,12 @@ def test(session):
         "ConfigHash": deployment["ConfigHash"],
         "TestedBy": session.aws.caller,
     }
-    return _keep_report(session, history, deployment, report)
+    return _keep_report(session, history, endpoint, report)
 
 
-def _keep_report(session, history, deployment, report):
+def _keep_report(session, history, endpoint, report):
     """Beside the ledger for the gate, and on disk for whoever looks; the ledger names it."""
-    target = session.target
+    target, deployment = session.target, history.current
     body, page = dump(report).encode(), endpoint_test.report_html(report).encode()
     name = f"{ledger.prefix(target.project, target.stage)}/tests/{history.next_number:08d}"
     for key, content, kind in (
@@ -504,6 +537,7 @@ def _keep_report(session, history, deployment, report):
         "EndpointConfigName": deployment["EndpointConfigName"],
         "ConfigHash": deployment["ConfigHash"],
         "Pins": deployment["Pins"],
+        "Images": _images(endpoint, set(pinned_versions(target.config))),
         "Status": report["Status"],
         "ReportUri": f"s3://{target.bucket}/{name}/report.json",
         "ReportSha256": endpoint_test.digest(body),
