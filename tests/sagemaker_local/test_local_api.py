@@ -360,6 +360,8 @@ def test_approval(cloud, group, state):
     assert package["ApprovalDescription"] == "looks fine"
     assert package["CustomerMetadataProperties"] == {"mse": "4.5", "by": "me"}
     assert package["LastModifiedBy"]["IamIdentity"]["Arn"]
+    (container,) = package["InferenceSpecification"]["Containers"]
+    assert container.pop("ImageDigest").startswith("sha256:")
     assert package["InferenceSpecification"] == INFERENCE
     listed = cloud.sm.list_model_packages(
         ModelPackageGroupName=group, ModelApprovalStatus="Approved"

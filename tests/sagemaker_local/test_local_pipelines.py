@@ -344,15 +344,25 @@ def test_the_same_token_starts_one_execution(cloud):
     assert len(listed["PipelineExecutionSummaries"]) == 1
 
 
-def test_an_execution_is_of_the_latest_version(cloud):
-    name = create(cloud, definition(fail("A", "x")))
-    assert cloud.sm.update_pipeline(PipelineName=name)["PipelineVersionId"] == 2
-    started = cloud.sm.start_pipeline_execution(PipelineName=name, PipelineVersionId=2)
-    assert finish(cloud, started["PipelineExecutionArn"])["PipelineVersionId"] == 2
-    cloud.sm.describe_pipeline(PipelineName=name, PipelineVersionId=2)
+def test_an_execution_is_of_the_version_that_is_asked_for_or_the_latest(cloud):
+    name = create(cloud, definition(fail("A", "first")))
+    second = json.dumps(definition(fail("A", "second")))
+    updated = cloud.sm.update_pipeline(PipelineName=name, PipelineDefinition=second)
+    assert updated["PipelineVersionId"] == 2
+    for version, message in ((None, "second"), (1, "first"), (2, "second")):
+        asked = {"PipelineVersionId": version} if version else {}
+        described = cloud.sm.describe_pipeline(PipelineName=name, **asked)
+        assert message in described["PipelineDefinition"]
+        started = cloud.sm.start_pipeline_execution(PipelineName=name, **asked)
+        arn = started["PipelineExecutionArn"]
+        assert finish(cloud, arn)["PipelineVersionId"] == (version or 2)
+        assert steps_of(cloud, arn)["A"]["Metadata"]["Fail"]["ErrorMessage"] == message
     for operation in (cloud.sm.start_pipeline_execution, cloud.sm.describe_pipeline):
-        with pytest.raises(ClientError, match="PipelineVersionId 1 .* latest is 2"):
-            operation(PipelineName=name, PipelineVersionId=1)
+        with pytest.raises(ClientError, match="ResourceNotFound.* has no version 3"):
+            operation(PipelineName=name, PipelineVersionId=3)
+    cloud.sm.delete_pipeline(PipelineName=name)
+    create(cloud, definition(fail("A", "x")), name)
+    cloud.sm.update_pipeline(PipelineName=name)
 
 
 @pytest.mark.parametrize("values", [{"Nope": "1"}, {"N": "x"}, {}])
@@ -378,7 +388,8 @@ def test_executions_keep_their_definition_and_go_with_their_pipeline(cloud):
 
 
 def test_a_model_step_makes_a_model(cloud):
-    arguments = {"ExecutionRoleArn": "arn:aws:iam::123456789012:role/anybody"}
+    role = "arn:aws:iam::123456789012:role/anybody"
+    arguments = {"ExecutionRoleArn": role, "PrimaryContainer": {"Image": IMAGE}}
     _, steps = run(cloud, definition(step("Make", "Model", arguments)))
     name = steps["Make"]["Metadata"]["Model"]["Arn"].rpartition("/")[2]
     assert cloud.sm.describe_model(ModelName=name)["ModelName"] == name
