@@ -8,6 +8,7 @@ whose owner was a process of this machine that is no more is taken over at once.
 import contextlib
 import json
 import os
+import signal
 import socket
 import time
 import uuid
@@ -35,12 +36,16 @@ class NeedsHuman(Exception):
 
 
 class Lock:
-    """Holds a stage's lock while its block runs; Refused where somebody else holds it."""
+    """Holds a stage's lock while its block runs; Refused where somebody else holds it.
+
+    `inherited` is the content of a lock that was taken over: of a run that ended before its time.
+    """
 
     def __init__(self, aws, target, what):
         self.aws, self.what = aws, what
         self.where = {"Bucket": target.bucket, "Key": planner.lock_of(target)}
         self.etag, self.renewed, self.since = None, 0, _now()
+        self.inherited = None
 
     def __enter__(self):
         try:
@@ -93,6 +98,9 @@ class Lock:
         owner = _owner(answer["Body"].read(), self.where)
         if not _is_gone(owner, answer):
             raise _busy(owner)
+        self.inherited = owner
+        if owner["What"] == self.what:
+            self.since = owner["Since"]
         return self._write_or_busy(owner, IfMatch=answer["ETag"])
 
     def _write_or_busy(self, owner, **condition):
@@ -161,6 +169,8 @@ class Executor:
         self.begun = not any(call.operation in BEGINS for call in plan.calls)
         try:
             for step in plan.steps:
+                if step is records[-1]:
+                    _ignore_signals()
                 self._do(step)
         except DeployFailed as error:
             self._fail(str(error))
@@ -331,5 +341,14 @@ class Executor:
             self._wait(endpoint["EndpointConfigName"])
 
 
+def _ignore_signals():
+    """All is done but to say so: whoever is stopped now would be taken for not done, and run again.
+
+    A rollback that is run again goes back one version more.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _now():
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")

@@ -618,6 +618,8 @@ def rollback(target, found):
     found = replace(found, ledger=found.ledger.after(*closing))
     closed = [lock(target), *(record(target, *end) for end in closing)]
     if _resumes(pending, "promote") and closing[0][0] == "Failed":
+        if found.ledger.current is None:
+            raise Refused(_no_way_back(target, None))
         note = "the interrupted promotion never served: what served before it still does"
         return Plan((*closed, unlock(target)), (note,))
     current, before = found.ledger.current, found.ledger.rollback_target
