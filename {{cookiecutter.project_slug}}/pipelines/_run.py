@@ -275,12 +275,17 @@ class Cooldown:
 
     def _executions(self):
         """The newest first; none where there is no pipeline yet."""
+        from botocore.exceptions import ClientError
+
         pages = self.client.get_paginator("list_pipeline_executions").paginate(
             PipelineName=self.name, SortBy="CreationTime", SortOrder="Descending"
         )
-        with contextlib.suppress(self.client.exceptions.ResourceNotFound):
+        try:
             for page in pages:
                 yield from page["PipelineExecutionSummaries"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ResourceNotFound":
+                raise
 
 
 def _client(pipeline, service="sagemaker"):

@@ -19,7 +19,7 @@ from .definition import parameter_values, parse
 from .errors import AwsError, invalid
 from .jobs import BROKE
 from .resolver import ExpressionError, Scope, resolve
-from .resources import Kind, find, identity, insert, lacking, refuse
+from .resources import Kind, find, identity, insert, refuse
 from .steps import PROPERTIES, STEPS, StepFailed, cache_key, cached, job_name, property_files
 
 PIPELINE = Kind(
@@ -283,7 +283,9 @@ def update_pipeline(sagemaker, request, region):
         known = find(PIPELINE, sagemaker, request, region)
         changes = {k: v for k, v in request.items() if k != "PipelineName" and v is not None}
         changes |= {"LastModifiedTime": time.time(), "LastModifiedBy": identity()}
-        changes["PipelineVersionId"] = known["PipelineVersionId"] + 1
+        number = known["PipelineVersionId"]
+        sagemaker.store.insert("PipelineVersion", _version_arn(known, number), known)
+        changes["PipelineVersionId"] = number + 1
         return sagemaker.store.update(known["PipelineArn"], **changes)
 
 
@@ -293,12 +295,20 @@ def describe_pipeline(sagemaker, request, region):
 
 
 def _find_version(sagemaker, request, region):
-    """The pipeline as it is now; of what it was, only its executions know."""
+    """The pipeline as it is now, or as it was in the version that is asked for."""
     pipeline = find(PIPELINE, sagemaker, request, region)
-    wanted, latest = request.get("PipelineVersionId"), pipeline["PipelineVersionId"]
-    if wanted not in (None, latest):
-        raise lacking(f"PipelineVersionId {wanted} of a pipeline whose latest is {latest}")
-    return pipeline
+    wanted = request.get("PipelineVersionId")
+    if wanted in (None, pipeline["PipelineVersionId"]):
+        return pipeline
+    earlier = sagemaker.store.get(_version_arn(pipeline, wanted))
+    if earlier is None:
+        arn = pipeline["PipelineArn"]
+        raise AwsError("ResourceNotFound", f"Pipeline '{arn}' has no version {wanted}.")
+    return earlier
+
+
+def _version_arn(pipeline, number):
+    return f"{pipeline['PipelineArn']}/version/{number}"
 
 
 def delete_pipeline(sagemaker, request, region):
@@ -314,6 +324,8 @@ def delete_pipeline(sagemaker, request, region):
             for step in sagemaker.store.list("Step", f"{arn}/step/"):
                 sagemaker.store.delete(f"{arn}/step/{step['StepName']}")
             sagemaker.store.delete(arn)
+        for number in range(1, pipeline["PipelineVersionId"]):
+            sagemaker.store.delete(_version_arn(pipeline, number))
         sagemaker.store.delete(pipeline["PipelineArn"])
     return pipeline
 
