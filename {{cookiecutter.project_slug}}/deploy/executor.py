@@ -15,6 +15,7 @@ import uuid
 from dataclasses import replace
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 
 from deploy import ledger as ledgers
 from deploy import planner
@@ -23,6 +24,10 @@ from deploy.planner import Call, Refused
 
 LEASE_SECONDS = 180
 RENEW_SECONDS = 30
+OWNER = {  # what a lock says of its owner
+    **dict.fromkeys(("By", "Host", "Machine", "What", "Since"), str),
+    **dict.fromkeys(("Pid", "LeaseSeconds"), int),
+}
 BEGINS = ("CreateEndpoint", "UpdateEndpoint")
 STALE_LOOKS = 4  # at an endpoint that says InService right after an update
 
@@ -74,13 +79,12 @@ class Lock:
             "Version": ledgers.VERSION,
             "By": self.aws.caller,
             "Host": socket.gethostname(),
+            "Machine": _machine(),
             "Pid": os.getpid(),
             "What": self.what,
             "Since": self.since,
             "LeaseSeconds": LEASE_SECONDS,
-            "Id": str(
-                uuid.uuid4()
-            ),  # no two writes are alike, so an answer that is lost can be told
+            "Id": str(uuid.uuid4()),  # no two are alike, so it is seen whose write came first
         }
         body = json.dumps(content, indent=1).encode()
         answer = self.aws.change(Call("s3", "PutObject", {**self.where, "Body": body, **condition}))
@@ -118,9 +122,9 @@ def _owner(body, where):
         owner = json.loads(body)
         if owner["Version"] > ledgers.VERSION:
             raise NeedsHuman(f"{place}: written by a newer version of this project; update this")
-        return {
-            name: owner[name] for name in ("By", "Host", "Pid", "What", "Since", "LeaseSeconds")
-        }
+        if not all(isinstance(owner[name], kind) for name, kind in OWNER.items()):
+            raise ValueError
+        return owner
     except (ValueError, LookupError, TypeError):
         raise NeedsHuman(
             f"{place}: damaged, so who deploys right now is unknown. Nothing was done. Make sure"
@@ -129,16 +133,25 @@ def _owner(body, where):
 
 
 def _is_gone(owner, answer):
-    if owner["Host"] == socket.gethostname() and owner["Pid"] != os.getpid():
+    if owner["Machine"] == _machine() and 0 < owner["Pid"] != os.getpid():
         try:
             os.kill(owner["Pid"], 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, OverflowError):
             return True
         except PermissionError:
             return False
     said = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
     now = parsedate_to_datetime(said) if said else datetime.now(timezone.utc)
     return (now - answer["LastModified"]).total_seconds() > owner["LeaseSeconds"]
+
+
+def _machine():
+    """Where process numbers mean the same: build machines and containers may share a host name."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return f"{socket.gethostname()} {uuid.getnode():x}"
 
 
 def _busy(owner):
