@@ -35,10 +35,19 @@ def test_the_documentation_has_every_question_in_order():
     assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == PUBLIC
 
 
+def anchors(page):
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+
+
 def test_every_link_of_the_documentation_leads_somewhere():
     for page in [*TEMPLATE.glob("*.md"), *TEMPLATE.glob("docs/*.md")]:
         for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
-            assert link.startswith("https://") or (page.parent / link).exists(), f"{page}: {link}"
+            if not link.startswith("https://"):
+                path, _, heading = link.partition("#")
+                target = page.parent / path if path else page
+                assert target.exists(), f"{page}: {link}"
+                assert not heading or heading in anchors(target), f"{page}: {link}"
 
 
 def test_every_make_target_of_the_documentation_exists():
