@@ -1,4 +1,4 @@
-"""P33: triggers of retraining that come in crowds start one execution, by `run-pipeline --cooldown`.
+"""P33: triggers of retraining that come in crowds start one execution: `run-pipeline --cooldown`.
 
 The pipeline of these tests has one step and is made without the SDK; the command is the real one.
 """
@@ -99,6 +99,7 @@ class Triggers:
         """Pull them all at once: each has looked for executions before the first starts one."""
         import pipelines.crowd.pipeline as module
 
+        module.client("sagemaker")  # one for all, made once
         self.patch.setattr(module, "meet", threading.Barrier(len(triggers), timeout=60).wait)
         with ThreadPoolExecutor(len(triggers)) as pool:
             codes = list(pool.map(lambda words: self.pull(*words), triggers))
@@ -234,7 +235,7 @@ def test_p33_processes_at_once_start_one_execution(triggers, deploy_project, mon
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for _ in range(6)
+        for _ in range(4)
     ]
     for process in running:
         said, _ = process.communicate(timeout=60)
