@@ -133,7 +133,8 @@ def _owner(body, where):
 
 
 def _is_gone(owner, answer):
-    if owner["Machine"] == _machine() and 0 < owner["Pid"] != os.getpid():
+    here = os.name == "posix" and owner["Machine"] == _machine()
+    if here and 0 < owner["Pid"] != os.getpid():
         try:
             os.kill(owner["Pid"], 0)
         except (ProcessLookupError, OverflowError):
