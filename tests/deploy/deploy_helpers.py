@@ -6,11 +6,12 @@ import hashlib
 import io
 import json
 import os
+import re
 import sys
 import tarfile
 import uuid
 
-from local_helpers import Cloud
+from local_helpers import Cloud, wait
 from sagemaker_local import faults
 
 ROLE = "arn:aws:iam::123456789012:role/endpoint"
@@ -208,6 +209,9 @@ class Place:
     def inject(self, operation, kind, **details):
         faults.inject(self.cloud.url, operation, kind, **details)
 
+    def clear_faults(self):
+        faults.clear(self.cloud.url)
+
     @contextlib.contextmanager
     def entered(self):
         """The environment and working folder of somebody who types the command."""
@@ -238,6 +242,11 @@ class Place:
 
     def endpoint(self, stage="staging"):
         return self.sm.describe_endpoint(EndpointName=f"{self.name}-{stage}")
+
+    def settled(self, stage="staging"):
+        """The endpoint once it is on its way to no other state."""
+        going = ("Creating", "Updating", "RollingBack")
+        return wait(lambda: self.endpoint(stage), "EndpointStatus", going)
 
     def live(self, stage="staging"):
         """The name of the endpoint configuration that serves, None without an endpoint."""
@@ -283,6 +292,59 @@ def changing(calls):
     return [call for call in calls if not call["operation"].startswith(READS)]
 
 
+@contextlib.contextmanager
+def lists(order=lambda operation, items: items, loop=None):
+    """boto3 as if AWS gave every list an item a page, with an empty page before and after each.
+
+    Args:
+        order: what becomes of a list's items.
+        loop: (operation, period): its tokens repeat after so many pages, and it never ends.
+
+    Yields the names of the operations that were answered so.
+    """
+    from botocore.client import BaseClient
+
+    real, seen, kept = BaseClient._make_api_call, set(), {}
+
+    def whole(client, operation, asked, rules, member):
+        given, items, page = {}, [], None
+        while page is None or rules["output_token"] in page:
+            page = real(client, operation, asked | given)
+            items += page.get(member, [])
+            given = {rules["input_token"]: page.get(rules["output_token"])}
+        return page, order(operation, items)
+
+    def answer(client, operation, params):
+        name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", operation).lower()
+        if not client.can_paginate(name):
+            return real(client, operation, params)
+        seen.add(operation)
+        rules = client.get_paginator(name)._pagination_cfg
+        member = rules["result_key"]
+        member = member[0] if isinstance(member, list) else member
+        asked = {k: v for k, v in params.items() if k not in (rules["input_token"], "MaxResults")}
+        key = operation, json.dumps(asked)
+        if rules["input_token"] not in params:
+            kept[key] = whole(client, operation, asked, rules, member)
+        page, items = dict(kept[key][0]), kept[key][1]
+        at = int(params.get(rules["input_token"], "page-0").partition("-")[2])
+        following = at + 1 if at < 2 * len(items) else None
+        if loop and loop[0] == operation:
+            following = (at + 1) % loop[1]
+        page |= {member: [items[at // 2]] if at % 2 and at // 2 < len(items) else []}
+        if following is not None:
+            page[rules["output_token"]] = f"page-{following}"
+        if "more_results" in rules:
+            page[rules["more_results"]] = following is not None
+        return page
+
+    BaseClient._make_api_call = answer
+    try:
+        yield seen
+    finally:
+        BaseClient._make_api_call = real
+
+
 def environment(cloud):
     """What `client.enter()` sets, for one server."""
     from sagemaker_local.client import environment as of
@@ -292,5 +354,5 @@ def environment(cloud):
 
 __all__ = [
     *("BUCKET", "Cloud", "IMAGE", "ROLE", "SERVING", "Place", "artifact", "changing"),
-    *("environment", "samples", "sys"),
+    *("environment", "lists", "samples", "sys"),
 ]
