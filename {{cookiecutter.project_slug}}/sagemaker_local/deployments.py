@@ -235,7 +235,7 @@ class Rollout:
         end = time.monotonic() + self.sagemaker.seconds(seconds)
         self.watch()
         while (left := end - time.monotonic()) > 0:
-            self.hosting.wait(min(left, LOOK_SECONDS))
+            self.hosting.wait(min(left, LOOK_SECONDS) if _alarms(self.policy) else left)
             self.watch()
 
     def watch(self):
