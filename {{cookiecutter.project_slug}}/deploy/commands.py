@@ -259,6 +259,7 @@ def plan_promotion(session):
         return plan, wanted, found
     planner.check_approval(wanted, target, datetime.now(timezone.utc))
     planner.check_reuse(wanted, found, settings.retry)
+    samples_of(session, package)  # missing, that is to be told before the new version serves
     if target.stage == "prod":
         _check_staged(session, package, wanted)
     notes = _judge_alarms(session, found)
@@ -305,6 +306,7 @@ def promote(session):
     _check_token(session, plan, found)
     with Lock(session.aws, session.target, f"promote version {wanted.version}") as lock:
         plan, wanted, found = plan_promotion(session)  # what is true now that nobody else acts
+        _check_token(session, plan, found)
         for note in plan.notes:
             session.say(note)
         executor = _executor(session, found, lock, wanted)
@@ -356,7 +358,10 @@ def _smoke(session, wanted):
     for variant in variants:
         if variant not in pinned:
             session.say(f"invoke {session.target.endpoint} ({variant}) with recorded requests")
-            result = _run_test(session, samples, SMOKE, variant if len(variants) > 1 else None)
+            try:
+                result = _run_test(session, samples, SMOKE, variant if len(variants) > 1 else None)
+            except UsageError as error:  # what cannot be invoked cannot be shown to serve
+                raise DeployFailed(f"the smoke test: {error}") from None
             if result["Status"] != "Passed":
                 raise DeployFailed(f"the smoke test: {endpoint_test.summary(result)}")
 
@@ -445,6 +450,11 @@ def _was_done(lock, history):
 
 def _roll_back(session, found, lock):
     """The ledger after the rollback."""
+    if found.ledger.current and found.endpoint is None:
+        raise Refused(
+            f"{session.target.endpoint} does not exist (any more), so there is nothing to roll"
+            " back: promote the version that is to serve"
+        )
     planner.check_busy(session.target, found, "rollback")
     planner.check_endpoint(session.target, found)
     planner.check_drift(session.target, found, session.settings.accept_drift)
@@ -496,6 +506,9 @@ def test(session):
     deployment = history.current
     if endpoint is None or deployment is None:
         raise Refused(f"nothing is deployed to {target.stage}: promote a version first")
+    found = Found(ledger=history, endpoint=endpoint)
+    planner.check_busy(target, found, "test")
+    planner.check_endpoint(target, found)
     if (endpoint["EndpointConfigName"], endpoint["EndpointStatus"]) != (
         deployment["EndpointConfigName"],
         "InService",
@@ -603,6 +616,7 @@ def status(session):
             for name in target.config.alarms
         },
         "Drift": planner.differences(found),
+        "Recovery": planner.recovery(target, found) if planner.needs_human(endpoint) else "",
     }
 
 
