@@ -144,6 +144,7 @@ class Place:
             ModelMetrics={"ModelQuality": {"Statistics": statistics}},
             CustomerMetadataProperties={
                 "GitCommit": "0123456789abcdef",
+                "DefinitionSha256": "e" * 64,
                 "DataSha256": "d" * 64,
                 "ModelSha256": hashlib.sha256(body).hexdigest(),
             },

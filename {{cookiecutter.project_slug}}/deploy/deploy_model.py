@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 
 EXIT_CODES = """\
 exit codes:
@@ -55,6 +56,10 @@ def main(argv=None):
             result, code = _run(args, stack)
     except Interrupted as stop:
         result, code = {"Outcome": "Interrupted", "Message": _resumable(stop)}, stop.code
+    except Exception as error:  # a mistake of ours: whoever reads only the result is told, too
+        traceback.print_exc()
+        broke = f"deploy-model broke ({error!r}); look at deploy-model status before going on"
+        result, code = _no(5, broke)
     _print(args, {"Command": args.command, "Stage": args.stage, "ExitCode": code, **result})
     return code
 

@@ -50,6 +50,8 @@ def _status(result):
         rows.append(("interrupted", f"{pending['Action']} of {pending['Time'][:16]}: run it again"))
     if result.get("FailureReason"):
         rows.append(("reason", result["FailureReason"]))
+    if result.get("Recovery"):
+        rows.append(("what to do", result["Recovery"]))
     rows += [("changed by hand", text) for text in result.get("Drift", [])]
     _table(None, rows)
 

@@ -101,7 +101,7 @@ class Ledger:
         stack = []
         for entry in self.entries:
             if entry["Kind"] == "Promoted":
-                stack.append(entry["Deployment"])
+                _push(stack, entry["Deployment"])
             elif entry["Kind"] == "RolledBack" and stack:
                 stack.pop()
         return stack
@@ -137,7 +137,10 @@ class Ledger:
                 before = entry["Leaves"].get("Before") or {}
                 if before.get("EndpointConfigName") == endpoint_config:
                     return {v["VariantName"]: v["Weight"] for v in before["Variants"]}
-            if entry["Kind"] in ("Promoted", "RolledBack"):
+            if entry["Kind"] == "RolledBack" or (
+                entry["Kind"] == "Promoted"
+                and entry["Deployment"]["EndpointConfigName"] != endpoint_config
+            ):
                 break
         return {}
 
@@ -155,10 +158,13 @@ class Ledger:
             )
             ended = entry["Kind"] == "Failed" and entry["Action"] == "promote" and mine
             if entry["Kind"] == "Promoted":
-                serving.append(mine)
+                name = deployment["EndpointConfigName"]
+                if serving and serving[-1][0] == name:
+                    serving.pop()
+                serving.append((name, mine))
                 ended = mine
             elif entry["Kind"] == "RolledBack" and serving:
-                ended = serving.pop()
+                ended = serving.pop()[1]
             used = entry if ended else used
         return used
 
@@ -189,6 +195,13 @@ class Ledger:
             configs = [name for name in configs if name not in deleted["EndpointConfigs"]]
             models = [name for name in models if name not in deleted["Models"]]
         return list(dict.fromkeys(configs)), list(dict.fromkeys(models))
+
+
+def _push(stack, deployment):
+    """Promoted again with the same configuration, for its scaling, it is still one deployment."""
+    if stack and stack[-1]["EndpointConfigName"] == deployment["EndpointConfigName"]:
+        deployment = {**deployment, "Before": stack.pop()["Before"]}
+    stack.append(deployment)
 
 
 def read(bodies, where):

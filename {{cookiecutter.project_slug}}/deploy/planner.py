@@ -351,8 +351,12 @@ def check_endpoint(target, found):
     if not found.endpoint or never_served(found):
         return
     status, name = found.endpoint["EndpointStatus"], target.endpoint
-    if status in ("Failed", "OutOfService", "UpdateRollbackFailed"):
+    if needs_human(found.endpoint):
         raise Refused(f"{name} is {status}{_reason(found.endpoint)}. {recovery(target, found)}", 5)
+
+
+def needs_human(endpoint):
+    return endpoint["EndpointStatus"] in ("Failed", "OutOfService", "UpdateRollbackFailed")
 
 
 def check_busy(target, found, action, name=None):
@@ -541,6 +545,7 @@ def deployment(target, wanted, found):
         "Scaling": wanted.scaling,
         "GitCommit": metadata.get("GitCommit", "unknown"),
         "DataSha256": metadata.get("DataSha256", "unknown"),
+        "DefinitionSha256": metadata.get("DefinitionSha256", "unknown"),
         "Before": snapshot(found),
     }
 

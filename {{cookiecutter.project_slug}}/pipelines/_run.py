@@ -85,6 +85,9 @@ def _create_and_start(args):
         parameters.setdefault("InputDataVersion", _data_version(pipeline, uri))
     if "GitCommit" in declared:
         parameters.setdefault("GitCommit", git_commit())
+    if "DefinitionSha256" in declared:
+        text = json.dumps(definition, sort_keys=True)
+        parameters.setdefault("DefinitionSha256", hashlib.sha256(text.encode()).hexdigest())
 
     _say("Creating/updating a SageMaker Pipeline with the following definition:")
     _show_definition(definition, args.module_name)

@@ -143,6 +143,7 @@ def get_pipeline(
         "seed": seed,
     }
     git_commit = ParameterString("GitCommit", default_value="unknown")
+    definition = ParameterString("DefinitionSha256", default_value="unknown")
 
     job_role = role or NO_ROLE
     bucket = default_bucket or f"sagemaker-{region}-{job_role.split(':')[4]}"
@@ -218,6 +219,7 @@ def get_pipeline(
         metrics=output(evaluate, "evaluation", "evaluation.json"),
         metadata={
             "GitCommit": git_commit,
+            "DefinitionSha256": definition,
             "DataSha256": Join(on="", values=[evaluated(provenance_file, "data.sha256")]),
             "ModelSha256": Join(on="", values=[evaluated(provenance_file, "model.sha256")]),
             "SamplesSha256": Join(on="", values=[evaluated(provenance_file, "samples.sha256")]),
@@ -252,6 +254,7 @@ def get_pipeline(
             *(training_instance_count, training_instance, approval_status, mse_threshold),
             *hyperparameters.values(),
             git_commit,
+            definition,
         ],
         steps=[preprocess, train, evaluate, check],
         sagemaker_session=session,
