@@ -616,6 +616,13 @@ def test_asynchronous_requests_have_a_limit_in_time(cloud, runtime, later):
     assert arrives(cloud, answer["OutputLocation"]) == "1"
 
 
+def test_asynchronous_requests_do_not_wait_for_ever(cloud, runtime, later):
+    first = runtime.invoke_endpoint_async(EndpointName=later, Body=b"sleep 1")
+    late = runtime.invoke_endpoint_async(EndpointName=later, Body=b"x", RequestTTLSeconds=60)
+    assert "waited over 60 s" in arrives(cloud, late["FailureLocation"])  # 0.1 s at this speed
+    assert arrives(cloud, first["OutputLocation"]) == "one"
+
+
 def test_each_kind_of_endpoint_refuses_the_other_kind_of_request(cloud, runtime, name, later):
     assert "InvokeEndpointAsync" in refused(runtime, later)["Error"]["Message"]
     with pytest.raises(ClientError, match="ValidationError.*use InvokeEndpoint"):

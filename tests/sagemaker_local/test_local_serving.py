@@ -1,6 +1,7 @@
 """The process of a model: what the scikit-learn container answers, and what an artifact may be."""
 
 import contextlib
+import gzip
 import http.client
 import io
 import json
@@ -266,13 +267,16 @@ def test_what_cannot_serve_says_why(cloud, body, words):
     assert folder  # and nothing of it stays, see below
 
 
-def test_an_archive_that_unpacks_to_too_much_is_refused(cloud):
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
-        for number in range(100_001):
-            tar.addfile(tarfile.TarInfo(str(number)))
-    failed = settled(cloud, serving(cloud, buffer.getvalue(), wait=False), seconds=60)
-    assert "too many files" in failed["FailureReason"]
+@pytest.mark.parametrize("number, size", [(10_001, 0), (1, 11 * 2**30)])
+def test_an_archive_that_unpacks_to_too_much_is_refused(cloud, number, size):
+    headers = []
+    for count in range(number):
+        info = tarfile.TarInfo(str(count))
+        info.size = size
+        headers.append(info.tobuf())
+    bomb = gzip.compress(b"".join(headers) + bytes(1024), 1)
+    failed = settled(cloud, serving(cloud, bomb, wait=False), seconds=60)
+    assert "too many files, or unpacks to too much" in failed["FailureReason"]
 
 
 def test_a_script_may_come_from_its_own_archive(cloud):
@@ -371,3 +375,23 @@ def test_no_worker_outlives_the_server(tmp_path, end):
         cloud = Cloud(local)
         assert describe(cloud, made["EndpointName"])["EndpointStatus"] == "InService"
         assert int(invoke(cloud, made["EndpointName"])) != worker
+
+
+@pytest.mark.parametrize("speed", ["0", "-1", "fast", "nan", "inf"])
+def test_a_speed_that_is_none_is_one_line(tmp_path, speed):
+    ended = subprocess.run(
+        [sys.executable, "-m", "sagemaker_local", "up", "--speed", speed],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert ended.returncode == 1 and ended.stderr.count("\n") == 1
+    assert repr(speed) in ended.stderr and "number above 0" in ended.stderr
+
+
+def test_a_server_tells_its_speed(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAGEMAKER_LOCAL_SPEED", "30")
+    with local_client.attach(state=tmp_path / "state"):
+        assert json.loads((tmp_path / "state/server.json").read_text())["speed"] == 30

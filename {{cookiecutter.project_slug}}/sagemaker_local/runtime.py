@@ -37,6 +37,7 @@ from .wire import SCOPE, Response
 
 MAX_BODY = 6_291_456
 MAX_ASYNC_BODY = 128_000
+ASYNC_TTL_SECONDS = 21_600
 MAX_MESSAGE = 2048
 PATH = re.compile(r"/endpoints/([^/?]+)/((?:async-)?invocations|invocations-response-stream)")
 PREFIX = "x-amzn-sagemaker-"
@@ -434,9 +435,12 @@ class Runtime:
                 self._keep(failure, f"{why}\n".encode())
 
         self.waiting[output] = tell
-        in_thread = self.loop.run_in_executor
+        in_thread, came = self.loop.run_in_executor, time.monotonic()
+        patience = int(headers.get(f"{PREFIX}requestttlseconds") or ASYNC_TTL_SECONDS)
         try:
             async with self._limit(region, name):
+                if time.monotonic() - came > self.sagemaker.seconds(patience):
+                    raise AwsError("ValidationError", f"The request waited over {patience} s.")
                 if source:
                     body = await in_thread(None, self._fetch, source)
                 invocation = Invocation(self, region, name, _sent_later(headers), body)

@@ -104,7 +104,9 @@ def _speed(given):
     except ValueError:
         speed = math.nan
     if not 0 < speed < math.inf:
-        raise LocalError(f"SAGEMAKER_LOCAL_SPEED is {given!r}; give a number above 0, such as 60")
+        raise LocalError(
+            f"the speed (SAGEMAKER_LOCAL_SPEED) is {given!r}; give a number above 0, such as 60"
+        )
     return speed
 
 

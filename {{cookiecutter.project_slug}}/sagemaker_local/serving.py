@@ -41,7 +41,7 @@ MAX_QUEUED = 2000
 START_SECONDS = 120
 MODEL_SECONDS = 60  # AWS's limit for an answer; also how long a fleet waits for its last ones
 RESTART_SECONDS = (0, 1, 2, 5, 10, 30)
-MAX_MEMBERS = 100_000
+MAX_MEMBERS = 10_000
 MAX_UNPACKED = 10 * 2**30
 PING = b"GET /ping HTTP/1.1\r\nHost: model\r\n\r\n"
 
