@@ -5,7 +5,15 @@ so a machine whose speed drifts disturbs both alike. Times are of whole processe
 that of the largest process. Nothing here passes or fails: the targets are printed beside what was
 measured.
 
-The quality benchmark wants the UCI Abalone file and xgboost, which are not part of this project:
+    measure.py      a rendered project, and how to measure with it
+    endpoint.py     the local endpoint under load, against other servers of the same model
+    deploying.py    deploy-model
+    local.py        a running sagemaker_local
+    load.py, in_process.py, quality.py, container_app.py, idle_app.py   processes of their own
+
+The endpoint benchmark compares with servers that are not part of this project, if BENCH_PEERS
+names the Python of an environment that has them; it prints how to make one. The quality benchmark
+wants the UCI Abalone file and xgboost:
 `ABALONE_CSV=path make bench ONLY=quality` after `.venv/bin/pip install xgboost-cpu`.
 """
 
@@ -13,17 +21,14 @@ import argparse
 import json
 import os
 import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-TEMPLATE = Path(__file__).resolve().parents[1]
-ROLE = "arn:aws:iam::123456789012:role/service-role/AmazonSageMakerProjectsExecutionRole"
-MODULE = "pipelines.abalone.pipeline"
-PYTHON = sys.executable
+import deploying
+import endpoint
+from measure import MODULE, PYTHON, ROLE, TEMPLATE, Bench, as_time, report
 
 
 def main(argv=None):
@@ -41,64 +46,6 @@ def main(argv=None):
         for name in chosen:
             BENCHMARKS[name](bench)
     return 0
-
-
-class Bench:
-    """A rendered project in a folder of its own, and how to measure."""
-
-    def __init__(self, folder, runs):
-        self.folder = folder
-        self.runs = runs
-        self.generate(folder / "projects")
-        self.project = folder / "projects/abalone"
-        self.scripts = self.project / "pipelines/abalone"
-        self.sample = self.project / "data/abalone-sample.csv"
-        # Compiled code is what a user has from the second run on.
-        self.env = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME")}
-        self.env["PYTHONPATH"] = str(self.project)
-
-    def generate(self, output, template=TEMPLATE):
-        command = [PYTHON, "-m", "cookiecutter", template, "--no-input", "--default-config"]
-        self.check([*command, "-o", output])
-
-    def check(self, command, **options):
-        done = subprocess.run(
-            list(map(str, command)), capture_output=True, text=True, check=False, **options
-        )
-        if done.returncode:
-            sys.exit(f"bench: {command}: exit {done.returncode}\n{done.stderr[-2000:]}")
-        return done
-
-    def process(self, *command, cwd=None):
-        """Wall seconds and peak MiB of `command` and its children."""
-        started = time.perf_counter()
-        with tempfile.TemporaryFile() as output:
-            process = subprocess.Popen(
-                list(map(str, command)), cwd=cwd, env=self.env, stdout=output, stderr=output
-            )
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            seconds = time.perf_counter() - started
-            if process.returncode:
-                output.seek(0)
-                sys.exit(f"bench: {command}: {output.read().decode()[-2000:]}")
-        return seconds, usage.ru_maxrss / (1 if sys.platform == "darwin" else 1 << 10)
-
-    def pairs(self, label, target, a, b):
-        """Report median(a/b) over pairs of calls that each return seconds."""
-        a(), b()
-        taken = [(a(), b()) for _ in range(self.runs)]
-        ratio = statistics.median(first / second for first, second in taken)
-        first, second = (statistics.median(column) for column in zip(*taken, strict=True))
-        report(label, ratio, target, f"{_time(first)} / {_time(second)}")
-
-
-def report(label, ratio, target, detail):
-    print(f"{label:<44} {ratio:>8.3f} {target:>9}   {detail}", flush=True)
-
-
-def _time(seconds):
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
 
 
 def run_local(bench):
@@ -175,28 +122,13 @@ def generation(bench):
 
 def one_row(bench):
     """In-process: one CSV row through inference.py against Pipeline.predict on a one-row frame."""
-    work = bench.folder / "one-row"
-    for folder in ("train", "validation", "test", "report", "model"):
-        (work / folder).mkdir(parents=True)
-    folders = ("train", "validation", "test", "report")
-    bench.process(
-        *(PYTHON, bench.scripts / "preprocess.py", "--input-data", bench.sample),
-        *(part for folder in folders for part in (f"--{folder}", work / folder)),
-    )
-    bench.process(
-        *(PYTHON, bench.scripts / "train.py", "--model-dir", work / "model"),
-        *("--train", work / "train", "--validation", work / "validation"),
-    )
-    done = bench.check(
-        [PYTHON, TEMPLATE / "benchmarks/one_row.py", work, str(bench.runs)], env=bench.env
-    )
-    answer = json.loads(done.stdout)
+    answer = bench.in_process(rows=1)
     report(
         "one row through inference.py / Pipeline.predict",
         answer["ratio"],
         "<= 0.05",
-        f"{_time(answer['inference'])} / {_time(answer['predict'])},"
-        f" {answer['equal']} of {answer['rows']} predictions identical",
+        f"{as_time(answer['inference'])} / {as_time(answer['predict'])},"
+        f" {answer['equal']} of {answer['requests']} predictions identical",
     )
 
 
@@ -234,7 +166,7 @@ def scale(bench):
                 f"{name} at {rows:,} rows / at 4,177 rows",
                 seconds / seconds_1,
                 f"<= {factor}",
-                f"{_time(seconds)}, {mib:.0f} MiB ({mib / mib_1:.2f}x)",
+                f"{as_time(seconds)}, {mib:.0f} MiB ({mib / mib_1:.2f}x)",
             )
 
 
@@ -245,6 +177,9 @@ BENCHMARKS = {
     "row": one_row,
     "quality": quality,
     "scale": scale,
+    "endpoint": endpoint.endpoint,
+    "promote": deploying.promote,
+    "packages": deploying.packages,
 }
 
 if __name__ == "__main__":

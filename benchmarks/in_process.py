@@ -1,4 +1,7 @@
-"""Called by bench.py with the folder of a trained model and the number of rounds; prints JSON."""
+"""Called with the folder of a trained model, the number of rounds and of rows; prints JSON.
+
+A request of so many CSV rows through inference.py, and Pipeline.predict on such a data frame.
+"""
 
 import json
 import statistics
@@ -8,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-work, rounds = Path(sys.argv[1]), int(sys.argv[2])
+work, rounds, rows = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 sys.path.insert(0, str(work / "model/code"))
 import inference  # noqa: E402  (the artifact's own)
 
@@ -16,14 +19,14 @@ CALLS = 300
 model = inference.model_fn(str(work / "model"))
 names = [feature.name for feature in model.features]
 table = pd.read_csv(work / "validation/validation.csv", keep_default_na=False)[names]
-lines = [",".join(map(str, row)) for row in table.itertuples(index=False)]
-frames = [table.iloc[[i]] for i in range(len(table))]
+starts = range(0, len(table) - rows + 1, rows)
+frames = [table.iloc[start : start + rows] for start in starts]
+bodies = [frame.to_csv(header=False, index=False).encode() for frame in frames]
 
 
 def through_inference(i):
-    body = lines[i % len(lines)].encode()
-    rows = inference.input_fn(body, "text/csv")
-    return inference.output_fn(inference.predict_fn(rows, model), "text/csv")[0]
+    data = inference.input_fn(bodies[i % len(bodies)], "text/csv")
+    return inference.output_fn(inference.predict_fn(data, model), "text/csv")[0]
 
 
 def through_predict(i):
@@ -39,15 +42,21 @@ def seconds(function):
 
 seconds(through_inference), seconds(through_predict)
 pairs = [(seconds(through_inference), seconds(through_predict)) for _ in range(rounds)]
-equal = sum(float(through_inference(i)) == float(through_predict(i)[0]) for i in range(len(lines)))
+equal = sum(
+    [float(line) for line in through_inference(i).split("\n")] == through_predict(i).tolist()
+    for i in range(len(bodies))
+)
 print(
     json.dumps(
         {
             "ratio": statistics.median(a / b for a, b in pairs),
             "inference": statistics.median(a for a, _ in pairs),
             "predict": statistics.median(b for _, b in pairs),
-            "rows": len(lines),
+            "requests": len(bodies),
             "equal": equal,
+            "example": bodies[0].decode(),
+            "names": names,
+            "expected": through_predict(0).tolist(),
         }
     )
 )

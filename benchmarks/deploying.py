@@ -1,0 +1,80 @@
+"""`deploy-model`: what it adds to the waits of an endpoint, and how it takes a large registry."""
+
+import json
+
+import local
+from measure import MODULE, PYTHON, ROLE, as_time, report
+
+GROUP = "AbalonePackageGroup"
+COPIED = ("ModelMetrics", "CustomerMetadataProperties")
+MANY, FEW = 1000, 10
+
+
+def promote(bench):
+    """From exec to exit: a canary to prod, alarms and all, in a server that runs already."""
+    config = json.loads((bench.project / "deploy/prod-config.json").read_text())
+    update = config["DeploymentConfig"]["BlueGreenUpdatePolicy"]
+    canary = update["TrafficRoutingConfiguration"]["WaitIntervalInSeconds"]
+    waits = (canary + update["TerminationWaitInSeconds"]) / local.SPEED
+    taken = []
+    with local.running(bench) as here:
+        package = _registered(bench, here)
+        for _ in range(bench.runs + 1):
+            version = _copy(here, package, GROUP)
+            for stage, command in (
+                ("staging", "promote"),
+                ("staging", "test"),
+                ("prod", "promote"),
+            ):
+                which = ("--model-package-arn", version) if command == "promote" else ()
+                seconds = _deploy(bench, command, stage, *which)
+            taken.append(seconds)
+            if len(taken) == 1:  # the first version is created at once, alarms or none
+                script = "import demo; demo.create_alarms()"
+                env = bench.env | local.KEYS | {"AWS_ENDPOINT_URL": here.url}
+                bench.check([PYTHON, "-c", script], env=env, cwd=bench.project)
+    middle = sorted(taken[1:])[bench.runs // 2]
+    detail = f"{as_time(middle)} / {as_time(waits)}, slowest {as_time(max(taken[1:]))}"
+    report("promote by canary / the endpoint's own waits", middle / waits, "<= 1.1", detail)
+
+
+def packages(bench):
+    """What a promotion does to find the latest approved version and all that speaks against it."""
+    with local.running(bench) as here:
+        package = _registered(bench, here)
+        for group, count in (("many", MANY), ("few", FEW)):
+            here.sagemaker.create_model_package_group(ModelPackageGroupName=group)
+            for _ in range(count):
+                _copy(here, package, group)
+
+        def plan(group):
+            words = ("--latest-approved", "--model-package-group-name", group)
+            return _deploy(bench, "plan", "staging", *words)
+
+        label = f"plan with {MANY:,} packages / with {FEW}"
+        bench.pairs(label, "<= 3", lambda: plan("many"), lambda: plan("few"))
+
+
+def _registered(bench, here):
+    """What a run of the pipeline registers: a real model, with metrics and recorded requests."""
+    command = ["-m", "pipelines.run_pipeline", "--local", "-n", MODULE, "-role-arn", ROLE]
+    bench.process(PYTHON, *command, "--input-data", bench.sample, cwd=bench.project)
+    listed = here.sagemaker.list_model_packages(ModelPackageGroupName=GROUP)
+    [summary] = listed["ModelPackageSummaryList"][:1]
+    return here.sagemaker.describe_model_package(ModelPackageName=summary["ModelPackageArn"])
+
+
+def _copy(here, package, group):
+    """The ARN of one more approved version in a group."""
+    return here.sagemaker.create_model_package(
+        ModelPackageGroupName=group,
+        ModelApprovalStatus="Approved",
+        InferenceSpecification=package["InferenceSpecification"],
+        **{name: package[name] for name in COPIED},
+    )["ModelPackageArn"]
+
+
+def _deploy(bench, command, stage, *words):
+    words = ("-m", "deploy.deploy_model", command, "--local", "--stage", stage, *words)
+    role = () if command == "test" else ("--model-execution-role", ROLE)
+    return bench.process(PYTHON, *words, *role, cwd=bench.project)[0]

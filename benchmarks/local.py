@@ -1,0 +1,92 @@
+"""A running sagemaker_local of a rendered project, and what benchmarks put into it."""
+
+import contextlib
+import io
+import subprocess
+import tarfile
+import time
+
+import boto3
+from measure import PYTHON
+
+REGION = "us-east-1"
+BUCKET = "sagemaker-us-east-1-123456789012"
+SPEED = 60
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "local",
+    "AWS_SECRET_ACCESS_KEY": "local",
+    "AWS_DEFAULT_REGION": REGION,
+}
+IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.9-0-cpu-py3"
+SERVING = {
+    "SAGEMAKER_PROGRAM": "inference.py",
+    "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code",
+}
+
+
+class Local:
+    def __init__(self, url):
+        self.url = url
+        self.port = int(url.rpartition(":")[2])
+        self.sagemaker, self.s3 = self.client("sagemaker"), self.client("s3")
+
+    def client(self, service):
+        return boto3.client(
+            service,
+            endpoint_url=self.url,
+            region_name=REGION,
+            aws_access_key_id="local",
+            aws_secret_access_key="local",
+        )
+
+    def serve(self, name, model_folder, role, instances, **members):
+        """Create an endpoint of the model in a folder, and wait until it serves."""
+        with contextlib.suppress(self.s3.exceptions.BucketAlreadyOwnedByYou):
+            self.s3.create_bucket(Bucket=BUCKET)
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+            tar.add(model_folder, arcname=".")
+        self.s3.put_object(Bucket=BUCKET, Key=f"{name}/model.tar.gz", Body=buffer.getvalue())
+        container = {
+            "Image": IMAGE,
+            "ModelDataUrl": f"s3://{BUCKET}/{name}/model.tar.gz",
+            "Environment": SERVING,
+        }
+        variant = {
+            "VariantName": "AllTraffic",
+            "ModelName": name,
+            "InstanceType": "ml.m5.large",
+            "InitialInstanceCount": instances,
+        }
+        self.sagemaker.create_model(
+            ModelName=name, PrimaryContainer=container, ExecutionRoleArn=role
+        )
+        self.sagemaker.create_endpoint_config(
+            EndpointConfigName=name, ProductionVariants=[variant], **members
+        )
+        self.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
+        while (found := self.sagemaker.describe_endpoint(EndpointName=name)) and (
+            found["EndpointStatus"] == "Creating"
+        ):
+            time.sleep(0.1)
+        if found["EndpointStatus"] != "InService":
+            raise SystemExit(f"bench: {name}: {found.get('FailureReason')}")
+
+
+@contextlib.contextmanager
+def running(bench):
+    """The project's server, as `deploy-model --local` would join it."""
+    command = [PYTHON, "-m", "sagemaker_local", "up", "--speed", str(SPEED)]
+    process = subprocess.Popen(
+        command,
+        cwd=bench.project,
+        env=bench.env | KEYS,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        yield Local(process.stdout.readline().strip().partition("=")[2])
+    finally:
+        process.terminate()
+        process.wait(60)
