@@ -192,7 +192,7 @@ def test_the_answers_name_and_choose_files(world, answers):
     assert metadata["name"] == project.name
     assert metadata["license"].removeprefix("LicenseRef-") == answers["license"]
     partition = local_extensions.PARTITIONS[answers["aws_region"]]
-    assert f"arn:{partition}:iam::" in (project / "Makefile").read_text()
+    assert f"arn:{partition}:iam::" in (project / "demo.py").read_text()
 
 
 def test_every_region_has_sagemaker_and_the_container():
