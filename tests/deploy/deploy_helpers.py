@@ -293,6 +293,16 @@ def changing(calls):
     return [call for call in calls if not call["operation"].startswith(READS)]
 
 
+def refused(result, calls, *parts, code=3):
+    """The command said no in one line, and changed nothing; the lock it took it gave back."""
+    touched = [call for call in changing(calls) if not str(call["request"]).endswith("/lock.json")]
+    assert touched == [], [call["operation"] for call in touched]
+    assert result["ExitCode"] == code, result
+    assert "\n" not in result["Message"] and "Traceback" not in result["stderr"]
+    for part in parts:
+        assert part in result["Message"], result["Message"]
+
+
 @contextlib.contextmanager
 def lists(order=lambda operation, items: items, loop=None):
     """boto3 as if AWS gave every list an item a page, with an empty page before and after each.
@@ -355,5 +365,5 @@ def environment(cloud):
 
 __all__ = [
     *("BUCKET", "Cloud", "IMAGE", "ROLE", "SERVING", "Place", "artifact", "changing"),
-    *("environment", "lists", "samples", "sys"),
+    *("environment", "lists", "refused", "samples", "sys"),
 ]
