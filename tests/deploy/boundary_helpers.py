@@ -7,6 +7,7 @@ the looks at an endpoint that is waited for, invocations) count as one: how many
 matter of time, and nothing changes between them.
 """
 
+import functools
 import gc
 import json
 import os
@@ -28,27 +29,32 @@ class Ended:
 
     signal: int | None
     result: dict | None
-    boundaries: list  # the operations behind which and in front of which it went, in order
+    boundaries: list  # the operations in front of which it came, in order
 
     @property
     def changed(self):
-        """Whether it had sent anything that changes something."""
-        return any(not operation.startswith(SAFE) for operation in self.boundaries)
+        """Whether it asked for anything that changes something."""
+        return any(map(changes, self.boundaries))
 
 
 class Cut:
-    """Does something at the boundary of number `at`; boundaries count from 1."""
+    """Does something at the boundary of number `at`, the first being 1.
 
-    def __init__(self, report, at=None, act=None, side="before"):
-        self.report, self.at, self.act, self.side = report, at, act, side
+    It does so in front of the call, or where `behind` and the call changes something, behind its
+    answer. What it returns takes the place of the answer.
+    """
+
+    def __init__(self, report, at=None, act=None, behind=False):
+        self.report, self.at, self.act, self.behind = report, at, act, behind
         self.count, self.last, self.lock = 0, None, threading.Lock()
 
-    def install(self):
+    def install(self, clients):
         import boto3
 
-        events = boto3._get_default_session().events
-        events.register("before-call", self.before)
-        events.register("after-call", self.after)
+        events = [boto3._get_default_session().events]  # of clients that are made from now on
+        for bus in events + [client.meta.events for client in clients]:
+            bus.register("before-call", self.before)
+            bus.register("after-call", self.after)
 
     def before(self, model, **_):
         with self.lock:
@@ -56,28 +62,28 @@ class Cut:
                 return None
             self.last = model.name
             self.count += 1
-            here = self.count == self.at
-            if here and self.side == "before":
-                return self.act(model.name)
             os.write(self.report, f"{model.name}\n".encode())
+            if self.count == self.at and not (self.behind and changes(model.name)):
+                return self.act(model.name)
             return None
 
     def after(self, model, **_):
-        if self.count == self.at and self.side == "after" and model.name == self.last:
+        if self.count == self.at and self.behind and changes(model.name):
             self.at = None
             self.act(model.name)
+
+
+def changes(operation):
+    return not operation.startswith(SAFE)
 
 
 def kill(_):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def interrupt(_):
-    os.kill(os.getpid(), signal.SIGINT)
-
-
-def terminate(_):
-    os.kill(os.getpid(), signal.SIGTERM)
+def stop(operation):
+    """A change is stopped as a build is, a read by Ctrl-C."""
+    os.kill(os.getpid(), signal.SIGTERM if changes(operation) else signal.SIGINT)
 
 
 def deny(operation):
@@ -110,12 +116,41 @@ def _child(place, words, stage, cut, report):
     """Never comes back: pytest's own end is its parent's."""
     try:
         gc.disable()
-        Cut(report, **cut).install()
+        CLIENTS.in_child = True
+        Cut(report, **cut).install(CLIENTS.spare.values())
         result = place.deploy(*words, stage=stage)
     except BaseException:
         result = {"traceback": traceback.format_exc()}
     os.write(report, json.dumps(result).encode())
     os._exit(0)
+
+
+class Clients:
+    """Clients are made once, which takes longer than their calls; a child has those that its
+    parent has never used, so no two processes share a connection."""
+
+    def __init__(self):
+        self.used, self.spare, self.in_child = {}, {}, False
+
+    def install(self, patch):
+        from deploy import aws, commands
+
+        make = aws.Aws._new_client
+
+        def new_client(session, service, retries):
+            if service == "sagemaker-runtime":
+                return make(session, service, retries)
+            if service not in self.used:
+                self.used[service] = make(session, service, retries)
+                self.spare[service] = make(session, service, retries)
+            return (self.spare if self.in_child else self.used)[service]
+
+        self.used.clear(), self.spare.clear()
+        patch.setattr(aws.Aws, "_new_client", new_client)
+        patch.setattr(commands._utils, "check_region", lambda *_: None)
+
+
+CLIENTS = Clients()
 
 
 # What is left behind
@@ -146,8 +181,7 @@ def state(place, stage="staging"):
     endpoint = place.endpoint(stage) if live else {}
     config = place.sm.describe_endpoint_config(EndpointConfigName=live) if live else {}
     ledger = ledger_of(place, stage)
-    scaling = place.cloud.client("application-autoscaling")
-    targets = scaling.describe_scalable_targets(
+    targets = scaling_client(place.cloud).describe_scalable_targets(
         ServiceNamespace="sagemaker", ResourceIds=[f"endpoint/{place.name}-{stage}/variant/All"]
     )
     found = {
@@ -167,9 +201,31 @@ def state(place, stage="staging"):
     return json.loads(TIME.sub("TIME", json.dumps(found)))
 
 
+@functools.cache
+def scaling_client(cloud):
+    return cloud.client("application-autoscaling")
+
+
 def nameless(place, state):
     """A state as any other project would have it."""
     text = json.dumps(state).replace(place.name, "PROJECT")
     text = re.sub(r"(-v\d+)-[0-9a-f]{10}\b", r"\1-HASH", text)
     text = re.sub(r"\b[0-9a-f]{64}\b", "SHA256", text)
     return json.loads(re.sub(r"\b[0-9a-f]{32}\b", "UNIQUE", text))
+
+
+def needed(place, stage="staging"):
+    """(names that must be there, names that may be): live, to go back to, about to come."""
+    ledger, live = ledger_of(place, stage), place.live(stage)
+    must, may = {f"{place.name}-{stage}", live} if live else set(), set()
+    if live:
+        config = place.sm.describe_endpoint_config(EndpointConfigName=live)
+        must |= {variant["ModelName"] for variant in config["ProductionVariants"]}
+    pending = ledger.pending or {}
+    for names, deployments in (
+        (must, [ledger.current, ledger.rollback_target]),
+        (may, [pending.get("Deployment"), pending.get("Leaves")]),
+    ):
+        for deployment in filter(None, deployments):
+            names |= {deployment["EndpointConfigName"], *deployment["Models"]}
+    return must, must | may

@@ -3,9 +3,20 @@
 import signal
 
 import pytest
-from boundary_helpers import deny, interrupt, kill, ledger_of, lock_key, locked, run, state, unlock
-from boundary_helpers import terminate
-from deploy_helpers import BUCKET
+from boundary_helpers import (
+    CLIENTS,
+    deny,
+    kill,
+    ledger_of,
+    locked,
+    nameless,
+    needed,
+    run,
+    state,
+    stop,
+    unlock,
+)
+from deploy_helpers import BUCKET, Place, artifact
 
 ONE = [{"VariantName": "All", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}]
 SCALED = [
@@ -18,17 +29,104 @@ SCALED = [
 ]
 
 
-class Round:
-    """Version 1 serves; a round promotes version 2, rolls it back and cleans up: the same again.
+@pytest.fixture(autouse=True)
+def few_clients(monkeypatch, deploy_project):
+    CLIENTS.install(monkeypatch)
+
+
+class Scene:
+    """Commands that lead from one state to another, and how they do when nobody cuts them short."""
+
+    codes = (0,)
+    body = None  # of the artifact that is promoted; None: that of a good model
+    known_before = None  # the operation before whose first call all is as in another scene
+
+    def __init__(self):
+        self.begin = state(self.place)
+        self.goal, self.boundaries, self.known = {}, {}, {}
+        for name, words in self.commands.items():
+            ended = run(self.place, words)
+            assert ended.result["ExitCode"] in self.codes, ended.result
+            self.goal[name] = self.seen()
+            self.boundaries[name], self.known[name] = ended.boundaries, set()
+
+    def seen(self):
+        return state(self.place)
+
+    def numbers(self, name):
+        """Of the boundaries of a command."""
+        first = self.boundaries[name].index(self.known_before) if self.known_before else 0
+        return list(range(first + 1, len(self.boundaries[name]) + 1))
+
+    def cut_everywhere(self, act, check, go_on):
+        """Cut the commands at one boundary after the other, and go on from what that leaves.
+
+        Where it leaves all as it was, or with a lock besides that has been gone on from before,
+        the command is cut at the next one at once.
+        """
+        left = {name: self.numbers(name) for name in self.commands}
+        while any(left.values()):
+            self.rewind()
+            for name in self.commands:
+                where = self.cut_until_it_matters(name, left[name], act, check)
+                go_on(name, where)
+
+    def cut_until_it_matters(self, name, left, act, check):
+        before, where = state(self.place), name
+        while left:
+            number = left.pop(0)
+            where = f"{name}, at {number} ({self.boundaries[name][number - 1]})"
+            check(run(self.place, self.commands[name], at=number, act=act), where)
+            if state(self.place) != before:
+                break
+            lock = locked(self.place)
+            if lock not in self.known[name]:
+                self.known[name].add(lock)
+                break
+            unlock(self.place)
+        return where
+
+    def finish(self, name, where, *more):
+        result = self.place.deploy(*self.commands[name], *more)
+        assert result["ExitCode"] in self.codes, f"{where}: {result}"
+
+    def finish_as_ever(self, name, where):
+        self.finish(name, where)
+        assert self.seen() == self.goal[name], where
+
+
+class First(Scene):
+    """The first deployment of a project, another one each time."""
+
+    def __init__(self, place):
+        place.settings("staging", ProductionVariants=SCALED)
+        self.old = place
+        self.rewind()
+        super().__init__()
+
+    def rewind(self):
+        old = self.old
+        self.place = Place(old.cloud, old.project, old.environment, old.workdir)
+        arn = self.place.register(body=self.body)
+        self.commands = {"promote": ("promote", "--model-package-arn", arn)}
+
+    def seen(self):
+        return nameless(self.place, state(self.place))
+
+
+class Round(Scene):
+    """Version 1 serves; version 2 is promoted, rolled back and cleaned up: the same again.
 
     The settings of version 2 differ so that each kind of call is made: autoscaling is registered
     and deregistered, and the instance count of version 1 is restored.
     """
 
+    names = ("promote", "rollback", "cleanup")
+
     def __init__(self, place):
         self.place = place
         place.settings("staging", ProductionVariants=ONE)
-        first, second = place.register(factor=2), place.register(factor=3)
+        first, second = place.register(factor=2), place.register(factor=3, body=self.body)
         assert place.deploy("promote", "--model-package-arn", first)["ExitCode"] == 0
         counts = [{"VariantName": "All", "DesiredInstanceCount": 3}]
         place.sm.update_endpoint_weights_and_capacities(
@@ -36,19 +134,10 @@ class Round:
         )
         place.settled()
         place.settings("staging", ProductionVariants=SCALED)
-        self.commands = {
-            "promote": ("promote", "--model-package-arn", second),
-            "rollback": ("rollback",),
-            "cleanup": ("cleanup",),
-        }
+        commands = {"promote": ("promote", "--model-package-arn", second)}
+        self.commands = {name: commands.get(name, (name,)) for name in self.names}
         self.entries = len(place.entries())
-        self.begin = state(place)
-        self.goal, self.boundaries = {}, {}
-        for name, words in self.commands.items():
-            ended = run(place, words)
-            assert ended.result["ExitCode"] == 0, ended.result
-            self.goal[name], self.boundaries[name] = state(place), ended.boundaries
-        self.rewind()
+        super().__init__()
 
     def rewind(self):
         """The ledger as it was before the round; all the rest is so by itself."""
@@ -58,35 +147,81 @@ class Round:
         unlock(self.place)
         assert state(self.place) == self.begin
 
-    def cut_everywhere(self, check, **cut):
-        """Cut each command at each boundary, and run it again; the end is the uninterrupted one's.
 
-        Where a cut leaves nothing but a lock, that is gone on from once, and after that the lock
-        is taken away: what comes of such a state is known.
-        """
-        left = {name: list(range(1, len(b) + 1)) for name, b in self.boundaries.items()}
-        known = {name: [] for name in left}
-        while any(left.values()):
-            for name, words in self.commands.items():
-                before, again = state(self.place), True
-                while left[name] and again:
-                    number = left[name].pop(0)
-                    ended = run(self.place, words, at=number, **cut)
-                    where = f"{name}, at {number} ({self.boundaries[name][number - 1]})"
-                    check(ended, where)
-                    lock = locked(self.place)
-                    again = state(self.place) == before and lock in known[name]
-                    known[name].append(lock) if state(self.place) == before else None
-                    if again:
-                        unlock(self.place)
-                result = self.place.deploy(*words)
-                assert result["ExitCode"] == 0, f"{where}: {result}"
-                assert state(self.place) == self.goal[name], where
-            self.rewind()
+class Broken:
+    """Its new version does not answer: what is promoted is taken back."""
+
+    codes = (1, 0, 3)  # 3: it had been taken back, and is not tried again under this approval
+    body = artifact(broken=True)
+    known_before = "InvokeEndpoint"
 
 
-def test_p8_killed_at_any_call_an_update_rollback_or_cleanup_ends_the_same(place):
+class BrokenFirst(Broken, First):
+    pass
+
+
+class BrokenRound(Broken, Round):
+    names = ("promote", "cleanup")
+
+    def numbers(self, name):
+        return [] if name == "cleanup" else super().numbers(name)
+
+
+@pytest.mark.parametrize("scene", [First, Round, BrokenFirst, BrokenRound])
+def test_p8_killed_at_any_call_and_run_again_ends_the_same(place, scene):
     def killed(ended, where):
         assert ended.signal == signal.SIGKILL, where
 
-    Round(place).cut_everywhere(killed, act=kill)
+    scene = scene(place)
+    scene.cut_everywhere(kill, killed, scene.finish_as_ever)
+
+
+@pytest.mark.parametrize("scene", [First, Round])
+def test_p10_a_refused_call_leaves_nothing_that_the_ledger_does_not_know(place, scene):
+    """Every call is refused once; clean-up then deletes exactly what is not in use."""
+    scene = scene(place)
+
+    def refused(ended, where):
+        result, here = ended.result, scene.place
+        if result["ExitCode"] == 0:  # the lock expires if it cannot be deleted
+            assert where.endswith("(DeleteObject)"), where
+            return
+        assert result["ExitCode"] == (1 if "Invoke" in where else 5), f"{where}: {result}"
+        assert "not authorized to perform" in result["Message"]
+        known = {name for names in ledger_of(here).created() for name in names}
+        assert set(here.resources()) <= known | {f"{here.name}-staging"}, where
+        if not ended.changed:
+            return
+        cleaned = here.deploy("cleanup")
+        assert cleaned["ExitCode"] == 0, f"{where}: {cleaned}"
+        must, may = needed(here)
+        assert must <= set(here.resources()) <= may, where
+
+    def go_on(name, where):
+        scene.finish(name, where, *(["--retry"] if name == "promote" else []))
+
+    scene.cut_everywhere(deny, refused, go_on)
+
+
+@pytest.mark.parametrize("scene", [First, Round])
+def test_p36_interrupted_at_any_call_says_so_and_goes_on_when_run_again(place, scene):
+    """Stopped again and again, each time a call later, it comes to the end that it ever does.
+
+    In front of a read as by Ctrl-C, behind the answer to a change as CodeBuild stops a build.
+    """
+    scene = scene(place)
+    scene.rewind()
+    for name, words in scene.commands.items():
+        number, stopped_at, last = 1, set(), None
+        while True:
+            ended = run(scene.place, words, at=number, act=stop, behind=True)
+            if ended.result["ExitCode"] == 0:
+                break
+            assert ended.result["ExitCode"] in (130, 143), ended.result
+            assert ended.result["Outcome"] == "Interrupted"
+            assert "run the same command again to go on" in ended.result["Message"]
+            assert number < 100
+            stopped_at.add(ended.boundaries[number - 1])
+            number, last = number if state(scene.place) != last else number + 1, state(scene.place)
+        assert scene.seen() == scene.goal[name]
+        assert stopped_at >= set(scene.boundaries[name]) - {"DeleteObject"}, name
