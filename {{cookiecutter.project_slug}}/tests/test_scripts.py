@@ -272,7 +272,7 @@ def expected(pipeline):
     return lambda **changes: pipeline.predict(frame.assign(**changes)).tolist()
 
 
-@pytest.mark.parametrize("count", [1, 2, 64, 65, 180])
+@pytest.mark.parametrize("count", [1, 2, 128, 129, 180])
 def test_predictions_are_the_pipelines_to_the_last_bit(run, model, pipeline, count):
     frame = pd.read_csv(run.test / "test.csv").head(count)
     features = frame[list(FEATURES)]

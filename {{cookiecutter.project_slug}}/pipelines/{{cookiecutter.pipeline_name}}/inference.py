@@ -26,7 +26,7 @@ import os
 from typing import Any, NamedTuple
 
 MAX_BODY = 6_291_456  # bytes; SageMaker's own limit for InvokeEndpoint
-FEW_ROWS = 64
+FEW_ROWS = 128
 MEDIA_TYPES = ("application/json", "text/csv")
 
 
