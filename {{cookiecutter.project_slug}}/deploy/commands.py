@@ -254,6 +254,7 @@ def plan_promotion(session):
     planner.check_busy(target, found, "promote", wanted.name)
     planner.check_endpoint(target, found)
     planner.check_drift(target, found, settings.accept_drift)
+    planner.check_config(target, found, wanted.name)
     plan = planner.promotion(target, wanted, found)
     if not plan.steps:
         return plan, wanted, found
@@ -458,6 +459,7 @@ def _roll_back(session, found, lock):
     planner.check_busy(session.target, found, "rollback")
     planner.check_endpoint(session.target, found)
     planner.check_drift(session.target, found, session.settings.accept_drift)
+    planner.check_config(session.target, found)
     made = planner.rollback(session.target, found)
     _check_goal(session, made)
     for note in made.notes:
@@ -488,6 +490,7 @@ def cleanup(session):
         with Lock(session.aws, session.target, "cleanup") as lock:
             found = find(session)
             planner.check_busy(session.target, found, "cleanup")
+            planner.check_endpoint(session.target, found)
             made = planner.cleanup(session.target, found)
             _executor(session, found, lock).do(made)
     deleted = [_said(call) for call in made.calls if call.operation.startswith("DeleteE")]

@@ -419,6 +419,20 @@ def check_drift(target, found, accept):
         )
 
 
+def check_config(target, found, name=None):
+    """SageMaker updates no endpoint whose configuration was deleted; making it again mends that."""
+    gone = found.endpoint and not found.endpoint_config and not under_way(found.endpoint)
+    if gone and found.live != name:
+        current = found.ledger.deployed(found.live)
+        version = current["ModelPackageArn"] if current else "ARN"
+        raise Refused(
+            f"the endpoint configuration {found.live}, which {target.endpoint} runs, was deleted,"
+            " and SageMaker cannot update the endpoint without it. Make it again:"
+            f" deploy-model promote --stage {target.stage} --model-package-arn {version}",
+            5,
+        )
+
+
 def differences(found):
     """How what serves differs from what the ledger says, a line each."""
     if not found.endpoint or under_way(found.endpoint):
@@ -460,7 +474,9 @@ def promotion(target, wanted, found):
     found = replace(found, ledger=found.ledger.after(*closing))
     serves = found.live == name and found.endpoint["EndpointStatus"] == "InService"
     scaling = scaling_calls(target, wanted.scaling, found)
-    if serves and not resumes and not closing and not scaling and _is(found.ledger.current, name):
+    whole = name in found.configs and len(found.models) == len(wanted.models)
+    done = serves and whole and _is(found.ledger.current, name)
+    if done and not resumes and not closing and not scaling:
         return Plan(())
     entry = _ended(pending) if resumes else _started(target, wanted, found)
     steps = [lock(target), *(record(target, *end) for end in closing)]
