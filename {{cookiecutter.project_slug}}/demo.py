@@ -26,7 +26,7 @@ SAMPLE = "data/abalone-sample.csv"
 ENDPOINT = f"{PROJECT}-prod"
 
 # A mistake as they happen: it works for every recorded request, and for most of real traffic.
-BROKEN = '''
+BROKEN = """
 
 _predict_fn = predict_fn
 
@@ -35,7 +35,7 @@ def predict_fn(rows, model):
     if not isinstance(rows, ClientError) and any("" in record for record in rows.records):
         raise RuntimeError("a missing value was not expected here")
     return _predict_fn(rows, model)
-'''
+"""
 
 
 def main():
@@ -109,9 +109,9 @@ def latest_package():
 
 def approve(sagemaker, arn):
     status, reason = "Approved", "its metrics are good"
-    words = ("--model-approval-status", status, "--approval-description", reason)
-    print(f"$ aws {shlex.join(('sagemaker', 'update-model-package', '--model-package-arn', arn))} \\")
-    print(f"      {shlex.join(words)}")
+    command = ("aws", "sagemaker", "update-model-package", "--model-package-arn", arn)
+    options = ("--model-approval-status", status, "--approval-description", reason)
+    print(f"$ {shlex.join(command)} \\\n      {shlex.join(options)}", flush=True)
     sagemaker.update_model_package(
         ModelPackageArn=arn, ModelApprovalStatus=status, ApprovalDescription=reason
     )

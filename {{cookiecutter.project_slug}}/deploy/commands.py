@@ -443,7 +443,9 @@ def rollback(session):
 def _was_done(lock, history):
     """Whether a rollback that was killed had done all but to end: another one goes back too far."""
     before = lock.inherited
-    return bool(before) and before["What"] == lock.what and any(
+    if not before or before["What"] != lock.what:
+        return False
+    return any(
         entry["Kind"] == "RolledBack" and entry["Time"] >= before["Since"]
         for entry in history.entries
     )
