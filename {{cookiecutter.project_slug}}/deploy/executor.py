@@ -187,6 +187,7 @@ class Executor:
                     _ignore_signals()
                 self._do(step)
         except DeployFailed as error:
+            self._as_before()
             self._fail(str(error))
             raise
         except (AwsError, Refused) as error:
@@ -344,8 +345,19 @@ class Executor:
             goal = {"EndpointConfigName": name}
             self._call(planner.back(self.target, goal, found, before).call)
             self._wait(name)
-            self._restore(before)
             raise DeployFailed(f"{error}; {name} serves again") from None
+
+    def _as_before(self):
+        """What served before a promotion that failed has its counts and autoscaling again."""
+        before = self.started["Action"] == "promote" and self.started["Deployment"]["Before"]
+        endpoint = self.aws.endpoint(self.target.endpoint)
+        if not before or endpoint["EndpointConfigName"] != before["EndpointConfigName"]:
+            return
+        self._restore(before)
+        rules = (self.ledger.current or {}).get("Scaling", {})
+        there = self.aws.scaling(self.target.endpoint, sorted(rules))
+        for call in planner.scaling_calls(self.target, rules, replace(self.found, scaling=there)):
+            self._call(call)
 
     def _restore(self, counts):
         endpoint = self.aws.endpoint(self.target.endpoint)
