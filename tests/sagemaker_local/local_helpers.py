@@ -37,12 +37,12 @@ class Cloud:
         self.sm = self.client("sagemaker")
         self.s3 = self.client("s3")
 
-    def client(self, service, region="us-east-1", **config):
+    def client(self, service, region="us-east-1", access_key="local", **config):
         return boto3.client(
             service,
             region_name=region,
             endpoint_url=self.url,
-            aws_access_key_id="local",
+            aws_access_key_id=access_key,
             aws_secret_access_key="local",
             config=Config(retries={"total_max_attempts": 1}, **config),
         )
