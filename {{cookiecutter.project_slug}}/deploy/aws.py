@@ -79,6 +79,18 @@ class Aws:
         self.clients = {}
         self.caller = "the caller"
 
+    @property
+    def session(self):
+        """One for all: each session reads the service models anew."""
+        import boto3
+
+        try:
+            if boto3.DEFAULT_SESSION is None:
+                boto3.setup_default_session()
+        except BotoCoreError as error:
+            raise UsageError(f"AWS credentials: {error}") from None
+        return boto3.DEFAULT_SESSION
+
     def client(self, service):
         if service not in self.clients:
             retries = {}
@@ -93,8 +105,6 @@ class Aws:
         return self._new_client("sagemaker-runtime", {"total_max_attempts": 1})
 
     def _new_client(self, service, retries):
-        import boto3
-
         config = Config(
             retries=retries or None,
             connect_timeout=10,
@@ -103,7 +113,7 @@ class Aws:
             user_agent_extra="deploy-model",
         )
         try:
-            client = boto3.client(service, region_name=self.region, config=config)
+            client = self.session.client(service, region_name=self.region, config=config)
         except BotoCoreError as error:
             raise UsageError(f"AWS credentials: {error}") from None
         client.meta.events.register_first("needs-retry", self._before_a_retry)

@@ -44,7 +44,7 @@ class Session:
 
 def open_session(settings, aws, say):
     """A session in the account of the credentials, once that is found to be the right one."""
-    _check_settings(settings)
+    _check_settings(settings, aws)
     config = _config(settings.stage)
     caller = aws.read("sts", "GetCallerIdentity")
     aws.caller = caller["Arn"]
@@ -60,7 +60,7 @@ def open_session(settings, aws, say):
     return Session(aws, _target(settings, config), settings, say)
 
 
-def _check_settings(settings):
+def _check_settings(settings, aws):
     role = settings.model_execution_role
     if settings.command in ("plan", "promote") and not role:
         raise UsageError(
@@ -69,7 +69,7 @@ def _check_settings(settings):
         )
     if role:
         _utils.check_role_arn(role, "--model-execution-role")
-    _utils.check_region(settings.region, "AWS_REGION")
+    _utils.check_region(settings.region, "AWS_REGION", aws.session)
     _utils.check_name(settings.sagemaker_project_name, "--sagemaker-project-name")
     _utils.check_name(settings.model_package_group_name, "--model-package-group-name")
     if settings.s3_bucket:

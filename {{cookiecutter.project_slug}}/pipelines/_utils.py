@@ -181,11 +181,11 @@ def check_role_arn(role_arn, where="--role-arn"):
         )
 
 
-def check_region(region, where):
+def check_region(region, where, session=None):
     """Refuse what is not a region with SageMaker."""
     import boto3
 
-    session = boto3.Session()
+    session = session or boto3.Session()
     regions = [
         name
         for partition in session.get_available_partitions()
