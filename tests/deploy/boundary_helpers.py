@@ -38,7 +38,8 @@ class Ended:
 
 
 class Cut:
-    """Does something at the boundary of number `at`, the first being 1.
+    """Does something, once, at the boundary of number `at` (the first is 1) or, where `at` is a
+    set, at the first one whose (operation, how often it was there) is not in it.
 
     It does so in front of the call, or where `behind` and the call changes something, behind its
     answer. What it returns takes the place of the answer.
@@ -46,7 +47,7 @@ class Cut:
 
     def __init__(self, report, at=None, act=None, behind=False):
         self.report, self.at, self.act, self.behind = report, at, act, behind
-        self.count, self.last, self.lock = 0, None, threading.Lock()
+        self.seen, self.here, self.lock = [], False, threading.Lock()
 
     def install(self, clients):
         import boto3
@@ -58,19 +59,27 @@ class Cut:
 
     def before(self, model, **_):
         with self.lock:
-            if model.name == self.last and model.name.startswith(SAFE):
+            if self.seen[-1:] == [model.name] and not changes(model.name):
                 return None
-            self.last = model.name
-            self.count += 1
+            self.seen.append(model.name)
             os.write(self.report, f"{model.name}\n".encode())
-            if self.count == self.at and not (self.behind and changes(model.name)):
-                return self.act(model.name)
+            self.here = self._is_at(model.name)
+            if self.here and not (self.behind and changes(model.name)):
+                return self._do(model.name)
             return None
 
     def after(self, model, **_):
-        if self.count == self.at and self.behind and changes(model.name):
-            self.at = None
-            self.act(model.name)
+        if self.here and self.behind and changes(model.name):
+            self._do(model.name)
+
+    def _is_at(self, operation):
+        if isinstance(self.at, set):
+            return (operation, self.seen.count(operation)) not in self.at
+        return len(self.seen) == self.at
+
+    def _do(self, operation):
+        self.at, self.here = None, False
+        return self.act(operation)
 
 
 def changes(operation):
@@ -159,7 +168,14 @@ CLIENTS = Clients()
 def ledger_of(place, stage="staging"):
     from deploy.ledger import Ledger
 
-    return Ledger(tuple(place.entries(stage)))
+    prefix = f"{place.name}/deploy/{stage}/ledger/"
+    listed = place.s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", [])
+    return Ledger(tuple(_entry(place.cloud, item["Key"], item["ETag"]) for item in listed))
+
+
+@functools.cache
+def _entry(cloud, key, etag):
+    return json.loads(cloud.s3.get_object(Bucket=BUCKET, Key=key, IfMatch=etag)["Body"].read())
 
 
 def lock_key(place, stage="staging"):
@@ -204,6 +220,20 @@ def state(place, stage="staging"):
 @functools.cache
 def scaling_client(cloud):
     return cloud.client("application-autoscaling")
+
+
+def forget_policies(place, stage="staging"):
+    """Those of a deregistered scalable target: AWS forgets them with it, moto does not."""
+    scaling = scaling_client(place.cloud)
+    there = {
+        "ServiceNamespace": "sagemaker",
+        "ResourceId": f"endpoint/{place.name}-{stage}/variant/All",
+    }
+    for policy in scaling.describe_scaling_policies(**there)["ScalingPolicies"]:
+        dimension = policy["ScalableDimension"]
+        scaling.delete_scaling_policy(
+            PolicyName=policy["PolicyName"], ScalableDimension=dimension, **there
+        )
 
 
 def nameless(place, state):
