@@ -11,9 +11,11 @@ import functools
 import gc
 import json
 import os
+import random
 import re
 import signal
 import threading
+import time
 import traceback
 from dataclasses import dataclass
 
@@ -38,8 +40,8 @@ class Ended:
 
 
 class Cut:
-    """Does something, once, at the boundary of number `at` (the first is 1) or, where `at` is a
-    set, at the first one whose (operation, how often it was there) is not in it.
+    """Does something, once, at the boundary of number `at` (the first is 1), or at the first one of
+    the operation `at` or, where it is a set, whose (operation, how often it was there) it lacks.
 
     It does so in front of the call, or where `behind` and the call changes something, behind its
     answer. What it returns takes the place of the answer.
@@ -73,6 +75,8 @@ class Cut:
             self._do(model.name)
 
     def _is_at(self, operation):
+        if isinstance(self.at, str):
+            return operation == self.at
         if isinstance(self.at, set):
             return (operation, self.seen.count(operation)) not in self.at
         return len(self.seen) == self.at
@@ -130,6 +134,49 @@ def _child(place, words, stage, cut, report):
         result = place.deploy(*words, stage=stage)
     except BaseException:
         result = {"traceback": traceback.format_exc()}
+    os.write(report, json.dumps(result).encode())
+    os._exit(0)
+
+
+def together(place, commands, seconds):
+    """The results of commands that begin at the same moment, each in a process of its own.
+
+    Who is told to come again later does so; `Busy` is what it was told.
+    """
+    start, go = os.pipe()
+    children = []
+    for words in commands:
+        result_end, result_start = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(go)
+            _insist(place, words, start, result_start, time.monotonic() + seconds)
+        os.close(result_start)
+        children.append((pid, result_end))
+    os.close(go)
+    os.close(start)
+    return [_result(*child) for child in children]
+
+
+def _result(pid, result_end):
+    with open(result_end) as file:
+        result = json.load(file)
+    os.waitpid(pid, 0)
+    return result
+
+
+def _insist(place, words, start, report, deadline):
+    try:
+        gc.disable()
+        random.seed(os.getpid())
+        os.read(start, 1)  # until the last one of us is there
+        busy = []
+        while (result := place.deploy(*words))["ExitCode"] == 4 and time.monotonic() < deadline:
+            busy.append(result["Message"])
+            time.sleep(random.uniform(0.5, 2))
+        result["Busy"] = busy
+    except BaseException:
+        result = {"Busy": [], "ExitCode": None, "Message": traceback.format_exc()}
     os.write(report, json.dumps(result).encode())
     os._exit(0)
 
