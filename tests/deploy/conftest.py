@@ -3,7 +3,9 @@ a local SageMaker that is in a hurry, for everything that deploys."""
 
 import functools
 import shutil
+import subprocess
 import sys
+import tarfile
 
 import pytest
 
@@ -21,6 +23,30 @@ def deploy_project(default_project, tmp_path_factory):
 
     _utils.check_region = functools.cache(_utils.check_region)  # a quarter of a second
     return path
+
+
+@pytest.fixture(scope="session")
+def built(deploy_project, tmp_path_factory):
+    """The folder in which the project's scripts have trained and evaluated a model."""
+    base = tmp_path_factory.mktemp("built")
+    scripts = deploy_project / "pipelines/abalone"
+
+    def run(script, **folders):
+        options = [f"--{name.replace('_', '-')}={base / path}" for name, path in folders.items()]
+        subprocess.run([sys.executable, scripts / script, *options], check=True, timeout=120)
+
+    splits = {name: name for name in ("train", "validation")}
+    sample = deploy_project / "data/abalone-sample.csv"
+    run("preprocess.py", input_data=sample, test="test", report="report", **splits)
+    run("train.py", model_dir="model-dir", **splits)
+    (base / "model").mkdir()
+    with tarfile.open(base / "model/model.tar.gz", "w:gz") as tar:
+        tar.add(base / "model-dir", arcname=".")
+    run(
+        "evaluate.py",
+        **{"model": "model", "test": "test", "data_report": "report", "evaluation": "evaluation"},
+    )
+    return base
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,6 @@ import importlib
 import io
 import json
 import re
-import subprocess
-import sys
 import tarfile
 import time
 
@@ -54,30 +52,6 @@ BROKEN = {
 def deploy(deploy_project):
     """The module `deploy.endpoint_test`."""
     return importlib.import_module("deploy.endpoint_test")
-
-
-@pytest.fixture(scope="module")
-def built(deploy_project, tmp_path_factory):
-    """The folder in which the project's scripts have trained and evaluated a model."""
-    base = tmp_path_factory.mktemp("built")
-    scripts = deploy_project / "pipelines/abalone"
-
-    def run(script, **folders):
-        options = [f"--{name.replace('_', '-')}={base / path}" for name, path in folders.items()]
-        subprocess.run([sys.executable, scripts / script, *options], check=True, timeout=120)
-
-    splits = {name: name for name in ("train", "validation")}
-    sample = deploy_project / "data/abalone-sample.csv"
-    run("preprocess.py", input_data=sample, test="test", report="report", **splits)
-    run("train.py", model_dir="model-dir", **splits)
-    (base / "model").mkdir()
-    with tarfile.open(base / "model/model.tar.gz", "w:gz") as tar:
-        tar.add(base / "model-dir", arcname=".")
-    run(
-        "evaluate.py",
-        **{"model": "model", "test": "test", "data_report": "report", "evaluation": "evaluation"},
-    )
-    return base
 
 
 @pytest.fixture(scope="module")

@@ -352,7 +352,7 @@ def test_answer_has_the_accepted_type(model, expected, accept, is_csv):
 
 
 @pytest.mark.parametrize(
-    "body", [ROW, ROW.encode(), "\ufeff".encode() + ROW.encode(), f"\r\n{ROW}\r\n"]
+    "body", [ROW, ROW.encode(), "\ufeff".encode() + ROW.encode(), f"\ufeff{ROW}", f"\r\n{ROW}\r\n"]
 )
 @pytest.mark.parametrize("content_type", ["text/csv", "Text/CSV ; Charset=UTF-8", "text/csv;a=b"])
 def test_content_type_is_read_loosely(model, expected, content_type, body):

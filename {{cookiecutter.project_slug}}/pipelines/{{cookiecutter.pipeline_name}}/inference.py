@@ -224,7 +224,10 @@ def body_text(body):
             413, f"the body has {size:,} bytes, at most {MAX_BODY:,} are accepted; send fewer rows"
         )
     if is_text:
-        return body
+        # The container has decoded it: what is no UTF-8 has become U+FFFD, a byte order mark stays.
+        if "\ufffd" in body:
+            raise ClientError(400, f"character {body.index(chr(0xFFFD))} of the body is not UTF-8")
+        return body.removeprefix("\ufeff")
     try:
         return bytes(body).decode("utf-8-sig")
     except UnicodeDecodeError as error:
