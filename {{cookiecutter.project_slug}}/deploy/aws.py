@@ -8,6 +8,7 @@ twice. What AWS refuses for good becomes one line.
 """
 
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -21,10 +22,13 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectionError,
+    CredentialRetrievalError,
+    FlexibleChecksumError,
     HTTPClientError,
+    IncompleteReadError,
     NoCredentialsError,
     PartialCredentialsError,
-    ResponseStreamingError,
+    SSOError,
     TokenRetrievalError,
 )
 from botocore.parsers import ResponseParserError
@@ -33,7 +37,10 @@ from deploy.planner import TRACKED, scalable_target
 from pipelines._utils import UsageError
 
 DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403", "Forbidden"}
-THROTTLED = {"Throttling", "ThrottlingException", "TooManyRequestsException", "SlowDown"}
+THROTTLED = {
+    *("Throttling", "ThrottlingException", "ThrottledException", "TooManyRequestsException"),
+    *("RequestLimitExceeded", "SlowDown"),
+}
 EXPIRED = {
     *("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "RequestExpired"),
     *("UnrecognizedClientException", "SignatureDoesNotMatch", "InvalidSignatureException"),
@@ -42,7 +49,13 @@ EXPIRED = {
 NO_OBJECT = {"NoSuchKey", "404", "NotFound", "NoSuchBucket", "NoSuchVersion"}
 NOT_THERE = re.compile("could not find|does not exist|not found", re.I)
 SETTLES_SECONDS = 60  # CreateEndpoint may not see a configuration that was just created
-LOST = (ConnectionError, HTTPClientError, ResponseParserError, ResponseStreamingError)
+CUT_OFF = (FlexibleChecksumError, IncompleteReadError, ResponseParserError)
+LOST = (ConnectionError, HTTPClientError, *CUT_OFF)
+CREDENTIALS = (
+    *(NoCredentialsError, PartialCredentialsError, CredentialRetrievalError),
+    *(SSOError, TokenRetrievalError),
+)
+IAM_ACTIONS = {"ListObjectsV2": "ListBucket"}  # where it is not the operation's name
 MAX_ATTEMPTS = 10
 
 
@@ -122,9 +135,9 @@ class Aws:
     def _before_a_retry(self, operation, caught_exception=None, response=None, **_):
         failed = caught_exception or (response and response[0].status_code >= 500)
         if failed and operation.name == "UpdateEndpoint":
-            raise Lost
+            raise Lost(caught_exception or f"HTTP {response[0].status_code}")
         if caught_exception or (response and response[0].status_code >= 300):
-            self.check_deadline(operation.name)
+            self.check_deadline(f"{operation.service_model.service_name}:{operation.name}")
 
     def check_deadline(self, what):
         if time.monotonic() > self.deadline:
@@ -145,50 +158,87 @@ class Aws:
 
     def pages(self, service, operation, member, **members):
         """All items of a list, whatever the size of its pages; a list that runs in circles ends."""
-        client = self.client(service)
-        paginator = client.get_paginator(_snake(operation))
-        try:
-            for page in paginator.paginate(**members):
-                self.check_deadline(operation)
-                yield from page.get(member) or []
-        except ClientError as error:
-            raise self._refusal(error, service, operation, members) from None
-        except LOST as error:
-            raise self._unreachable(error, service, operation) from None
-        except BotoCoreError as error:
-            raise AwsError(f"{service}:{operation}: {_line(error)}") from None
+        asks, tells = "NextToken", "NextToken"
+        if service == "s3":
+            asks, tells = "ContinuationToken", "NextContinuationToken"
+        seen, asked = {None}, members
+        while True:
+            try:
+                page = self._send(service, operation, asked)
+            except ClientError as error:
+                raise self._refusal(error, service, operation, members) from None
+            except LOST as error:
+                raise self._unreachable(error, service, operation) from None
+            yield from page.get(member) or []
+            token = page.get(tells) or None
+            if token is None:
+                return
+            if token in seen:
+                about = f"{service}:{operation} {named(operation, members)}"
+                raise AwsError(f"{about}: AWS gives the same pages again and again: run again", 4)
+            seen.add(token)
+            asked = {**members, asks: token}
 
     def get_object(self, bucket, key):
         """The bytes of an object, None where there is none."""
-        for last in (False, True):
-            answer = self.read("s3", "GetObject", Bucket=bucket, Key=key)
+        file = io.BytesIO()
+        return self.download(file, Bucket=bucket, Key=key) and file.getvalue()
+
+    def download(self, file, **where):
+        """Write an object into a file; what S3 says of it, None where there is none."""
+        for attempt in itertools.count(1):
+            answer = self.read("s3", "GetObject", **where)
             if answer is None:
                 return None
             try:
-                return answer["Body"].read()
+                for block in answer["Body"].iter_chunks(1 << 20):
+                    file.write(block)
+                return answer
             except LOST as error:
-                if last:
+                if attempt == MAX_ATTEMPTS:
                     raise self._unreachable(error, "s3", "GetObject") from None
+                file.seek(0)
+                file.truncate()
+            self._pause(attempt)
 
     def _send(self, service, operation, members):
-        self.check_deadline(operation)
-        try:
-            return getattr(self.client(service), _snake(operation))(**members)
-        except (NoCredentialsError, PartialCredentialsError, TokenRetrievalError) as error:
-            raise UsageError(f"AWS credentials: {_line(error)}") from None
+        about = f"{service}:{operation} {named(operation, members)}".strip()
+        for attempt in itertools.count(1):
+            self.check_deadline(about)
+            try:
+                return getattr(self.client(service), _snake(operation))(**members)
+            except ResponseParserError:  # half an answer; boto3 does not ask again for the other
+                if operation == "UpdateEndpoint" or attempt == MAX_ATTEMPTS:
+                    raise
+            except LOST:
+                raise
+            except CREDENTIALS as error:
+                raise UsageError(f"AWS credentials: {_line(error)}; log in again") from None
+            except BotoCoreError as error:
+                raise AwsError(f"{about}: {_line(error)}") from None
+            self._pause(attempt)
+
+    def _pause(self, attempt):
+        time.sleep(random.uniform(0, min(5, 0.1 * 2**attempt)))
 
     def _refusal(self, error, service, operation, members):
         """What AWS said no to, as one line with the way out."""
         code, message = error.response["Error"]["Code"], _line(error.response["Error"]["Message"])
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         resource = named(operation, members)
         if code in EXPIRED:
             return UsageError(f"AWS credentials: {code}: {message}; log in again")
         if code in DENIED or "not authorized" in message:
+            action = f"{service}:{IAM_ACTIONS.get(operation, operation)}"
+            if key := re.search(r"kms:\w+", message):
+                action += f" (and {key[0]})"
             return AwsError(
-                f"{self.caller} may not {service}:{operation} {resource}: allow it in the policy of"
-                f" the role that runs deploy-model ({message or code})"
+                f"{self.caller} may not {action} {resource}: allow it in the policy of the role that"
+                f" runs deploy-model ({message or code})"
             )
-        if code in THROTTLED:
+        if code == "NoSuchBucket":
+            return UsageError(f"{resource}: the bucket does not exist: create it, or name another")
+        if code in THROTTLED or status >= 500:
             return DeadlineExceeded(f"{service}:{operation} {resource}: {code}")
         busy = "in-progress" in message
         exit_code = 4 if busy else 2 if code.startswith("Validation") else 5
@@ -213,9 +263,11 @@ class Aws:
         for attempt in itertools.count():
             try:
                 return self._send(call.service, call.operation, call.members)
-            except Lost:
+            except Lost as lost:
                 if self._is_done(call):
                     return {}
+                if attempt + 1 == MAX_ATTEMPTS:
+                    raise self._unreachable(lost, call.service, call.operation) from None
             except LOST as lost:
                 if self._is_done(call):
                     return {}
@@ -226,7 +278,7 @@ class Aws:
                 if not _settling(call, refused) or time.monotonic() > patience:
                     told = (call.service, call.operation, call.members)
                     raise self._refusal(refused, *told) from None
-            time.sleep(random.uniform(0.05, min(5, 0.2 * 2**attempt)))
+            self._pause(attempt + 1)
 
     def _is_done_already(self, call, error):
         message = error.response["Error"]["Message"]
@@ -268,6 +320,12 @@ class Aws:
             pending = endpoint.get("PendingDeploymentSummary", {}).get("EndpointConfigName")
             becomes = pending or endpoint["EndpointConfigName"]
             return {**call.members, "EndpointConfigName": becomes}
+        if call.operation == "UpdateEndpointWeightsAndCapacities":
+            endpoint = self.endpoint(call.members["EndpointName"]) or {"ProductionVariants": []}
+            now = {variant["VariantName"]: variant for variant in endpoint["ProductionVariants"]}
+            asked = call.members["DesiredWeightsAndCapacities"]
+            found = [now.get(variant["VariantName"], {}) for variant in asked]
+            return {**call.members, "DesiredWeightsAndCapacities": found}
         if call.operation == "PutObject":
             body = self.get_object(call.members["Bucket"], call.members["Key"])
             return None if body is None else {**call.members, "Body": body}
@@ -300,7 +358,7 @@ class Aws:
             ModelApprovalStatus="Approved",
             SortBy="CreationTime",
             SortOrder="Descending",
-            PaginationConfig={"PageSize": 100},
+            MaxResults=100,
         )
         versions = {item["ModelPackageVersion"]: item["ModelPackageArn"] for item in packages}
         return versions[max(versions)] if versions else None
@@ -350,13 +408,14 @@ class Aws:
         """
         (container,) = package["InferenceSpecification"]["Containers"]
         bucket, _, key = container["ModelDataUrl"].removeprefix("s3://").partition("/")
-        head = self.read("s3", "GetObject", Bucket=bucket, Key=key)
-        if head is None:
-            raise AwsError(f"{package['ModelPackageArn']}: its {container['ModelDataUrl']} is gone")
-        digest = hashlib.sha256()
         with tempfile.TemporaryFile() as file:
-            for block in head["Body"].iter_chunks(1 << 20):
-                file.write(block)
+            head = self.download(file, Bucket=bucket, Key=key)
+            if head is None:
+                arn, url = package["ModelPackageArn"], container["ModelDataUrl"]
+                raise AwsError(f"{arn}: its {url} is gone: register the model anew", 3)
+            file.seek(0)
+            digest = hashlib.sha256()
+            while block := file.read(1 << 20):
                 digest.update(block)
             file.seek(0)
             check(file, container["Image"])
@@ -393,9 +452,11 @@ class Aws:
 
 def named(operation, members):
     """The resource that a request is about, for a message."""
+    if "Bucket" in members:
+        return f"s3://{members['Bucket']}/{members.get('Key') or members.get('Prefix', '')}"
     names = (
-        *("EndpointName", "EndpointConfigName", "ModelName", "ModelPackageName", "Key", "Bucket"),
-        *("ResourceId", "ModelPackageGroupName", "repositoryName", "AlarmNames"),
+        *("EndpointName", "EndpointConfigName", "ModelName", "ModelPackageName", "ResourceId"),
+        *("ResourceIds", "ModelPackageGroupName", "repositoryName", "AlarmNames"),
     )
     return next((str(members[name]) for name in names if members.get(name)), "").strip()
 

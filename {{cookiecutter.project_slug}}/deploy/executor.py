@@ -6,6 +6,7 @@ whose owner was a process of this machine that is no more is taken over at once.
 """
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -29,7 +30,7 @@ OWNER = {  # what a lock says of its owner
     **dict.fromkeys(("Pid", "LeaseSeconds"), int),
 }
 BEGINS = ("CreateEndpoint", "UpdateEndpoint")
-STALE_LOOKS = 4  # at an endpoint that says InService right after an update
+STALE_LOOKS = 6  # some seconds, in which AWS may not show yet what has just begun
 
 
 class DeployFailed(Exception):
@@ -92,14 +93,16 @@ class Lock:
         self.renewed = time.monotonic()
 
     def _read(self):
-        return self.aws.read("s3", "GetObject", **self.where)
+        file = io.BytesIO()
+        answer = self.aws.download(file, **self.where)
+        return answer and {**answer, "Body": file.getvalue()}
 
     def _take_over(self):
         """The lock of an owner that is gone becomes ours; that of a living one is respected."""
         answer = self._read()
         if answer is None:  # released in between
             return self._write_or_busy(None, IfNoneMatch="*")
-        owner = _owner(answer["Body"].read(), self.where)
+        owner = _owner(answer["Body"], self.where)
         if not _is_gone(owner, answer):
             raise _busy(owner)
         self.inherited = owner
@@ -112,7 +115,7 @@ class Lock:
             self._write(**condition)
         except Conflict:
             answer = self._read()
-            owner = _owner(answer["Body"].read(), self.where) if answer else owner
+            owner = _owner(answer["Body"], self.where) if answer else owner
             raise _busy(owner) from None
 
 
@@ -298,25 +301,26 @@ class Executor:
 
     def _wait(self, wanted):
         """Wait until the endpoint is steady, and see what it came to."""
-        began, looks, said = time.monotonic(), 0, None
+        began, looks, said, moves = time.monotonic(), 0, None, False
         while True:
             endpoint = self.aws.endpoint(self.target.endpoint)
-            if endpoint is None:
-                raise NeedsHuman(f"{self.target.endpoint} was deleted while it was being updated")
-            status, live = endpoint["EndpointStatus"], endpoint["EndpointConfigName"]
+            status = endpoint["EndpointStatus"] if endpoint else "is not there"
             if status != said:
                 said = status
                 self.say(f"{self.target.endpoint} {status}")
-            if status in planner.STEADY:
-                looks += 1
-                unseen = status == "InService" and live != wanted and looks < STALE_LOOKS
-                if not unseen:
+            moves = moves or planner.under_way(endpoint)
+            if not planner.under_way(endpoint):
+                unseen = status == "InService" and endpoint["EndpointConfigName"] != wanted
+                if moves or not (unseen or endpoint is None) or looks == STALE_LOOKS:
                     return self._judge(endpoint, wanted)
+                looks += 1
             elapsed = time.monotonic() - began
-            self._pause(min(30, max(0.05, elapsed / 50)))
+            self._pause(min(30, max(0.05 * 2**looks, elapsed / 50)))
 
     def _judge(self, endpoint, wanted):
         """AWS calls an update that it rolled back InService: what serves is what counts."""
+        if endpoint is None:
+            raise NeedsHuman(f"{self.target.endpoint} was deleted while it was being updated")
         status, reason = endpoint["EndpointStatus"], endpoint.get("FailureReason")
         if status == "InService" and endpoint["EndpointConfigName"] == wanted:
             return
