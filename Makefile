@@ -19,7 +19,7 @@ demo: generate
 	$(MAKE) -C build/abalone demo
 
 test: lint test-environment
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 bench: test-environment
 	$(BIN)/python benchmarks/bench.py --only '$(ONLY)'

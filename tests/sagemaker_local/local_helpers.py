@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import sys
 import tarfile
@@ -14,7 +15,7 @@ from botocore.config import Config
 
 # A copy is tested: bytecode beside the original would get into what the template generates.
 TEMPLATE = Path(__file__).parents[2]
-PROJECT = TEMPLATE / "build/tests"
+PROJECT = TEMPLATE / "build/tests" / os.environ.get("PYTEST_XDIST_WORKER", "alone")
 shutil.rmtree(PROJECT, ignore_errors=True)
 shutil.copytree(
     TEMPLATE / "{{cookiecutter.project_slug}}/sagemaker_local", PROJECT / "sagemaker_local"
