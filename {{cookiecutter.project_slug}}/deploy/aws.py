@@ -130,6 +130,7 @@ class Aws:
         except BotoCoreError as error:
             raise UsageError(f"AWS credentials: {error}") from None
         client.meta.events.register_first("needs-retry", self._before_a_retry)
+        client.meta.events.register_first("before-parse", _check_whole)
         return client
 
     def _before_a_retry(self, operation, caught_exception=None, response=None, **_):
@@ -138,6 +139,9 @@ class Aws:
             raise Lost(caught_exception or f"HTTP {response[0].status_code}")
         if caught_exception or (response and response[0].status_code >= 300):
             self.check_deadline(f"{operation.service_model.service_name}:{operation.name}")
+
+    def extend(self, seconds):
+        self.deadline = max(self.deadline, time.monotonic() + seconds)
 
     def check_deadline(self, what):
         if time.monotonic() > self.deadline:
@@ -207,7 +211,7 @@ class Aws:
             self.check_deadline(about)
             try:
                 return getattr(self.client(service), _snake(operation))(**members)
-            except ResponseParserError:  # half an answer; boto3 does not ask again for the other
+            except CUT_OFF:  # boto3 does not ask again for the rest
                 if operation == "UpdateEndpoint" or attempt == MAX_ATTEMPTS:
                     raise
             except LOST:
@@ -459,6 +463,13 @@ def named(operation, members):
         *("ResourceIds", "ModelPackageGroupName", "repositoryName", "AlarmNames"),
     )
     return next((str(members[name]) for name in names if members.get(name)), "").strip()
+
+
+def _check_whole(response_dict, **_):
+    """boto3 takes half an answer in JSON for an empty one."""
+    body, length = response_dict["body"], response_dict["headers"].get("content-length")
+    if isinstance(body, bytes) and length and len(body) != int(length):
+        raise IncompleteReadError(actual_bytes=len(body), expected_bytes=length)
 
 
 def _snake(operation):

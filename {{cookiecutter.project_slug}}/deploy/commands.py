@@ -305,7 +305,8 @@ def promote(session):
         message = f"{session.target.endpoint} serves version {wanted.version}: already deployed"
         return {"Outcome": "Unchanged", "Message": message, **about}
     _check_token(session, plan, found)
-    with Lock(session.aws, session.target, f"promote version {wanted.version}") as lock:
+    what = f"promote version {wanted.version}"
+    with Lock(session.aws, session.target, what, session.say) as lock:
         plan, wanted, found = plan_promotion(session)  # what is true now that nobody else acts
         _check_token(session, plan, found)
         for note in plan.notes:
@@ -422,7 +423,7 @@ def plan(session):
 
 
 def rollback(session):
-    with Lock(session.aws, session.target, "rollback") as lock:
+    with Lock(session.aws, session.target, "rollback", session.say) as lock:
         found = find(session)
         if _was_done(lock, found.ledger):
             history = found.ledger
@@ -489,7 +490,7 @@ def _check_goal(session, made):
 def cleanup(session):
     made = planner.cleanup(session.target, find(session))
     if made.steps:
-        with Lock(session.aws, session.target, "cleanup") as lock:
+        with Lock(session.aws, session.target, "cleanup", session.say) as lock:
             found = find(session)
             planner.check_busy(session.target, found, "cleanup")
             planner.check_endpoint(session.target, found)

@@ -22,9 +22,11 @@ from deploy import ledger as ledgers
 from deploy import planner
 from deploy.aws import AwsError, Conflict
 from deploy.planner import Call, Refused
+from pipelines._utils import UsageError
 
 LEASE_SECONDS = 180
 RENEW_SECONDS = 30
+GRACE_SECONDS = 10  # to give the lock back when time is up
 OWNER = {  # what a lock says of its owner
     **dict.fromkeys(("By", "Host", "Machine", "What", "Since"), str),
     **dict.fromkeys(("Pid", "LeaseSeconds"), int),
@@ -47,8 +49,8 @@ class Lock:
     `inherited` is the content of a lock that was taken over: of a run that ended before its time.
     """
 
-    def __init__(self, aws, target, what):
-        self.aws, self.what = aws, what
+    def __init__(self, aws, target, what, say):
+        self.aws, self.what, self.say = aws, what, say
         self.where = {"Bucket": target.bucket, "Key": planner.lock_of(target)}
         self.etag, self.renewed, self.since = None, 0, _now()
         self.inherited = None
@@ -61,8 +63,13 @@ class Lock:
         return self
 
     def __exit__(self, *_):
-        with contextlib.suppress(Conflict, AwsError):  # it expires if it cannot be removed
+        self.aws.extend(GRACE_SECONDS)
+        try:
             self.aws.change(Call("s3", "DeleteObject", {**self.where, "IfMatch": self.etag}))
+        except Conflict:
+            pass  # it is somebody else's by now
+        except (AwsError, UsageError) as error:
+            self.say(f"the lock stays until it expires, in {LEASE_SECONDS} seconds: {error}")
 
     def renew(self):
         """Called now and then by whoever waits with the lock in hand."""
