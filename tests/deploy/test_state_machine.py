@@ -1,0 +1,320 @@
+"""Whatever happens in whatever order: prod serves an approved version or the one before it,
+nothing is orphaned, and nothing that serves, is about to or is to be gone back to is deleted.
+
+Hypothesis registers, approves, takes approvals back, breaks models, changes settings, scales by
+hand, promotes, rolls back, cleans up, and kills any of these commands at any call. MACHINE_EXAMPLES
+in the environment makes it a longer run, with other sequences each time.
+"""
+
+import os
+from dataclasses import dataclass
+
+import pytest
+from boundary_helpers import CLIENTS, kill, ledger_of, needed, run
+from deploy_helpers import INFERENCE, Place, artifact
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", 0))
+VARIANT = {"InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+AUTO = {"AutoScaling": {"MinCapacity": 1, "MaxCapacity": 2, "TargetValue": 100}}
+ALARM = "errors-of-machine"
+CANARY = {
+    "BlueGreenUpdatePolicy": {
+        "TrafficRoutingConfiguration": {
+            "Type": "CANARY",
+            "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 50},
+            "WaitIntervalInSeconds": 60,
+        }
+    },
+    "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": ALARM}]},
+}
+PLAIN = {
+    "ProductionVariants": [{"VariantName": "All", **VARIANT}],
+    "DeploymentConfig": None,
+    "DataCaptureConfig": None,
+    "RetainAllVariantProperties": None,
+}
+SETTINGS = [
+    PLAIN,
+    PLAIN | {"ProductionVariants": [{"VariantName": "All", **VARIANT, **AUTO}]},
+    PLAIN
+    | {
+        "ProductionVariants": [{"VariantName": "All", **VARIANT, "InitialInstanceCount": 2}],
+        "DeploymentConfig": CANARY,
+        "RetainAllVariantProperties": True,
+    },
+    PLAIN
+    | {
+        "ProductionVariants": [
+            {"VariantName": "All", **VARIANT},
+            {"VariantName": "Other", **VARIANT, "ModelPackageVersion": 1, **AUTO},
+        ]
+    },
+]
+# A model that stops to answer when the file is there that it looks for.
+MOODY = INFERENCE.replace('model.get("broken")', "os.path.exists(FLAG)")
+CUT = st.just(0) | st.integers(1, 35)  # the call that a command is killed at; 0: none
+
+
+@dataclass
+class Version:
+    arn: str
+    flag: object  # the file that makes it fail
+    approved: bool = False
+    staged: bool = False
+
+    @property
+    def number(self):
+        return int(self.arn.rpartition("/")[2])
+
+    @property
+    def broken(self):
+        return self.flag.exists()
+
+
+class Deployments(RuleBasedStateMachine):
+    versions = Bundle("versions")
+
+    def __init__(self, place, folder):
+        super().__init__()
+        self.place, self.folder = place, folder
+        place.settings("staging", **PLAIN)
+        place.settings("prod", **PLAIN)
+        self.made = {}  # {number: Version}
+        self.begun = set()  # versions that were approved when their promotion was begun
+        self.killed = False  # whether the last command was
+
+    # What people do
+
+    @initialize(target=versions, deployed=st.integers(0, 2))
+    def begin(self, deployed):
+        """Three approved versions, of which some are in prod."""
+        versions = [self.register() for _ in range(3)]
+        for number, version in enumerate(versions):
+            self.approve(version)
+            if number < deployed:
+                self.promote(version, 0)
+        return multiple(*versions)
+
+    @rule(target=versions)
+    def register(self):
+        flag = self.folder / f"{self.place.name}-{len(self.made) + 1}"
+        body = artifact(2 + len(self.made), inference=MOODY.replace("FLAG", repr(str(flag))))
+        arn = self.place.register(2 + len(self.made), approve=False, body=body)
+        version = Version(arn, flag)
+        self.made[version.number] = version
+        return version
+
+    @rule(version=versions)
+    def approve(self, version):
+        self.place.approve(version.arn)
+        version.approved = True
+
+    @rule(version=versions, what=st.sampled_from(["Rejected", "PendingManualApproval", "flag"]))
+    def say_no_or_break_or_mend(self, version, what):
+        if what != "flag":
+            self.place.approve(version.arn, what)
+            version.approved = False
+        elif version.broken:
+            version.flag.unlink()
+        else:
+            version.flag.touch()
+
+    @rule(number=st.integers(0, len(SETTINGS) - 1), count=st.integers(1, 2))
+    def change_settings_and_scale(self, number, count):
+        self.place.settings("prod", **SETTINGS[number])
+        if not self.live or self.place.endpoint("prod")["EndpointStatus"] != "InService":
+            return
+        variants = [{"VariantName": "All", "DesiredInstanceCount": count}]
+        self.place.sm.update_endpoint_weights_and_capacities(
+            EndpointName=f"{self.place.name}-prod", DesiredWeightsAndCapacities=variants
+        )
+        self.place.settled("prod")
+
+    # What deploy-model does
+
+    @rule(version=versions, at=CUT)
+    def promote(self, version, at):
+        self.stage(version)
+        before, live, approved = self.ledger, self.live, version.approved
+        if approved:
+            self.begun.add(version.number)
+        result = self.command("promote", "--model-package-arn", version.arn, "--retry", at=at)
+        if result is None:
+            return
+        code, message = result["ExitCode"], result["Message"]
+        if code == 0:
+            assert approved and not version.broken
+            assert self.place.version("prod") == version.number
+            assert self.ledger.pending is None
+        elif code == 1:
+            assert version.broken or self.others_broken, message
+            assert self.live == live or before.pending
+        elif code == 3:
+            assert self.live == live
+        else:
+            self.was_busy(code, message)
+
+    def stage(self, version):
+        """Staging tested the version, where that can be."""
+        if version.staged or not version.approved:
+            return
+        for words in (("promote", "--model-package-arn", version.arn, "--retry"), ("test",)):
+            if self.place.deploy(*words)["ExitCode"] != 0:
+                return
+        version.staged = True
+
+    @rule(at=CUT)
+    def roll_back(self, at):
+        before, live = self.ledger, self.live
+        result = self.command("rollback", at=at)
+        if result is None:
+            return
+        code, message = result["ExitCode"], result["Message"]
+        if code == 0:
+            if "had come to its end" in result["stderr"]:
+                goal = before.current
+            elif before.pending is None:
+                goal = before.rollback_target
+            elif before.pending["Action"] == "rollback":
+                goal = before.pending["Deployment"]
+            else:
+                goal = before.current
+            assert self.live == goal["EndpointConfigName"]
+            assert self.ledger.pending is None
+        elif code == 3:
+            assert before.rollback_target is None, message
+            assert self.live == live
+        else:
+            self.was_busy(code, message)
+
+    @rule(at=CUT)
+    def clean_up(self, at):
+        result = self.command("cleanup", at=at)
+        if result is None:
+            return
+        if result["ExitCode"] == 0:
+            must, may = needed(self.place, "prod")
+            assert must <= self.resources <= may
+        else:
+            self.was_busy(result["ExitCode"], result["Message"])
+
+    def command(self, *words, at):
+        """The result of a command, None where it was killed."""
+        self.may_be_busy = self.killed
+        if at:
+            ended = run(self.place, words, "prod", at=at, act=kill)
+            self.killed = ended.signal is not None
+            return ended.result
+        self.killed = False
+        return self.place.deploy(*words, stage="prod")
+
+    def was_busy(self, code, message):
+        assert code == 4 and self.may_be_busy and "is busy" in message, message
+        self.place.settled("prod")
+
+    # What is there
+
+    @property
+    def ledger(self):
+        return ledger_of(self.place, "prod")
+
+    @property
+    def live(self):
+        return self.place.live("prod")
+
+    @property
+    def resources(self):
+        return {name for name in self.place.resources() if name.startswith(self.place.name + "-p")}
+
+    @property
+    def others_broken(self):
+        return any(version.broken for version in self.made.values())
+
+    # What always holds
+
+    @invariant()
+    def nothing_is_orphaned(self):
+        known = {name for names in self.ledger.created() for name in names}
+        assert self.resources <= known | {f"{self.place.name}-prod"}
+
+    @invariant()
+    def nothing_needed_is_deleted(self):
+        must, _ = needed(self.place, "prod")
+        assert must <= self.resources
+
+    @invariant()
+    def prod_serves_an_approved_version_or_the_one_before(self):
+        ledger, live = self.ledger, self.live
+        serving = [ledger.current]
+        if ledger.pending:
+            serving += [ledger.pending["Deployment"], ledger.pending.get("Leaves")]
+        elif not live:
+            assert ledger.current is None
+        if live:
+            assert live in [d["EndpointConfigName"] for d in serving if d]
+            assert self.place.version("prod") in self.begun
+
+    @invariant()
+    def what_serves_answers(self):
+        ledger = self.ledger
+        if ledger.pending or not ledger.current or self.others_broken:
+            return
+        served = [int(pin["ModelPackageArn"].rpartition("/")[2]) for pin in ledger.current["Pins"]]
+        assert self.place.endpoint("prod")["EndpointStatus"] == "InService"
+        assert self.place.answer("1", stage="prod") in [[1.0 + number] for number in served]
+
+    def teardown(self):
+        """An end that all is well after: what was killed is gone on from, and cleaned up."""
+        if self.live:
+            self.place.settled("prod")
+        for version in self.made.values():
+            version.flag.unlink(missing_ok=True)
+        history = self.place.deploy("history", stage="prod")
+        assert history["ExitCode"] == 0, history["Message"]
+
+
+@pytest.fixture(autouse=True)
+def few_clients(monkeypatch, deploy_project):
+    CLIENTS.install(monkeypatch)
+
+
+def test_prod_serves_what_was_approved_and_nothing_is_orphaned_or_deleted(place, tmp_path):
+    place.cloud.client("cloudwatch").put_metric_alarm(
+        AlarmName=ALARM,
+        Namespace="test",
+        MetricName="nothing",
+        Statistic="Sum",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=1,
+        ComparisonOperator="GreaterThanThreshold",
+        TreatMissingData="notBreaching",
+    )
+
+    def machine():
+        of_its_own = Place(place.cloud, place.project, place.environment, place.workdir)
+        return Deployments(of_its_own, tmp_path)
+
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=EXAMPLES or 6,
+            stateful_step_count=12,
+            deadline=None,
+            database=None,
+            derandomize=not EXAMPLES,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
