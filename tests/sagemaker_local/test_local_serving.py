@@ -255,6 +255,7 @@ def test_a_model_without_libraries_starts_in_well_under_half_a_second(cloud):
         (script("import os; os._exit(3)"), ["ping", "exit code 3"]),
         (script("def input_fn(b, c): return b"), ["provide a model_fn"]),
     ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",  # not an archive's bytes
 )
 def test_what_cannot_serve_says_why(cloud, body, words):
     failed = serving(cloud, body)
