@@ -51,7 +51,8 @@ def built(deploy_project, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cloud(deploy_project, tmp_path_factory):
-    from deploy_helpers import BUCKET, Cloud
+    from deploy_helpers import BUCKET
+    from local_helpers import Cloud
     from sagemaker_local import client
 
     with pytest.MonkeyPatch.context() as patch:

@@ -7,11 +7,10 @@ import io
 import json
 import os
 import re
-import sys
 import tarfile
 import uuid
 
-from local_helpers import Cloud, wait
+from local_helpers import wait
 from sagemaker_local import faults
 
 ROLE = "arn:aws:iam::123456789012:role/endpoint"
@@ -361,9 +360,3 @@ def environment(cloud):
     from sagemaker_local.client import environment as of
 
     return of(cloud.url, "us-east-1") | {"AWS_MAX_ATTEMPTS": "10"}
-
-
-__all__ = [
-    *("BUCKET", "Cloud", "IMAGE", "ROLE", "SERVING", "Place", "artifact", "changing"),
-    *("environment", "lists", "refused", "samples", "sys"),
-]
