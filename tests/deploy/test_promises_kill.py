@@ -229,3 +229,58 @@ def test_p36_interrupted_at_any_call_says_so_and_goes_on_when_run_again(place, s
             stopped = stopped | counts
         assert scene.seen() == scene.goal[name]
         assert {operation for operation, _ in stopped} >= set(scene.boundaries[name]), name
+
+
+def three_versions(place):
+    """The endpoint configurations of three versions, of which clean-up will delete the first."""
+    place.settings("staging", ProductionVariants=ONE)
+    configs = []
+    for factor in (2, 3, 4):
+        words = ("promote", "--model-package-arn", place.register(factor))
+        assert place.deploy(*words)["ExitCode"] == 0
+        configs.append(place.sm.describe_endpoint_config(EndpointConfigName=place.live()))
+    return configs
+
+
+def cleaned_up_while(place, operation, act):
+    """A clean-up, with something done by hand right before it looks ahead of a deletion."""
+    seen = run(place, ("cleanup",), at=operation, act=kill).boundaries
+    unlock(place)
+    look = len(seen) - seen[::-1].index("DescribeEndpoint")
+    return run(place, ("cleanup",), at=look, act=lambda _: act())
+
+
+@pytest.mark.parametrize("settled", [True, False])
+def test_p11_a_configuration_that_somebody_puts_back_is_not_deleted(place, settled):
+    config = three_versions(place)[0]["EndpointConfigName"]
+    before = place.resources()
+
+    def put_back():
+        place.sm.update_endpoint(EndpointName=f"{place.name}-staging", EndpointConfigName=config)
+        if settled:
+            place.settled()
+
+    ended = cleaned_up_while(place, "DeleteEndpointConfig", put_back)
+    assert ended.result["ExitCode"] == 4, ended.result
+    assert f"{config} has come into service meanwhile" in ended.result["Message"]
+    assert place.resources() == before
+    place.settled()
+    assert place.answer("1") == [2.0]
+
+
+def test_p11_a_model_that_somebody_serves_otherwise_is_not_deleted(place):
+    variants = three_versions(place)[0]["ProductionVariants"]
+    name, model = f"{place.name}-staging", variants[0]["ModelName"]
+
+    def serve():
+        place.sm.create_endpoint_config(
+            EndpointConfigName=f"{name}-by-hand", ProductionVariants=variants
+        )
+        place.sm.update_endpoint(EndpointName=name, EndpointConfigName=f"{name}-by-hand")
+        place.settled()
+
+    ended = cleaned_up_while(place, "DeleteModel", serve)
+    assert ended.result["ExitCode"] == 4, ended.result
+    assert f"{model} has come into service meanwhile" in ended.result["Message"]
+    assert model in place.resources()
+    assert place.answer("1") == [2.0]
