@@ -231,7 +231,8 @@ class Aws:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         resource = named(operation, members)
         if code in EXPIRED:
-            return UsageError(f"AWS credentials: {code}: {message}; log in again")
+            way = "set this machine's clock" if "Skewed" in code else "log in again"
+            return UsageError(f"AWS credentials: {code}: {message}; {way}")
         if code in DENIED or "not authorized" in message:
             action = f"{service}:{IAM_ACTIONS.get(operation, operation)}"
             if key := re.search(r"kms:\w+", message):
