@@ -185,7 +185,7 @@ def test_p29_no_member_of_an_entry_can_be_changed_unseen(audited, stored):
             with pytest.raises(ledger.LedgerError):
                 ledger.read(bodies, lambda number: f"entry {number}")
             tried += 1
-            if position == 3:  # through the command as well: the one that is Promoted
+            if position == 3 and tried % 3 == 0:  # through the command as well
                 audited.put(key, tampered)
                 newer = path == ("Version",)
                 do = "update the checkout that deploys" if newer else "Nothing was done. Restore"
@@ -309,13 +309,14 @@ def test_p30_the_pipeline_makes_and_a_person_approves(place):
     promoted(place, arn, stage="prod")
 
 
-@pytest.mark.parametrize("by", [None, {}, {"IamIdentity": {}}, {"DomainId": "d-1"}])
-def test_p30_an_approval_by_nobody_known_is_none(place, by):
+def test_p30_an_approval_by_nobody_known_is_none(place):
     four_eyes(place)
     arn = place.staged(place.register())
-    members = {"LastModifiedBy": by, "CreatedBy": {"UserProfileName": "alice"}}
-    place.inject("DescribeModelPackage", "answer", times=None, members=members)
-    refused(*promote(place, arn, stage="prod"), "Approval.RequireTwoPeople")
+    for by in (None, {}, {"IamIdentity": {}}, {"DomainId": "d-1"}):
+        members = {"LastModifiedBy": by, "CreatedBy": {"UserProfileName": "alice"}}
+        place.inject("DescribeModelPackage", "answer", times=None, members=members)
+        refused(*promote(place, arn, stage="prod"), "Approval.RequireTwoPeople")
+        place.clear_faults()
 
 
 # P31: approvals and plans that are not of now
