@@ -238,8 +238,8 @@ class Aws:
             if key := re.search(r"kms:\w+", message):
                 action += f" (and {key[0]})"
             return AwsError(
-                f"{self.caller} may not {action} {resource}: allow it in the policy of the role that"
-                f" runs deploy-model ({message or code})"
+                f"{self.caller} may not {action} {resource}: allow it in the policy of the role"
+                f" that runs deploy-model ({message or code})"
             )
         if code == "NoSuchBucket":
             return UsageError(f"{resource}: the bucket does not exist: create it, or name another")

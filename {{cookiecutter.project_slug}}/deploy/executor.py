@@ -5,7 +5,6 @@ renewed, which happens while a deployment waits; S3's clock decides, never this 
 whose owner was a process of this machine that is no more is taken over at once.
 """
 
-import contextlib
 import io
 import json
 import os
