@@ -31,7 +31,17 @@ class Ended:
 
     signal: int | None
     result: dict | None
-    boundaries: list  # the operations in front of which it came, in order
+    calls: list  # in front of which it came, as `call_of` names them, in order
+
+    @property
+    def boundaries(self):
+        """The operations of these calls."""
+        return [call.partition(" ")[0] for call in self.calls]
+
+    @property
+    def numbered(self):
+        """These calls, each with how often it had been there: (call, 1), (call, 2)."""
+        return {(call, self.calls[: n + 1].count(call)) for n, call in enumerate(self.calls)}
 
     @property
     def changed(self):
@@ -41,7 +51,7 @@ class Ended:
 
 class Cut:
     """Does something, once, at the boundary of number `at` (the first is 1), or at the first one of
-    the operation `at` or, where it is a set, whose (operation, how often it was there) it lacks.
+    the operation `at` or, where it is a set, whose (call, how often it was there) it lacks.
 
     It does so in front of the call, or where `behind` and the call changes something, behind its
     answer. What it returns takes the place of the answer.
@@ -59,13 +69,14 @@ class Cut:
             bus.register("before-call", self.before)
             bus.register("after-call", self.after)
 
-    def before(self, model, **_):
+    def before(self, model, params, **_):
         with self.lock:
-            if self.seen[-1:] == [model.name] and not changes(model.name):
+            call = call_of(model.name, params)
+            if self.seen[-1:] == [call] and not changes(call):
                 return None
-            self.seen.append(model.name)
-            os.write(self.report, f"{model.name}\n".encode())
-            self.here = self._is_at(model.name)
+            self.seen.append(call)
+            os.write(self.report, f"{call}\n".encode())
+            self.here = self._is_at(call)
             if self.here and not (self.behind and changes(model.name)):
                 return self._do(model.name)
             return None
@@ -74,16 +85,22 @@ class Cut:
         if self.here and self.behind and changes(model.name):
             self._do(model.name)
 
-    def _is_at(self, operation):
+    def _is_at(self, call):
         if isinstance(self.at, str):
-            return operation == self.at
+            return call.partition(" ")[0] == self.at
         if isinstance(self.at, set):
-            return (operation, self.seen.count(operation)) not in self.at
+            return (call, self.seen.count(call)) not in self.at
         return len(self.seen) == self.at
 
     def _do(self, operation):
         self.at, self.here = None, False
         return self.act(operation)
+
+
+def call_of(operation, params):
+    """An operation, with the object that it writes."""
+    written = changes(operation) and params["url_path"].rpartition("/")[2]
+    return f"{operation} {written}" if written else operation
 
 
 def changes(operation):
