@@ -621,7 +621,10 @@ def test_endpoint_config_members_are_the_apis_own(config, read):
         ],
         "DataCaptureConfig": {**CAPTURE, "DestinationS3Uri": "s3://bucket/datacapture-prod"},
         "AsyncInferenceConfig": {
-            "OutputConfig": {"S3OutputPath": "s3://bucket/async-output/abalone-prod"}
+            "OutputConfig": {
+                "S3OutputPath": "s3://bucket/async-output/abalone-prod",
+                "S3FailurePath": "s3://bucket/async-failure/abalone-prod",
+            }
         },
         "KmsKeyId": "key",
     }

@@ -258,7 +258,7 @@ def test_an_endpoint_comes_serves_and_goes(cloud):
         "DesiredInstanceCount": 2,
     }
     assert images[0]["ResolvedImage"].partition("@")[2].startswith("sha256:")
-    assert found["DataCaptureConfig"]["CaptureStatus"] == "Stopped"
+    assert found["DataCaptureConfig"]["CaptureStatus"] == "Started"  # left out is on
     assert invoke(cloud, name) == "hello"
     error = refused(cloud.sm.create_endpoint, EndpointName=name, EndpointConfigName=wanted)
     assert "Cannot create already existing endpoint" in error["Message"]

@@ -25,7 +25,6 @@ from pipelines import _utils
 from pipelines._utils import UsageError
 
 FOLDER = Path(__file__).parent
-STAGES = ("staging", "prod")
 AT_ONCE = 4  # requests of a test at a time
 SMOKE = {"Requests": 0}  # the samples and the malformed requests once each, no load
 
@@ -544,7 +543,9 @@ def _keep_report(session, history, endpoint, report):
     """Beside the ledger for the gate, and on disk for whoever looks; the ledger names it."""
     target, deployment = session.target, history.current
     body, page = dump(report).encode(), endpoint_test.report_html(report).encode()
-    name = f"{ledger.prefix(target.project, target.stage)}/tests/{history.next_number:08d}"
+    # By number and content: of two tests at once only one gets the number in the ledger.
+    number = f"{history.next_number:08d}-{endpoint_test.digest(body)[:10]}"
+    name = f"{ledger.prefix(target.project, target.stage)}/tests/{number}"
     for key, content, kind in (
         (f"{name}/report.json", body, "application/json"),
         (f"{name}/report.html", page, "text/html"),

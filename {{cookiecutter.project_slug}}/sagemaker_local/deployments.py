@@ -435,7 +435,7 @@ def described(document):
     if live and plan:
         answer["PendingDeploymentSummary"] = _pending(plan, stage)
     if capture := shown.get("DataCaptureConfig"):
-        on = capture.get("EnableCapture")
+        on = capture.get("EnableCapture", True)
         answer["DataCaptureConfig"] = capture | {
             "EnableCapture": bool(on),
             "CaptureStatus": "Started" if on else "Stopped",

@@ -241,6 +241,7 @@ def create_endpoint(sagemaker, request, region):
 
 
 def update_endpoint(sagemaker, request, region):
+    sagemaker.neighbours.ready.wait()  # it reads the store as it loads: not while we hold its lock
     with sagemaker.store.lock:
         endpoint = _at_rest(sagemaker, request, region)
         live = endpoint["Live"]
