@@ -5,6 +5,7 @@ import signal
 import pytest
 from boundary_helpers import (
     CLIENTS,
+    changes,
     deny,
     forget_policies,
     kill,
@@ -59,13 +60,19 @@ class Scene:
         first = self.boundaries[name].index(self.known_before) if self.known_before else 0
         return list(range(first + 1, len(self.boundaries[name]) + 1))
 
-    def cut_everywhere(self, act, check, go_on):
+    def numbers_of_changes(self, name):
+        """And of the reads behind the second change: until then there is only a lock."""
+        boundaries = self.boundaries[name]
+        numbers = [n for n, operation in enumerate(boundaries, start=1) if changes(operation)]
+        return [numbers[0], *range(numbers[1], len(boundaries) + 1)]
+
+    def cut_everywhere(self, act, check, go_on, numbers=None):
         """Cut the commands at one boundary after the other, and go on from what that leaves.
 
-        Where it leaves all as it was, or with a lock besides that has been gone on from before,
+        Where it leaves all as it was, or with a lock besides, and that has been gone on from once,
         the command is cut at the next one at once.
         """
-        left = {name: self.numbers(name) for name in self.commands}
+        left = {name: (numbers or self.numbers)(name) for name in self.commands}
         while any(left.values()):
             self.rewind()
             for name in self.commands:
@@ -78,14 +85,23 @@ class Scene:
             number = left.pop(0)
             where = f"{name}, at {number} ({self.boundaries[name][number - 1]})"
             check(run(self.place, self.commands[name], at=number, act=act), where)
-            if state(self.place) != before:
+            after, lock = state(self.place), locked(self.place)
+            if after | {"kinds": None} != before | {"kinds": None}:
                 break
-            lock = locked(self.place)
-            if lock not in self.known[name]:
-                self.known[name].add(lock)
+            left_there = (lock, *after["kinds"][len(before["kinds"]) :])
+            if left_there not in self.known[name]:
+                self.known[name].add(left_there)
                 break
-            unlock(self.place)
+            if lock:
+                unlock(self.place)
+            if after["kinds"] != before["kinds"]:
+                self.forget_entries(len(before["kinds"]))
         return where
+
+    def forget_entries(self, kept):
+        for number in range(kept + 1, len(ledger_of(self.place).entries) + 1):
+            key = f"{self.place.name}/deploy/staging/ledger/{number:08d}.json"
+            self.place.s3.delete_object(Bucket=BUCKET, Key=key)
 
     def finish(self, name, where, *more):
         result = self.place.deploy(*self.commands[name], *more)
@@ -142,9 +158,7 @@ class Round(Scene):
 
     def rewind(self):
         """The ledger as it was before the round; all the rest is so by itself."""
-        for number in range(self.entries + 1, len(ledger_of(self.place).entries) + 1):
-            key = f"{self.place.name}/deploy/staging/ledger/{number:08d}.json"
-            self.place.s3.delete_object(Bucket=BUCKET, Key=key)
+        self.forget_entries(self.entries)
         unlock(self.place)
         forget_policies(self.place)
         assert state(self.place) == self.begin
@@ -180,7 +194,8 @@ def test_p8_killed_at_any_call_and_run_again_ends_the_same(place, scene):
 
 @pytest.mark.parametrize("scene", [First, Round])
 def test_p10_a_refused_call_leaves_nothing_that_the_ledger_does_not_know(place, scene):
-    """Every call is refused once; clean-up then deletes exactly what is not in use."""
+    """Each is refused that changes something, or comes after such a one; clean-up then deletes
+    exactly what is not in use, and what serves has its autoscaling."""
     scene = scene(place)
 
     def refused(ended, where):
@@ -192,6 +207,9 @@ def test_p10_a_refused_call_leaves_nothing_that_the_ledger_does_not_know(place, 
         assert "not authorized to perform" in result["Message"]
         known = {name for names in ledger_of(here).created() for name in names}
         assert set(here.resources()) <= known | {f"{here.name}-staging"}, where
+        found = state(here)
+        if found["pending"] is None:
+            assert found["scaling"] == ([[1, 4]] if here.version() == 2 else []), where
         if not ended.changed:
             return
         cleaned = here.deploy("cleanup")
@@ -202,7 +220,7 @@ def test_p10_a_refused_call_leaves_nothing_that_the_ledger_does_not_know(place, 
     def go_on(name, where):
         scene.finish(name, where, *(["--retry"] if name == "promote" else []))
 
-    scene.cut_everywhere(deny, refused, go_on)
+    scene.cut_everywhere(deny, refused, go_on, scene.numbers_of_changes)
 
 
 @pytest.mark.parametrize("scene", [First, Round])

@@ -202,6 +202,7 @@ class Executor:
         except (AwsError, Refused) as error:
             # Once the endpoint is on its way, or where nobody knows, running again finds out.
             if not self.begun and error.code != 4:
+                self._as_before()
                 self._fail(str(error))
             raise
 
@@ -358,16 +359,20 @@ class Executor:
             raise DeployFailed(f"{error}; {name} serves again") from None
 
     def _as_before(self):
-        """What served before a promotion that failed has its counts and autoscaling again."""
-        before = self.started["Action"] == "promote" and self.started["Deployment"]["Before"]
+        """What serves after all has the counts and the autoscaling that it had."""
         endpoint = self.aws.endpoint(self.target.endpoint)
-        if not before or endpoint["EndpointConfigName"] != before["EndpointConfigName"]:
+        if self.started is None or endpoint is None:
             return
-        self._restore(before)
-        rules = (self.ledger.current or {}).get("Scaling", {})
-        there = self.aws.scaling(self.target.endpoint, sorted(rules))
-        for call in planner.scaling_calls(self.target, rules, replace(self.found, scaling=there)):
-            self._call(call)
+        live, current = endpoint["EndpointConfigName"], self.ledger.current or {}
+        before = self.started["Deployment"]["Before"] or {}
+        if self.started["Action"] == "promote" and before.get("EndpointConfigName") == live:
+            self._restore(before)
+        if current.get("EndpointConfigName") == live:
+            rules = current["Scaling"]
+            there = self.aws.scaling(self.target.endpoint, sorted(rules))
+            found = replace(self.found, scaling=there)
+            for call in planner.scaling_calls(self.target, rules, found):
+                self._call(call)
 
     def _restore(self, counts):
         endpoint = self.aws.endpoint(self.target.endpoint)
