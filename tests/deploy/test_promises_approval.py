@@ -545,7 +545,6 @@ def hold_lock(place, **changes):
 
 def test_p35_every_command_ends_as_the_table_says(place):
     """The life of a stage: what is done, what comes of it."""
-    place.settings("staging", EndpointTest={"Requests": 4})
     ended = []
 
     def end(*words, stage="staging"):
