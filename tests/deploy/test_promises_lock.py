@@ -296,6 +296,16 @@ def test_p34_a_changed_ledger_is_never_read_as_another_one(history, data):
         ledger.read(after, str)
 
 
+def test_p34_an_entry_written_anew_is_found_by_the_one_that_follows_it(history):
+    from deploy import ledger
+
+    bodies = list(history[1].values())
+    for number, body in enumerate(bodies[:-1]):
+        forged = ledger.encode(json.loads(body) | {"By": "somebody else"})
+        with pytest.raises(ledger.LedgerError, match="does not follow"):
+            ledger.read([*bodies[:number], forged, *bodies[number + 1 :]], str)
+
+
 def half(body):
     return body[: len(body) // 2]
 

@@ -63,6 +63,7 @@ SETTINGS = [
 ]
 # A model that stops to answer when the file is there that it looks for.
 MOODY = INFERENCE.replace('model.get("broken")', "os.path.exists(FLAG)")
+TURNS = ("nothing", "approve", "Rejected", "PendingManualApproval", "break", "mend")
 CUT = st.just(0) | st.integers(1, 35)  # the call that a command is killed at; 0: none
 
 
@@ -91,19 +92,17 @@ class Deployments(RuleBasedStateMachine):
         place.settings("staging", **PLAIN)
         place.settings("prod", **PLAIN)
         self.made = {}  # {number: Version}
-        self.begun = set()  # versions that were approved when their promotion was begun
+        self.begun = set()  # versions that were approved when their promotion began
         self.killed = False  # whether the last command was
 
     # What people do
 
-    @initialize(target=versions, deployed=st.integers(0, 2))
+    @initialize(target=versions, deployed=st.integers(0, 3))
     def begin(self, deployed):
-        """Three approved versions, of which some are in prod."""
-        versions = [self.register() for _ in range(3)]
-        for number, version in enumerate(versions):
-            self.approve(version)
-            if number < deployed:
-                self.promote(version, 0)
+        """Four versions, of which some are in prod."""
+        versions = [self.register() for _ in range(4)]
+        for version in versions[:deployed]:
+            self.promote(version, "approve", 0)
         return multiple(*versions)
 
     @rule(target=versions)
@@ -114,21 +113,6 @@ class Deployments(RuleBasedStateMachine):
         version = Version(arn, flag)
         self.made[version.number] = version
         return version
-
-    @rule(version=versions)
-    def approve(self, version):
-        self.place.approve(version.arn)
-        version.approved = True
-
-    @rule(version=versions, what=st.sampled_from(["Rejected", "PendingManualApproval", "flag"]))
-    def say_no_or_break_or_mend(self, version, what):
-        if what != "flag":
-            self.place.approve(version.arn, what)
-            version.approved = False
-        elif version.broken:
-            version.flag.unlink()
-        else:
-            version.flag.touch()
 
     @rule(number=st.integers(0, len(SETTINGS) - 1), count=st.integers(1, 2))
     def change_settings_and_scale(self, number, count):
@@ -143,9 +127,12 @@ class Deployments(RuleBasedStateMachine):
 
     # What deploy-model does
 
-    @rule(version=versions, at=CUT)
-    def promote(self, version, at):
+    @rule(version=versions, first=st.sampled_from(TURNS), at=CUT)
+    def promote(self, version, first, at):
+        """A promotion, before which somebody approves, says no, breaks or mends the version."""
+        self.turn(version, "approve" if first in ("break", "mend") else first)
         self.stage(version)
+        self.turn(version, first)
         before, live, approved = self.ledger, self.live, version.approved
         if approved:
             self.begun.add(version.number)
@@ -154,7 +141,7 @@ class Deployments(RuleBasedStateMachine):
             return
         code, message = result["ExitCode"], result["Message"]
         if code == 0:
-            assert approved and not version.broken
+            assert approved and (result["Outcome"] == "Unchanged" or not version.broken)
             assert self.place.version("prod") == version.number
             assert self.ledger.pending is None
         elif code == 1:
@@ -164,6 +151,15 @@ class Deployments(RuleBasedStateMachine):
             assert self.live == live
         else:
             self.was_busy(code, message)
+
+    def turn(self, version, what):
+        if what == "break":
+            version.flag.touch()
+        elif what == "mend":
+            version.flag.unlink(missing_ok=True)
+        elif what != "nothing":
+            version.approved = what == "approve"
+            self.place.approve(version.arn, "Approved" if version.approved else what)
 
     def stage(self, version):
         """Staging tested the version, where that can be."""
@@ -309,8 +305,8 @@ def test_prod_serves_what_was_approved_and_nothing_is_orphaned_or_deleted(place,
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=EXAMPLES or 6,
-            stateful_step_count=12,
+            max_examples=EXAMPLES or 8,
+            stateful_step_count=10,
             deadline=None,
             database=None,
             derandomize=not EXAMPLES,
