@@ -317,7 +317,10 @@ def typed(place, message):
                 for name, value in given.items()
             }
             getattr(place.sm, operation)(**members)
-            until(lambda: not place.live() or place.settled()["EndpointStatus"] == "InService")
+            if operation == "delete_endpoint":
+                until(lambda: place.live() is None)
+            else:
+                assert place.settled()["EndpointStatus"] == "InService"
         elif words[:1] == ["deploy-model"]:
             stage = words.index("--stage")
             words = [words[1], *words[2:stage], *words[stage + 2 :]]
