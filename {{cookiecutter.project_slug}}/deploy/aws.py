@@ -289,7 +289,7 @@ class Aws:
         message = error.response["Error"]["Message"]
         if call.operation.startswith(("Delete", "Deregister")):
             return _missing(error)
-        if "already existing" in message or "in-progress" in message or "already exist" in message:
+        if "already exist" in message or "in-progress" in message:
             return self._is_done(call, or_conflict=call.operation.startswith("Create"))
         if call.service == "s3" and error.response["Error"]["Code"] in (
             *("PreconditionFailed", "ConditionalRequestConflict", "412", "409"),
