@@ -104,6 +104,8 @@ class Ledger:
                 _push(stack, entry["Deployment"])
             elif entry["Kind"] == "RolledBack" and stack:
                 stack.pop()
+            gone = entry.get("Deleted", {"EndpointConfigs": (), "Models": ()})
+            stack = [d for d in stack if not _is_gone(d, gone)]
         return stack
 
     @property
@@ -202,6 +204,13 @@ def _push(stack, deployment):
     if stack and stack[-1]["EndpointConfigName"] == deployment["EndpointConfigName"]:
         deployment = {**deployment, "Before": stack.pop()["Before"]}
     stack.append(deployment)
+
+
+def _is_gone(deployment, deleted):
+    """Whether a clean-up took something that the deployment needs to be put back."""
+    return deployment["EndpointConfigName"] in deleted["EndpointConfigs"] or any(
+        model in deleted["Models"] for model in deployment["Models"]
+    )
 
 
 def read(bodies, where):
