@@ -18,6 +18,8 @@ import sys
 import time
 import traceback
 
+from pipelines.run_pipeline import seconds
+
 EXIT_CODES = """\
 exit codes:
   0    done
@@ -150,13 +152,6 @@ class _Parser(argparse.ArgumentParser):
             content = {"ExitCode": 2, "Outcome": "Invalid", "Message": message}
             print(json.dumps(content, indent=2))
         super().error(message)
-
-
-def seconds(text):
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise ValueError
-    return value
 
 
 def _parser(in_json=False):
