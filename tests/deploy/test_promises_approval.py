@@ -374,13 +374,15 @@ def test_p31_an_approval_is_not_used_again_after_a_rollback(place):
     assert place.answer("1") == [3.0]
 
 
-def test_p31_an_older_version_is_refused_whatever_is_said(place):
+def test_p31_an_older_version_is_refused_unless_somebody_insists(place):
     first, second = place.register(factor=2), place.register(factor=3)
     promoted(place, second)
-    refused(*promote(place, first), "version 1 is older than version 2, which serves")
-    refused(
-        *promote(place, first, "--retry", "--accept-drift"), "`deploy-model rollback` goes back"
-    )
+    older = "version 1 is older than version 2, which serves: `deploy-model rollback` goes back"
+    refused(*promote(place, first), older, "--retry")
+    refused(*promote(place, first, "--accept-drift"), older)
+    promoted(place, first, "--retry")
+    assert place.answer("1") == [2.0]
+    assert place.deploy("rollback")["ExitCode"] == 0 and place.answer("1") == [3.0]
 
 
 def planned(place, arn):
@@ -512,7 +514,7 @@ def test_p35_settings_and_credentials_that_cannot_be_used_are_a_2(place, monkeyp
     place.settings("staging", AccountId="210987654321")
     refused(*place.logged("status"), "logged in as", "expects account 210987654321", code=2)
     place.settings("staging", AccountId=None, Produktionsvarianten=[])
-    refused(*place.logged("status"), "Did you mean ProductionVariants?", code=2)
+    refused(*place.logged("test"), "Did you mean ProductionVariants?", code=2)
     place.settings("staging", Produktionsvarianten=None)
     kept = dict(place.environment)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):

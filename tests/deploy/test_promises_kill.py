@@ -247,6 +247,22 @@ def test_p36_interrupted_at_any_call_says_so_and_goes_on_when_run_again(place, s
         assert operations >= set(scene.boundaries[name]), name
 
 
+def test_p22_autoscaling_that_a_killed_promotion_took_away_comes_back(place):
+    """It changes the instances, so autoscaling lets go of the variant before the update."""
+    place.settings("staging", ProductionVariants=SCALED)
+    assert place.deploy("promote", "--model-package-arn", place.register())["ExitCode"] == 0
+    before = state(place)
+    other = [{**SCALED[0], "InstanceType": "ml.m5.xlarge"}]
+    place.settings("staging", ProductionVariants=other)
+    words = ("promote", "--model-package-arn", place.register(factor=3))
+    assert run(place, words, at="UpdateEndpoint", act=kill).signal == signal.SIGKILL
+    assert state(place)["scaling"] == []
+    result = place.deploy("rollback")
+    assert result["ExitCode"] == 0 and place.answer("1") == [2.0], result
+    for name in ("endpoint", "variants", "scaling", "stack", "pending"):
+        assert state(place)[name] == before[name], name
+
+
 def three_versions(place):
     """The endpoint configurations of three versions, of which clean-up will delete the first."""
     place.settings("staging", ProductionVariants=ONE)

@@ -194,6 +194,34 @@ def test_p17_the_last_test_counts(place):
     assert result["ExitCode"] == 0 and place.version("prod") == 1, result
 
 
+def test_p17_the_role_of_each_stage_is_no_setting(gate):
+    """Prod runs under a role of its own; what staging tested is the same package and settings."""
+    result = gate.deploy(
+        *("plan", "--model-package-arn", gate.second),
+        *("--model-execution-role", "arn:aws:iam::123456789012:role/prod"),
+        stage="prod",
+    )
+    assert result["Outcome"] == "Planned", result
+
+
+def test_p17_a_version_beside_the_new_one_passed_a_test_of_its_own(gate):
+    """Version 1 serves a part of prod only: its test in staging is older than that of version 2."""
+    variant = {"InstanceType": "ml.m5.large", "InitialInstanceCount": 2}
+    pair = [
+        {"VariantName": "New", **variant},
+        {"VariantName": "Old", **variant, "ModelPackageVersion": 1},
+    ]
+    gate.settings("prod", **AT_ONCE, ProductionVariants=pair)
+    words = ("plan", "--model-package-arn", gate.second)
+    result = gate.deploy(*words, stage="prod")
+    assert result["Outcome"] == "Planned", result
+    untested = gate.register(factor=4).rpartition("/")[2]
+    pair[1]["ModelPackageVersion"] = int(untested)
+    gate.settings("prod", ProductionVariants=pair)
+    refused(*promote(gate, gate.second), f"/{untested}, which serves beside version 2", "never")
+    gate.sm.delete_model_package(ModelPackageName=f"{gate.first.rpartition('/')[0]}/{untested}")
+
+
 # P18: the test really invokes
 
 

@@ -4,10 +4,11 @@ Settings are those of the project, without canary and autoscaling where a test n
 """
 
 import random
+import re
 import shlex
 
 import pytest
-from deploy_helpers import BUCKET, Place, changing, environment, refused
+from deploy_helpers import BUCKET, Place, artifact, changing, environment, refused
 from local_helpers import until
 
 PLAIN = {"DeploymentConfig": None, "RetainAllVariantProperties": True}
@@ -113,8 +114,52 @@ def test_p22_a_rollback_restores_all_that_served_before(place):
     assert place.answer("1", "prod") == [2.0]
     # At once, whatever the settings say: who rolls back has no time for a canary.
     [update] = [call["request"] for call in calls if call["operation"] == "UpdateEndpoint"]
-    routing = update["DeploymentConfig"]["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]
-    assert routing["Type"] == "ALL_AT_ONCE"
+    assert "DeploymentConfig" not in update and "RetainDeploymentConfig" not in update
+
+
+def test_p22_instances_that_were_added_since_stay(place):
+    """A rollback amid many requests takes no instance away from them."""
+    place.settings("staging", **PLAIN, ProductionVariants=ONE)
+    first, second = place.register(factor=2), place.register(factor=3)
+    promoted(place, first)
+    promoted(place, second)
+    rescale(place, DesiredInstanceCount=6)
+    result, calls = place.logged("rollback")
+    assert result["ExitCode"] == 0 and place.answer("1") == [2.0], result
+    assert counts(place) == [6]
+    assert "UpdateEndpointWeightsAndCapacities" not in {call["operation"] for call in calls}
+
+
+@pytest.mark.parametrize("end", ["rollback", "broken"])
+def test_p22_autoscaling_lets_go_of_a_variant_while_its_instances_change(place, end):
+    """SageMaker refuses an update to another instance type of a variant that is registered."""
+    rule = {"MinCapacity": 2, "MaxCapacity": 6, "TargetValue": 100}
+    scaled = [{**ONE[0], "AutoScaling": rule}]
+    larger = [{**scaled[0], "InstanceType": "ml.m5.xlarge"}]
+    place.settings("staging", ProductionVariants=scaled)
+    promoted(place, place.register(factor=2))
+    before = serving(place)
+    place.settings("staging", ProductionVariants=larger)
+    if end == "broken":
+        place.register(body=artifact(broken=True))
+        result, calls = place.logged("promote", "--latest-approved")
+        assert result["ExitCode"] == 1 and "serves again" in result["Message"], result
+        assert order(calls) == ["Deregister", "Update", "Update", "Register"]
+    else:
+        result, calls = place.logged("promote", "--model-package-arn", place.register(factor=3))
+        assert result["ExitCode"] == 0 and serving(place)["Scaling"] == before["Scaling"], result
+        assert order(calls) == ["Deregister", "Update", "Register"]
+        result, calls = place.logged("rollback")
+        assert result["ExitCode"] == 0, result
+        assert order(calls) == ["Deregister", "Update", "Register"]
+    assert serving(place) == before
+
+
+def order(calls):
+    """The calls that update the endpoint or its autoscaling, by the first word of their names."""
+    names = (call["operation"] for call in calls)
+    kinds = {"DeregisterScalableTarget", "UpdateEndpoint", "RegisterScalableTarget"}
+    return [re.match("[A-Z][a-z]+", name)[0] for name in names if name in kinds]
 
 
 def test_p22_weights_instances_and_scaling_of_every_variant_come_back(place):
@@ -190,6 +235,21 @@ def test_p23_a_rollback_needs_neither_the_registry_nor_the_new_version(place, ki
     assert result["ExitCode"] == 0, result
     assert not set(REGISTRY) & {call["operation"] for call in calls}
     assert serving(place) == before and place.answer("1") == [2.0]
+
+
+def test_p23_a_rollback_needs_no_settings(place):
+    """A slip in the file that a promotion brought along does not hold up the way back."""
+    for factor in (2, 3):
+        promoted(place, place.register(factor=factor))
+    place.settings("staging", InstanceTyp="ml.m5.large")
+    for command in ("status", "history", "cleanup", "rollback"):
+        result = place.deploy(command)
+        assert result["ExitCode"] == 0, result
+        assert f"{command} goes on without the settings" in result["stderr"]
+        assert 'there is no setting "InstanceTyp"' in result["stderr"]
+    assert place.answer("1") == [2.0]
+    for words in (("promote", "--latest-approved"), ("plan", "--latest-approved"), ("test",)):
+        assert place.deploy(*words)["ExitCode"] == 2
 
 
 # P24 and row 45: nowhere to go back to
@@ -431,7 +491,9 @@ def test_p28_a_configuration_deleted_by_hand(place):
     for words in (("promote", "--model-package-arn", third), ("rollback",)):
         result, calls = place.logged(*words)
         refused(result, calls, live, "was deleted", f"--model-package-arn {second}", code=5)
+    assert "was deleted" in place.deploy("status")["Recovery"]
     promoted(place, second)
+    assert place.deploy("status")["Recovery"] == ""
     assert place.live() == live
     promoted(place, third)
     assert place.deploy("rollback")["ExitCode"] == 0 and place.version() == 2

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from deploy import artifact, endpoint_test, ledger, planner
 from deploy.aws import AwsError, dump, same
-from deploy.config import deployment_problems, pinned_versions, read_config
+from deploy.config import deployment_problems, pinned_versions, read_config, unreadable
 from deploy.endpoint_test_async import AsyncRuntime
 from deploy.executor import DeployFailed, Executor, Lock
 from deploy.planner import Call, Found, Refused, Target
@@ -25,6 +25,7 @@ from pipelines import _utils
 from pipelines._utils import UsageError
 
 FOLDER = Path(__file__).parent
+NEED_SETTINGS = ("plan", "promote", "test")
 AT_ONCE = 4  # requests of a test at a time
 SMOKE = {"Requests": 0}  # the samples and the malformed requests once each, no load
 
@@ -44,7 +45,7 @@ class Session:
 def open_session(settings, aws, say):
     """A session in the account of the credentials, once that is found to be the right one."""
     _check_settings(settings, aws)
-    config = _config(settings.stage)
+    config = _config(settings, say)
     caller = aws.read("sts", "GetCallerIdentity")
     aws.caller = caller["Arn"]
     role, account = settings.model_execution_role, caller["Account"]
@@ -75,8 +76,20 @@ def _check_settings(settings, aws):
         _utils.check_bucket(settings.s3_bucket, "--s3-bucket")
 
 
-def _config(stage):
-    return read_config(FOLDER / f"{stage}-config.json", stage)
+def _config(settings, say):
+    """The settings of the stage; whoever looks or goes back is not held up by a mistake in them."""
+    stage, path = settings.stage, _path(settings.stage)
+    try:
+        return read_config(path, stage)
+    except UsageError as error:
+        if settings.command in NEED_SETTINGS:
+            raise
+        say(f"{settings.command} goes on without the settings: {error}")
+        return unreadable(path, stage)
+
+
+def _path(stage):
+    return FOLDER / f"{stage}-config.json"
 
 
 def _target(settings, config):
@@ -267,7 +280,7 @@ def plan_promotion(session):
 
 
 def _check_staged(session, package, wanted):
-    staging = _target(session.settings, _config("staging"))
+    staging = _target(session.settings, read_config(_path("staging"), "staging"))
     there = wanted_of(session, staging, package)
     staged = read_ledger(session, staging)
     session.tested = planner.check_staged(wanted, staged, there.config_hash, wanted.pins)
@@ -462,8 +475,7 @@ def _roll_back(session, found, lock):
     planner.check_endpoint(session.target, found)
     planner.check_drift(session.target, found, session.settings.accept_drift)
     planner.check_config(session.target, found)
-    made = planner.rollback(session.target, found)
-    _check_goal(session, made)
+    made = planner.rollback(session.target, _with_goal(session, found))
     for note in made.notes:
         session.say(note)
     executor = _executor(session, found, lock)
@@ -471,19 +483,19 @@ def _roll_back(session, found, lock):
     return executor.ledger
 
 
-def _check_goal(session, made):
+def _with_goal(session, found):
     """What a rollback goes back to must still be there, models and all."""
-    for call in made.calls:
-        if call.operation != "UpdateEndpoint":
-            continue
-        config = session.aws.endpoint_config(call.members["EndpointConfigName"])
-        models = [v["ModelName"] for v in planner.variants(config)] if config else []
-        gone = [name for name in models if session.aws.model(name) is None]
-        if config is None or gone:
-            name = gone[0] if gone else call.members["EndpointConfigName"]
-            raise Refused(
-                f"{name} was deleted, so its version cannot be put back: promote it again"
-            )
+    goal = planner.rollback_goal(found)
+    if goal is None or found.live == goal["EndpointConfigName"]:
+        return found
+    name = goal["EndpointConfigName"]
+    config = session.aws.endpoint_config(name)
+    models = [v["ModelName"] for v in planner.variants(config)] if config else []
+    gone = [model for model in models if session.aws.model(model) is None]
+    if config is None or gone:
+        name = gone[0] if gone else name
+        raise Refused(f"{name} was deleted, so its version cannot be put back: promote it again")
+    return replace(found, configs={name: config})
 
 
 def cleanup(session):
@@ -600,6 +612,7 @@ def status(session):
     alarms = session.aws.alarms(target.config.alarms)
     pending = found.ledger.pending
     version = current["ModelPackageVersion"] if current else "unknown"
+    recovery = planner.recovery if planner.needs_human(endpoint) else planner.without_config
     return {
         "Outcome": endpoint["EndpointStatus"],
         "Message": f"{target.endpoint} is {endpoint['EndpointStatus']} with version {version}",
@@ -623,7 +636,7 @@ def status(session):
             for name in target.config.alarms
         },
         "Drift": planner.differences(found),
-        "Recovery": planner.recovery(target, found) if planner.needs_human(endpoint) else "",
+        "Recovery": recovery(target, found),
     }
 
 

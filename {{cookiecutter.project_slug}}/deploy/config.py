@@ -32,6 +32,7 @@ __all__ = [
     "pinned_versions",
     "read_config",
     "scaling",
+    "unreadable",
     "update_members",
 ]
 
@@ -140,6 +141,11 @@ def read_config(path, stage):
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
     return config
+
+
+def unreadable(path, stage):
+    """The settings of a stage whose file cannot be used, for commands that can do without."""
+    return Config(stage, Path(path), _with_defaults({"ProductionVariants": []}))
 
 
 # What the API gets

@@ -242,7 +242,7 @@ def _add_promotion(command):
     command.add_argument(
         "--retry",
         action="store_true",
-        help="deploy a version again that failed or was rolled back under the same approval",
+        help="deploy a version again that failed, was rolled back, or is older than what serves",
     )
 
 

@@ -352,11 +352,24 @@ class Executor:
             before = self.started["Deployment"]["Before"]
             name = before["EndpointConfigName"]
             self.say(f"the new version does not answer as it should: back to {name}")
-            found = replace(self.found, endpoint=self.aws.endpoint(self.target.endpoint))
-            goal = {"EndpointConfigName": name}
-            self._call(planner.back(self.target, goal, found, before).call)
+            for call in self._back(name, before):
+                self._call(call)
             self._wait(name)
             raise DeployFailed(f"{error}; {name} serves again") from None
+
+    def _back(self, name, counts):
+        endpoint = self.aws.endpoint(self.target.endpoint)
+        live, goal = (self.aws.endpoint_config(c) for c in (endpoint["EndpointConfigName"], name))
+        scaled = sorted({v["VariantName"] for c in (live, goal) for v in planner.variants(c)})
+        found = replace(
+            self.found,
+            endpoint=endpoint,
+            endpoint_config=live,
+            scaling=self.aws.scaling(self.target.endpoint, scaled),
+        )
+        rules = (self.ledger.deployed(name) or {}).get("Scaling", {})
+        calls, found = planner.released(self.target, goal, rules, found)
+        return [*calls, planner.back(self.target, name, found, counts)]
 
     def _as_before(self):
         """What serves after all has the counts and the autoscaling that it had."""

@@ -186,6 +186,14 @@ class Ledger:
                 return test
         return None
 
+    def tested_pin(self, package_arn):
+        """What identified the bytes of a package when it last passed a test of its own, or None."""
+        for entry in reversed(self.entries):
+            test = entry.get("Test") or {}
+            if (test.get("ModelPackageArn"), test.get("Status")) == (package_arn, "Passed"):
+                return next(p for p in test["Pins"] if p["ModelPackageArn"] == package_arn)
+        return None
+
     def created(self):
         """(endpoint configurations, models) that deployments may have left, as names."""
         configs, models = [], []

@@ -36,6 +36,7 @@ STEADY = ("InService", "Failed", "OutOfService", "UpdateRollbackFailed")
 POLICY = "{}-target-tracking"
 TRACKED = "SageMakerVariantInvocationsPerInstance"
 DIMENSION = "sagemaker:variant:DesiredInstanceCount"
+COOLDOWNS = {"ScaleInCooldown": 300, "ScaleOutCooldown": 300}  # of AWS, where none is given
 
 
 class Refused(Exception):
@@ -142,7 +143,7 @@ class Found:
     endpoint: dict | None = None  # DescribeEndpoint
     endpoint_config: dict | None = None  # DescribeEndpointConfig of the live one
     models: dict = field(default_factory=dict)  # {name: DescribeModel} of the wanted ones
-    configs: dict = field(default_factory=dict)  # {name: DescribeEndpointConfig} of the wanted one
+    configs: dict = field(default_factory=dict)  # {name: DescribeEndpointConfig} of what is next
     scaling: dict = field(default_factory=dict)  # {variant: AutoScaling} as registered
     alarms: dict = field(default_factory=dict)  # {name: DescribeAlarms entry}
 
@@ -204,11 +205,14 @@ def wanted(target, package, pinned, pins):
         models[name] = {"ModelName": name, **model, "Tags": target.tags}
         variant["ModelName"] = name
     content = [members, [{**model, "Tags": None} for model in models.values()]]
+    # What staging and prod have of their own, such as role and bucket, is no setting.
+    settings = endpoint_config_members(target.config, bucket="", endpoint_name="")
+    serve = {variant: other["ModelPackageArn"] for variant, other in pinned.items()}
     name = resource_name(target.project, target.stage, version, content)
     return Wanted(
         models=tuple(models.values()),
         endpoint_config={"EndpointConfigName": name, **members, "Tags": target.tags},
-        config_hash=digest(content),
+        config_hash=digest([settings, model_members(target.config), serve]),
         scaling=scaling(target.config),
         package=package,
         pins=tuple(pins),
@@ -306,10 +310,10 @@ def check_reuse(wanted, found, retry):
             " approve it anew, or say --retry to deploy it under the same approval"
         )
     current = found.ledger.current
-    if current and wanted.version < current["ModelPackageVersion"]:
+    if current and wanted.version < current["ModelPackageVersion"] and not retry:
         raise Refused(
             f"version {wanted.version} is older than version {current['ModelPackageVersion']},"
-            f" which serves: `deploy-model rollback` goes back"
+            f" which serves: `deploy-model rollback` goes back, --retry deploys it all the same"
         )
 
 
@@ -335,7 +339,12 @@ def check_staged(wanted, staged, staging_hash, pins):
         )
     tested = {pin["ModelPackageArn"]: pin for pin in test["Pins"]}
     for pin in pins:
-        before = tested.get(pin["ModelPackageArn"], {})
+        before = tested.get(pin["ModelPackageArn"]) or staged.tested_pin(pin["ModelPackageArn"])
+        if before is None:
+            raise Refused(
+                f"{pin['ModelPackageArn']}, which serves beside version {wanted.version} in prod,"
+                " never passed a test in staging"
+            )
         for name in ("ModelDataUrl", "VersionId", "ETag", "Sha256", "Image", "ImageDigest"):
             if pin.get(name) != before.get(name):
                 raise Refused(
@@ -371,16 +380,15 @@ def check_busy(target, found, action, name=None):
         raise Refused(
             f"{target.endpoint} is busy: {status}{f' to {new}' if new else ''} since"
             f" {found.endpoint['LastModifiedTime']:%Y-%m-%d %H:%M:%S}. Nothing was changed;"
-            f" run again when it is InService{_force(found)}",
+            f" run again when it is InService{_force(target, pending, new)}",
             4,
         )
 
 
-def _force(found):
-    """How to stop an update: SageMaker has no call for it, but it obeys its alarms."""
-    policy = found.endpoint.get("LastDeploymentConfig", {}).get("AutoRollbackConfiguration", {})
-    alarms = [alarm["AlarmName"] for alarm in policy.get("Alarms", [])]
-    if not alarms or found.endpoint["EndpointStatus"] != "Updating":
+def _force(target, pending, new):
+    """How to stop a promotion of ours: SageMaker has no call for it, but it obeys its alarms."""
+    alarms = target.config.alarms
+    if not alarms or not _resumes(pending, "promote") or not _is(pending["Deployment"], new):
         return ""
     return (
         "; to make it roll back now: aws cloudwatch set-alarm-state --alarm-name"
@@ -420,17 +428,23 @@ def check_drift(target, found, accept):
 
 
 def check_config(target, found, name=None):
-    """SageMaker updates no endpoint whose configuration was deleted; making it again mends that."""
-    gone = found.endpoint and not found.endpoint_config and not under_way(found.endpoint)
-    if gone and found.live != name:
-        current = found.ledger.deployed(found.live)
-        version = current["ModelPackageArn"] if current else "ARN"
-        raise Refused(
-            f"the endpoint configuration {found.live}, which {target.endpoint} runs, was deleted,"
-            " and SageMaker cannot update the endpoint without it. Make it again:"
-            f" deploy-model promote --stage {target.stage} --model-package-arn {version}",
-            5,
-        )
+    """Making a configuration that was deleted again is the way out."""
+    missing = without_config(target, found)
+    if missing and found.live != name:
+        raise Refused(missing, 5)
+
+
+def without_config(target, found):
+    """SageMaker updates no endpoint whose configuration was deleted; this says so, or nothing."""
+    if not found.endpoint or found.endpoint_config or under_way(found.endpoint):
+        return ""
+    current = found.ledger.deployed(found.live)
+    version = current["ModelPackageArn"] if current else "ARN"
+    return (
+        f"the endpoint configuration {found.live}, which {target.endpoint} runs, was deleted,"
+        " and SageMaker cannot update the endpoint without it. Make it again:"
+        f" deploy-model promote --stage {target.stage} --model-package-arn {version}"
+    )
 
 
 def differences(found):
@@ -473,10 +487,11 @@ def promotion(target, wanted, found):
     closing = [] if resumes else _closing(found)
     found = replace(found, ledger=found.ledger.after(*closing))
     serves = found.live == name and found.endpoint["EndpointStatus"] == "InService"
+    release, found = released(target, wanted.endpoint_config, wanted.scaling, found)
     scaling = scaling_calls(target, wanted.scaling, found)
     whole = name in found.configs and len(found.models) == len(wanted.models)
     done = serves and whole and _is(found.ledger.current, name)
-    if done and not resumes and not closing and not scaling:
+    if done and not resumes and not closing and not release and not scaling:
         return Plan(())
     entry = _ended(pending) if resumes else _started(target, wanted, found)
     steps = [lock(target), *(record(target, *end) for end in closing)]
@@ -485,8 +500,8 @@ def promotion(target, wanted, found):
     steps += [_call("CreateModel", m) for m in wanted.models if m["ModelName"] not in found.models]
     if name not in found.configs:
         steps.append(_call("CreateEndpointConfig", wanted.endpoint_config))
+    steps += [Step("call", call) for call in release]
     if not serves:
-        steps += [_deregister(target, v) for v in found.scaling if v not in wanted.scaling]
         if not (resumes and (under_way(found.endpoint) or never_served(found))):
             steps += [Step("approved"), _start(target, wanted, found)]
         steps.append(Step("wait", note=name))
@@ -601,8 +616,9 @@ def _notes(target, wanted, found):
             " it is created at once and smoke-tested"
         )
         return
-    policy = target.config.content.get("DeploymentConfig", {})
-    yield f"{found.live} serves until {wanted.name} does; {describe(policy)}"
+    if found.live != wanted.name:
+        how = describe(target.config.deployment)
+        yield f"{found.live} serves until {wanted.name} does; {how}"
 
 
 def describe(policy):
@@ -631,38 +647,50 @@ def _unit(size):
     return "%" if size["Type"] == "CAPACITY_PERCENT" else "instance(s)"
 
 
+def rollback_goal(found):
+    """The deployment that a rollback leads to; None where what serves stays, or none is left."""
+    pending = found.ledger.pending
+    if _resumes(pending, "rollback"):
+        return pending["Deployment"]
+    closing = _closing(found)
+    stays = any(kind == "Failed" for kind, _ in closing)
+    return None if stays else found.ledger.after(*closing).rollback_target
+
+
 def rollback(target, found):
     """What must be done so that the version before the current one serves again."""
-    pending = found.ledger.pending
+    pending, goal = found.ledger.pending, rollback_goal(found)
     resumes = _resumes(pending, "rollback")
     closing = [] if resumes else _closing(found)
     found = replace(found, ledger=found.ledger.after(*closing))
-    closed = [lock(target), *(record(target, *end) for end in closing)]
-    if _resumes(pending, "promote") and closing[0][0] == "Failed":
-        if found.ledger.current is None:
-            raise Refused(_no_way_back(target, None))
+    current = found.ledger.current
+    closed = [record(target, *end) for end in closing]
+    if goal is None and current and any(kind == "Failed" for kind, _ in closing):
         note = "the interrupted promotion never served: what served before it still does"
-        return Plan((*closed, unlock(target)), (note,))
-    current, before = found.ledger.current, found.ledger.rollback_target
-    if not resumes and before is None:
+        scaling = scaling_calls(target, current["Scaling"], found)
+        kept = [Step("call", call) for call in scaling]
+        return Plan((lock(target), *kept, *closed, unlock(target)), (note,))
+    if goal is None:
         raise Refused(_no_way_back(target, current))
-    goal = pending["Deployment"] if resumes else before
+    rules = goal["Scaling"]
     leaves = pending["Leaves"] if resumes else current
     counts = leaves.get("Before") or {}
     restorable = counts.get("EndpointConfigName") == goal["EndpointConfigName"]
     entry = {"Action": "rollback", "Deployment": goal, "Leaves": leaves}
-    steps = closed
+    steps = [lock(target), *closed]
     if not resumes:
         steps.append(record(target, "Started", entry))
     if not (found.live == goal["EndpointConfigName"] and not under_way(found.endpoint)):
-        kept = goal.get("Scaling", {})
-        steps += [_deregister(target, v) for v in found.scaling if v not in kept]
+        config = found.configs.get(goal["EndpointConfigName"])
+        release, found = released(target, config, rules, found)
+        steps += [Step("call", call) for call in release]
         if not (resumes and under_way(found.endpoint)):
-            steps.append(back(target, goal, found, counts if restorable else {}))
+            update = back(target, goal["EndpointConfigName"], found, counts if restorable else {})
+            steps.append(Step("call", update))
         steps.append(Step("wait", note=goal["EndpointConfigName"]))
     if restorable:
         steps.append(Step("restore", entry=counts))
-    scaling = scaling_calls(target, goal.get("Scaling", {}), found)
+    scaling = scaling_calls(target, rules, found)
     steps += [Step("call", call) for call in scaling]
     steps += [record(target, "RolledBack", entry), unlock(target)]
     note = (
@@ -688,20 +716,24 @@ KEEP_COUNTS = {
 }
 
 
-def back(target, goal, found, counts):
-    """An update to an earlier configuration: at once, because whoever rolls back has no time."""
-    members = {"EndpointName": target.endpoint, "EndpointConfigName": goal["EndpointConfigName"]}
+def back(target, endpoint_config, found, counts):
+    """An update to an earlier configuration.
+
+    All at once, which is what SageMaker does where no DeploymentConfig is sent: whoever rolls back
+    has no time for a canary.
+    """
+    members = {"EndpointName": target.endpoint, "EndpointConfigName": endpoint_config}
     names = {variant["VariantName"] for variant in counts.get("Variants", [])}
     if names == {v["VariantName"] for v in found.endpoint.get("ProductionVariants", [])}:
         members |= KEEP_COUNTS
-    at_once = {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}
-    policy = {"TrafficRoutingConfiguration": at_once, "TerminationWaitInSeconds": 0}
-    members["DeploymentConfig"] = {"BlueGreenUpdatePolicy": policy}
-    return _call("UpdateEndpoint", members)
+    return Call("sagemaker", "UpdateEndpoint", members)
 
 
 def restoring(target, endpoint, counts):
-    """The call that gives variants the weights and counts of a snapshot, or None."""
+    """The call that gives variants the weights and counts of a snapshot, or None.
+
+    Instances that were added since stay: they were added for the requests of now.
+    """
     now = {v["VariantName"]: v for v in endpoint.get("ProductionVariants", [])}
     changes = []
     for kept in counts["Variants"]:
@@ -709,7 +741,7 @@ def restoring(target, endpoint, counts):
         change = {"VariantName": kept["VariantName"]}
         if kept["Weight"] is not None and kept["Weight"] != variant.get("DesiredWeight"):
             change["DesiredWeight"] = kept["Weight"]
-        if kept["InstanceCount"] and kept["InstanceCount"] != variant.get("DesiredInstanceCount"):
+        if (kept["InstanceCount"] or 0) > variant.get("DesiredInstanceCount", 0):
             change["DesiredInstanceCount"] = kept["InstanceCount"]
         if len(change) > 1:
             changes.append(change)
@@ -727,9 +759,30 @@ def scaling_calls(target, rules, found):
     return [
         call
         for variant, rule in rules.items()
-        if not rule.items() <= found.scaling.get(variant, {}).items()
+        if {**COOLDOWNS, **rule} != {**COOLDOWNS, **found.scaling.get(variant, {})}
         for call in _scaling(target, variant, rule)
     ]
+
+
+def released(target, endpoint_config, rules, found):
+    """(calls, what is found after them) that take autoscaling off variants before an update.
+
+    SageMaker refuses an update that takes a variant away which scales, or that changes its
+    instances; one that keeps both may go on scaling.
+    """
+    before, after = _instances(found.endpoint_config), _instances(endpoint_config)
+    off = [v for v in found.scaling if v not in rules or before.get(v) != after.get(v)]
+    kept = {variant: rule for variant, rule in found.scaling.items() if variant not in off}
+    calls = [
+        Call("application-autoscaling", "DeregisterScalableTarget", scalable_target(name, variant))
+        for name, variant in ((target.endpoint, variant) for variant in off)
+    ]
+    return calls, replace(found, scaling=kept)
+
+
+def _instances(endpoint_config):
+    given = variants(endpoint_config) if endpoint_config else []
+    return {v["VariantName"]: (v.get("InstanceType"), v.get("InstancePools")) for v in given}
 
 
 def _scaling(target, variant, rule):
@@ -759,11 +812,6 @@ def scalable_target(endpoint, variant):
         "ResourceId": f"endpoint/{endpoint}/variant/{variant}",
         "ScalableDimension": DIMENSION,
     }
-
-
-def _deregister(target, variant):
-    members = scalable_target(target.endpoint, variant)
-    return Step("call", Call("application-autoscaling", "DeregisterScalableTarget", members))
 
 
 # Clean-up
