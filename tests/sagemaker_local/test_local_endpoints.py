@@ -367,6 +367,29 @@ def test_autoscaled_counts_and_weights_are_kept_when_asked(cloud):
     assert reset["CurrentInstanceCount"] == 1
 
 
+def test_what_scales_by_itself_may_not_go_nor_change_its_instances(cloud):
+    both = [variant(model(cloud), "a"), variant(model(cloud), "b")]
+    name = endpoint(cloud, config(cloud, *both))["EndpointName"]
+    target = {
+        "ServiceNamespace": "sagemaker",
+        "ResourceId": f"endpoint/{name}/variant/b",
+        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+    }
+    scaling = cloud.client("application-autoscaling")
+    scaling.register_scalable_target(**target, MinCapacity=1, MaxCapacity=2)
+    larger = config(cloud, both[0], both[1] | {"InstanceType": "ml.m5.xlarge"})
+    for new in (larger, config(cloud, both[0])):
+        error = refused(cloud.sm.update_endpoint, EndpointName=name, EndpointConfigName=new)
+        assert error["Code"] == "ValidationException"
+        assert 'variant(s) "[b]" must be deregistered' in error["Message"]
+    other = [both[0] | {"InstanceType": "ml.m5.xlarge"}, variant(model(cloud, "new"), "b")]
+    cloud.sm.update_endpoint(EndpointName=name, EndpointConfigName=config(cloud, *other))
+    settled(cloud, name)
+    scaling.deregister_scalable_target(**target)
+    cloud.sm.update_endpoint(EndpointName=name, EndpointConfigName=larger)
+    assert settled(cloud, name)["EndpointConfigName"] == larger
+
+
 def test_a_serverless_endpoint(cloud):
     serverless = {"MemorySizeInMB": 2048, "MaxConcurrency": 5}
     given = {"VariantName": "v", "ModelName": model(cloud, "s"), "ServerlessConfig": serverless}

@@ -8,12 +8,13 @@ returns; deployments.py then does it, again from the store if the server was kil
 Members that only AWS has a use for (KmsKeyId, VpcConfig, volume sizes, ...) are kept and described.
 """
 
+import sys
 import time
 
 from . import deployments, resources
 from .deployments import CONFIG, ENDPOINT, Hosting
 from .errors import invalid
-from .neighbours import repository_of
+from .neighbours import ACCOUNT, repository_of
 from .registry import PACKAGE, resolve_image
 from .resources import MODEL, find, found, insert, lacking, refuse
 
@@ -250,6 +251,7 @@ def update_endpoint(sagemaker, request, region):
         plan = _plan(sagemaker, find(CONFIG, sagemaker, request, region), region)
         if live["Variants"][0]["Serverless"] and not plan["Variants"][0]["Serverless"]:
             raise invalid("A serverless endpoint cannot be converted to an instance-based one.")
+        _check_scaling(live, plan, ENDPOINT.arn(region, request["EndpointName"]))
         if request.get("RetainAllVariantProperties"):
             excluded = request.get("ExcludeRetainedVariantProperties") or []
             _retain(plan, live, [item["VariantPropertyType"] for item in excluded])
@@ -259,6 +261,26 @@ def update_endpoint(sagemaker, request, region):
         if policy:
             deployments.check(sagemaker, policy, live, plan, region)
         return _begin(sagemaker, endpoint, "Updating", Next=plan, Policy=policy, FailureReason=None)
+
+
+def _check_scaling(live, plan, arn):
+    """What Application Auto Scaling knows of may not go, nor have another instance type."""
+    if (models := sys.modules.get("moto.applicationautoscaling.models")) is None:
+        return  # not used yet, and slow to import
+    backend = models.applicationautoscaling_backends[ACCOUNT][resources.region_of(arn)]
+    registered = {resource for targets in backend.targets.values() for resource in targets}
+    types = {variant["VariantName"]: variant["InstanceType"] for variant in plan["Variants"]}
+    kept = [
+        variant["VariantName"]
+        for variant in live["Variants"]
+        if f"endpoint/{resources.name_of(arn)}/variant/{variant['VariantName']}" in registered
+        and types.get(variant["VariantName"]) != variant["InstanceType"]
+    ]
+    if kept:
+        raise invalid(
+            f'The variant(s) "[{", ".join(kept)}]" must be deregistered as scalable targets with'
+            " AWS Auto Scaling before they can be removed or have their instance type updated."
+        )
 
 
 def update_weights(sagemaker, request, region):
