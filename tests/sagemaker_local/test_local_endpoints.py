@@ -108,6 +108,17 @@ def test_only_an_approved_version_becomes_a_model(cloud):
     assert image["ResolvedImage"] == f"{IMAGE.rpartition(':')[0]}@{digest}"
 
 
+def test_a_model_comes_from_s3_only(cloud):
+    elsewhere = "https://example.com/model.tar.gz"
+    gzip = {"S3DataType": "S3Object", "CompressionType": "Gzip"}
+    for members in (
+        {"ModelDataUrl": elsewhere},
+        {"ModelDataSource": {"S3DataSource": gzip | {"S3Uri": elsewhere}}},
+    ):
+        error = create_model(cloud, PrimaryContainer={"Image": IMAGE} | members)
+        assert error["Code"] == "UnsupportedOperation" and elsewhere in error["Message"]
+
+
 # Endpoint configurations
 
 
@@ -288,6 +299,18 @@ def test_an_endpoint_without_its_artifact_fails_and_says_which(cloud):
     name = config(cloud, variant(model(cloud, ModelDataUrl=lost)))
     found = endpoint(cloud, name)
     assert found["EndpointStatus"] == "Failed" and lost in found["FailureReason"]
+
+
+def test_an_update_to_what_no_process_can_be_started_with_goes_back(cloud):
+    first = simple(cloud, "old")
+    name = endpoint(cloud, first)["EndpointName"]
+    odd = variant(model(cloud, Environment=SCRIPT | {"MINE": "a\0b"}), "Odd")
+    new = config(cloud, variant(model(cloud)), odd)
+    cloud.sm.update_endpoint(EndpointName=name, EndpointConfigName=new)
+    found = settled(cloud, name)
+    assert (found["EndpointStatus"], found["EndpointConfigName"]) == ("InService", first)
+    assert "variant Odd" in found["FailureReason"] and "null byte" in found["FailureReason"]
+    assert invoke(cloud, name) == "old"
 
 
 def test_an_endpoint_outlives_its_configuration_and_model_but_is_not_updated_then(cloud):

@@ -261,7 +261,7 @@ class Rollout:
 
     def back(self, reason):
         """All traffic to blue; ServingError where blue cannot be brought back."""
-        self.hosting.set(self.arn, "RollingBack", FailureReason=reason[:MAX_REASON])
+        self.hosting.set(self.arn, "RollingBack", FailureReason=reason)
         if self.rolling:
             size = self.rolling.get("RollbackMaximumBatchSize")
             step = _share(size, self.blue.plan) if size else 1.0
@@ -305,9 +305,8 @@ class Hosting:
             WORK[document["EndpointStatus"]](self, document)
         except Closing:
             pass
-        except Exception:
-            traceback.print_exc()
-            self.set(arn, "Failed", FailureReason=BROKE, Stage=None)
+        except Exception as error:
+            self.set(arn, "Failed", FailureReason=_reason(error), Stage=None)
 
     def wait(self, seconds):
         if self.closing.wait(seconds):
@@ -347,10 +346,10 @@ class Hosting:
         stack = Stack(self.sagemaker, arn, plan)
         try:
             stack.size()
-        except ServingError as error:
+        except Exception as error:
             self.wait(0)
             stack.stop()
-            self.set(arn, "Failed", FailureReason=str(error)[:MAX_REASON])
+            self.set(arn, "Failed", FailureReason=_reason(error), Stage=None)
             return
         self.stacks[arn] = stack
         self.route(arn, stack)
@@ -364,9 +363,11 @@ class Hosting:
         rollout = Rollout(self, document, blue, green)
         try:
             rollout.run()
-        except (ServingError, RolledBack) as error:
+        except Closing:
+            raise
+        except Exception as error:
             self.wait(0)
-            self._roll_back(rollout, str(error))
+            self._roll_back(rollout, _reason(error))
             return
         self.stacks[arn] = green
         changes = {"LastDeploymentConfig": document["Policy"]} if document.get("Policy") else {}
@@ -396,7 +397,7 @@ class Hosting:
         try:
             stack.size()
         except ServingError as error:
-            self.set(arn, "RollingBack", FailureReason=str(error)[:MAX_REASON])
+            self.set(arn, "RollingBack", FailureReason=_reason(error))
             stack.plan = after = before
             stack.size()
             self._rest(arn, after)
@@ -413,6 +414,14 @@ class Hosting:
 
 
 WORK = {"Creating": Hosting.create, "Updating": Hosting.update, "Deleting": Hosting.delete}
+
+
+def _reason(error):
+    """The FailureReason; what is no failure of the model's is one of ours."""
+    if isinstance(error, ServingError | RolledBack):
+        return str(error)[:MAX_REASON]
+    traceback.print_exception(error)
+    return BROKE
 
 
 def _arrived(variant):

@@ -53,6 +53,10 @@ def _check_container(sagemaker, container, region):
         )
     if container.get("Mode") == "MultiModel":
         raise lacking("a container with Mode MultiModel")
+    source = (container.get("ModelDataSource") or {}).get("S3DataSource") or {}
+    for url in (container.get("ModelDataUrl"), source.get("S3Uri")):
+        if url and not url.startswith("s3://"):
+            raise lacking(f"model data from elsewhere than s3:// ({url})")
     if package:
         document = found(PACKAGE, sagemaker, PACKAGE.arn(region, package))
         arn, status = document["ModelPackageArn"], document["ModelPackageStatus"]

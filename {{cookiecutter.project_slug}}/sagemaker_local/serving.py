@@ -32,7 +32,7 @@ from pathlib import Path
 
 from . import client
 from .http import Channel
-from .jobs import PASSED_ON, bucket_and_key, last_words, relocate
+from .jobs import PASSED_ON, JobError, bucket_and_key, last_words, relocate
 
 CHILD = str(Path(__file__).with_name("_serve.py"))
 QUICK_SECONDS = 0.002  # a model that answers sooner gets requests ahead, not to wait for the next
@@ -141,7 +141,7 @@ class Fleet:
     # From any thread
 
     def start(self, count=None):
-        with self.lock:
+        with self.lock, self._told():
             before, self.count = self.count, self.count if count is None else count
             self.runtime.fleets.add(self)
             try:
@@ -154,10 +154,18 @@ class Fleet:
             self.lazy = False
 
     def resize(self, count):
-        with self.lock:
+        with self.lock, self._told():
             self.count = count
             if not self.lazy:
                 self._adjust(self._script())
+
+    @contextlib.contextmanager
+    def _told(self):
+        """What this machine or the model's Environment does not allow is the model's failure."""
+        try:
+            yield
+        except (JobError, OSError, ValueError) as error:
+            raise ServingError(f"{self._primary} could not be started: {error}") from error
 
     def stop(self):
         with self.lock:
@@ -411,8 +419,8 @@ class Fleet:
                 if self.stopping:
                     return
                 try:
-                    return self._adjust(self._script())
-                except (ServingError, OSError) as error:
+                    return self.resize(self.count)
+                except ServingError as error:
                     self._on_loop(self._give_up(str(error)))
 
     def _start_late(self):
