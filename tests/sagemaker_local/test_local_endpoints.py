@@ -75,6 +75,11 @@ def test_a_model_has_a_container_or_several_and_not_both(cloud):
         error = create_model(cloud, **members)
         assert error["Code"] == "ValidationException"
         assert "either PrimaryContainer or Containers" in error["Message"]
+    named = {"ModelPackageName": "p", "InferenceSpecificationName": "other"}
+    for members in ({"PrimaryContainer": named}, {"Containers": [named]}):
+        error = create_model(cloud, **members)
+        assert error["Code"] == "UnsupportedOperation"
+        assert "InferenceSpecificationName" in error["Message"]
     for container in ({}, {"Image": IMAGE, "ModelPackageName": "p"}):
         error = create_model(cloud, PrimaryContainer=container)
         assert "Specify one of either Image and Model Data URL" in error["Message"]
@@ -123,7 +128,16 @@ def test_a_model_comes_from_s3_only(cloud):
 
 
 def test_a_configuration_is_described_as_it_was_given(cloud):
-    given = variant(model(cloud), RoutingConfig={"RoutingStrategy": "RANDOM"}, VolumeSizeInGB=9)
+    given = variant(
+        model(cloud),
+        RoutingConfig={"RoutingStrategy": "RANDOM"},
+        VolumeSizeInGB=9,
+        ModelDataDownloadTimeoutInSeconds=60,
+        ContainerStartupHealthCheckTimeoutInSeconds=61,
+        VariantInstanceProvisionTimeoutInSeconds=300,
+        EnableSSMAccess=True,
+        InferenceAmiVersion="al2-ami-sagemaker-inference-gpu-2",
+    )
     rest = {
         "KmsKeyId": "key",
         "VpcConfig": {"SecurityGroupIds": ["sg-1"], "Subnets": ["subnet-1"]},
@@ -190,6 +204,17 @@ ASYNC = {"OutputConfig": {"S3OutputPath": "s3://bucket/out"}}
         (
             [INSTANCE | {"RoutingConfig": {"RoutingStrategy": "KV_AWARE"}}],
             *({}, "UnsupportedOperation", "KV_AWARE"),
+        ),
+        (
+            [INSTANCE | {"RoutingConfig": {"RoutingStrategy": "RANDOM",
+                "PrefixAwareRoutingConfig": {"PrefixLength": 1024}}}],
+            *({}, "UnsupportedOperation", "PrefixAwareRoutingConfig"),
+        ),
+        (
+            [INSTANCE],
+            {"CrossRegionTrafficConfig": {"MaxInvocationsPerSecondPerInstance": 1,
+                "MaxCrossRegionPercentPerEndpoint": 1}},
+            *("UnsupportedOperation", "CrossRegionTrafficConfig"),
         ),
         (
             [INSTANCE],

@@ -12,13 +12,18 @@ import socket
 import subprocess
 import sys
 import tarfile
+import threading
 import time
+from dataclasses import replace
 
 import pytest
 from botocore.exceptions import ClientError
 from endpoint_helpers import SCRIPT, config, describe, endpoint, invoke, settled, variant
 from local_helpers import IMAGE, PROJECT, ROLE, Cloud, alive, source, unique, until
 from sagemaker_local import client as local_client
+from sagemaker_local.deployments import Stack
+from sagemaker_local.server import SageMaker
+from sagemaker_local.serving import Container, Fleet, ServingError
 
 SERVE = str(PROJECT / "sagemaker_local/_serve.py")
 ECHO = """
@@ -358,6 +363,50 @@ def test_a_worker_that_dies_costs_its_request_and_nothing_else(cloud):
     assert describe(cloud, name)["EndpointStatus"] == "InService"
     os.kill(int(invoke(cloud, name)), signal.SIGKILL)
     until(lambda: invoke(cloud, name))
+
+
+# Fleets without a server around them
+
+
+@pytest.fixture
+def fleet(tmp_path, monkeypatch):
+    """One that takes its time to start, unless it is given less of it."""
+    sagemaker = SageMaker(tmp_path)
+    sagemaker.begin("http://127.0.0.1")
+    script = tmp_path / "inference.py"
+    script.write_text("import time; time.sleep(0.5)\ndef model_fn(f): return 1")
+
+    def unpack():
+        fleet.folder.mkdir(parents=True)
+        return script
+
+    fleet = Fleet(sagemaker, "e", "A", Container(IMAGE, "s3://b/k", {}), lazy=True)
+    monkeypatch.setattr(fleet, "_unpack", unpack)
+    yield fleet
+    for worker in fleet.workers:
+        worker.kill()
+    sagemaker.close()
+
+
+def test_a_model_has_the_time_to_start_that_its_variant_says(fleet):
+    plan = {"VariantName": "A", "Image": IMAGE, "ModelDataUrl": "s3://b/k", "Environment": None}
+    plan = {"Variants": [plan | {"Count": 1, "StartupSeconds": 90}], "Shadows": []}
+    stack = Stack(fleet.sagemaker, "arn:aws:sagemaker:us-east-1:1:endpoint/e", plan)
+    assert stack.fleets["A"].container.startup_seconds == 90
+    fleet.container = replace(fleet.container, startup_seconds=0.1)
+    with pytest.raises(ServingError, match="did not pass the ping health check"):
+        fleet.start(1)
+    assert not fleet.workers
+
+
+def test_a_fleet_that_is_stopped_as_it_starts_stays_stopped(fleet):
+    with fleet.lock:  # it is about to be stopped, and a request has come
+        starting = threading.Thread(target=fleet._start_late)
+        starting.start()
+        fleet.stop()
+    starting.join(10)
+    assert fleet.stopping and not fleet.workers
+    assert fleet not in fleet.runtime.fleets
 
 
 @pytest.mark.parametrize("end", ["politely", "kill -9"])

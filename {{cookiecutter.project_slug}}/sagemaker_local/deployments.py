@@ -14,6 +14,7 @@ import math
 import threading
 import time
 import traceback
+from dataclasses import replace
 from itertools import count as counted
 
 from . import registry
@@ -165,6 +166,8 @@ class Stack:
         for variant in [*plan["Variants"], *plan["Shadows"]]:
             name, environment = variant["VariantName"], variant["Environment"] or {}
             container = Container(variant["Image"], variant["ModelDataUrl"], environment)
+            if seconds := variant.get("StartupSeconds"):
+                container = replace(container, startup_seconds=seconds)
             fleet = Fleet(sagemaker, name_of(arn), name, container, lazy, region_of(arn))
             fleet.count = variant["Count"]
             self.fleets[name] = fleet

@@ -45,6 +45,7 @@ def _with_mode(container):
 
 
 def _check_container(sagemaker, container, region):
+    refuse("a container", container, "InferenceSpecificationName")
     package = container.get("ModelPackageName")
     if bool(package) == bool(container.get("Image")):
         raise invalid(
@@ -116,6 +117,7 @@ def _data_url(model, container):
 
 def create_config(sagemaker, request, region):
     refuse("CreateEndpointConfig", request, "ExplainerConfig", "MetricsConfig")
+    refuse("CreateEndpointConfig", request, "CrossRegionTrafficConfig")
     production = request["ProductionVariants"]
     shadows = request.get("ShadowProductionVariants") or []
     names = [variant["VariantName"] for variant in [*production, *shadows]]
@@ -144,7 +146,9 @@ def _check_variant(sagemaker, variant, region):
             raise lacking(f"a variant with {member} ({name})")
     if not variant.get("ModelName"):
         raise lacking(f"inference components, that is a variant without ModelName ({name})")
-    strategy = (variant.get("RoutingConfig") or {}).get("RoutingStrategy")
+    routing = variant.get("RoutingConfig") or {}
+    refuse(f"RoutingConfig ({name})", routing, "PrefixAwareRoutingConfig")
+    strategy = routing.get("RoutingStrategy")
     if strategy in ("PREFIX_AWARE", "KV_AWARE"):
         raise lacking(f"RoutingStrategy {strategy} ({name})")
     by_instance = variant.get("InstanceType") or variant.get("InitialInstanceCount")
@@ -211,6 +215,7 @@ def _planned(sagemaker, variant, region):
         "RoutingConfig": variant.get("RoutingConfig"),
         "Weight": _weight(variant),
         "Count": variant.get("InitialInstanceCount", 1),
+        "StartupSeconds": variant.get("ContainerStartupHealthCheckTimeoutInSeconds"),
         **_container(sagemaker, model, region),
     }
 

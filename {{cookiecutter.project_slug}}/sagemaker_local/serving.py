@@ -38,7 +38,6 @@ CHILD = str(Path(__file__).with_name("_serve.py"))
 QUICK_SECONDS = 0.002  # a model that answers sooner gets requests ahead, not to wait for the next
 AHEAD = 16
 MAX_QUEUED = 2000
-START_SECONDS = 120
 MODEL_SECONDS = 60  # AWS's limit for an answer; also how long a fleet waits for its last ones
 RESTART_SECONDS = (0, 1, 2, 5, 10, 30)
 MAX_MEMBERS = 10_000
@@ -73,6 +72,7 @@ class Container:
     image: str
     model_data_url: str
     environment: dict
+    startup_seconds: float = 120  # until it must have answered /ping
 
 
 @dataclass
@@ -142,6 +142,8 @@ class Fleet:
 
     def start(self, count=None):
         with self.lock, self._told():
+            if self.stopping:
+                return
             before, self.count = self.count, self.count if count is None else count
             self.runtime.fleets.add(self)
             try:
@@ -338,7 +340,7 @@ class Fleet:
         ready = loop.create_future()
         worker.send(Call(PING, partial(_fulfil, ready), math.inf), loop.time())
         try:
-            answer = await asyncio.wait_for(ready, START_SECONDS)
+            answer = await asyncio.wait_for(ready, self.container.startup_seconds)
         except (asyncio.TimeoutError, TimeoutError):
             answer = None
         if not isinstance(answer, tuple) or answer[0] != 200:
@@ -458,7 +460,7 @@ class Fleet:
         if self.workers:
             await self._wait(lambda: not self.busy)
         while self.queue:
-            self.queue.popleft().end(Unavailable("the endpoint's workers have ended"))
+            self.queue.popleft().end(Stopped())
         for worker in self.workers:
             worker.leaving = True
 
