@@ -1,5 +1,6 @@
 """The process of a model: what the scikit-learn container answers, and what an artifact may be."""
 
+import concurrent.futures
 import contextlib
 import gzip
 import http.client
@@ -363,6 +364,31 @@ def test_a_worker_that_dies_costs_its_request_and_nothing_else(cloud):
     assert describe(cloud, name)["EndpointStatus"] == "InService"
     os.kill(int(invoke(cloud, name)), signal.SIGKILL)
     until(lambda: invoke(cloud, name))
+
+
+def test_requests_sent_ahead_of_the_one_that_kills_the_worker_are_answered(cloud):
+    dies = "    if 'die' in b: import time; time.sleep(0.5); os._exit(9)\n    return b, 'text/plain'"
+    name = serving(cloud, script(WORKER + dies))["EndpointName"]
+    for _ in range(5):  # the model is known to be quick then, and gets requests ahead
+        invoke(cloud, name, b"x")
+    with concurrent.futures.ThreadPoolExecutor(9) as pool:
+        last = pool.submit(invoke, cloud, name, b"die")
+        time.sleep(0.1)
+        words = [f"{number}".encode() for number in range(8)]
+        answers = list(pool.map(lambda word: invoke(cloud, name, word), words))
+        assert [answer.encode() for answer in answers] == words
+        with pytest.raises(ClientError, match="502"):
+            last.result()
+
+
+def test_the_death_of_a_worker_whose_model_has_forked_is_noticed(cloud):
+    forks = "import time\nif not os.fork(): time.sleep(20); os._exit(0)\n"
+    name = serving(cloud, script(f"import os\n{forks}{KILLABLE}"))["EndpointName"]
+    first = invoke(cloud, name)
+    os.kill(int(first), signal.SIGKILL)
+    with contextlib.suppress(ClientError):  # it may reach the dead one
+        invoke(cloud, name)
+    assert invoke(cloud, name) != first
 
 
 # Fleets without a server around them

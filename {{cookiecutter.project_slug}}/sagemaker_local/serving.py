@@ -401,12 +401,20 @@ class Fleet:
         call.end(answer)
 
     def _lost(self, worker):
-        """A worker has ended, with whatever it was about."""
-        while worker.calls:
+        """A worker has ended with what it was about; what was sent ahead goes to another one."""
+        worker.channel.transport.abort()  # what the model has forked may hold the other end
+        if worker.calls:
             worker.calls.popleft().end(Died())
-        if worker.leaving:
+        leaving, worker.leaving = worker.leaving, True
+        while worker.calls:
+            call = worker.calls.pop()
+            if self.stopping:
+                call.end(Stopped())
+            elif call.then:
+                self.queue.appendleft(call)
+        self._go_on(self.runtime.loop.time())
+        if leaving:
             return
-        worker.leaving = True
         self.workers.remove(worker)
         worker.kill()
         threading.Thread(target=self._replace, args=(worker,), daemon=True).start()
@@ -446,7 +454,7 @@ class Fleet:
             late = [call for call in worker.calls if call.deadline < now]
             for call in late:
                 call.end(TimedOut())
-            if late and not worker.leaving:
+            if not worker.leaving and (late or worker.process.poll() is not None):
                 self._lost(worker)
         while self.queue and self.queue[0].deadline < now:
             self.queue.popleft().end(TimedOut())
