@@ -9,13 +9,16 @@ import json
 import tarfile
 import threading
 import time
+import weakref
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 from botocore.exceptions import ClientError
 from endpoint_helpers import SCRIPT, config, describe, endpoint, variant
 from local_helpers import IMAGE, ROLE, Cloud, unique, until
 from sagemaker_local import client as local_client
+from sagemaker_local.http import Connection
 from sagemaker_local.runtime import Lane, Route, Traffic
 
 # What a request's body asks for is what happens.
@@ -228,20 +231,95 @@ def test_a_body_waits_for_100_continue(cloud, name):
         assert received(connection, 1) == ["1"]
 
 
-@pytest.mark.parametrize("header", ["Origin: http://127.0.0.1", "Origin: null", "Host: evil:80"])
+def test_no_body_is_asked_for_that_nobody_gets(cloud, name):
+    with connected(cloud) as connection:
+        expect = ("Content-Length: 8", "Expect: 100-continue", "Origin: null")
+        connection.sock.sendall(raw(cloud, name, b"", *expect))
+        answer = connection.sock.recv(1000)
+        assert answer.startswith(b"HTTP/1.1 403 ") and b"Connection: close" in answer
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        *("Origin: http://127.0.0.1", "Origin: null", "Host: evil:80"),
+        *("Sec-Fetch-Site: cross-site", "Sec-Fetch-Site: same-site"),
+    ],
+)
 def test_web_pages_do_not_invoke(cloud, name, header):
     with connected(cloud) as connection:
         connection.sock.sendall(raw(cloud, name, b"x", "Content-Length: 1", header))
         assert received(connection, 1) == ["only programs on this machine\n"]
+        mine = raw(cloud, name, b"x", "Content-Length: 1", "Sec-Fetch-Site: none")
+        connection.sock.sendall(mine)  # the connection is as good as before
+        assert received(connection, 1) == ["one"]
+
+
+def memory(cloud):
+    pid = json.loads((cloud.local.state / "server.json").read_text())["pid"]
+    with open(f"/proc/{pid}/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS")) * 1024
+
+
+@pytest.mark.parametrize("header", ["Origin: null", "Accept: a/b"])
+def test_a_body_that_nobody_gets_is_not_kept(cloud, name, header):
+    before, size, piece = memory(cloud), 64 * 2**20, b"x" * 2**20
+    with connected(cloud) as connection:
+        connection.sock.sendall(raw(cloud, name, b"", f"Content-Length: {size}", header))
+        for _ in range(63):
+            connection.sock.sendall(piece)
+        assert memory(cloud) - before < 25 * 2**20
+        connection.sock.sendall(piece)
+        (said,) = received(connection, 1)
+        assert "only programs" in said or f"equal to {MAX_BODY}" in said
+
+
+def test_nothing_is_left_of_a_connection_that_has_ended():
+    connection = Connection(None)
+    ended = weakref.ref(connection)
+    connection.connection_made(SimpleNamespace())
+    connection.connection_lost(None)
+    del connection
+    assert ended() is None
+
+
+@pytest.mark.parametrize("size", [66_000, 600_000])
+@pytest.mark.parametrize("times", [1, 3])
+def test_headers_have_a_limit(cloud, size, times):
+    headers = "".join(f"X-{number}: {'x' * (size // times)}\r\n" for number in range(times))
+    with connected(cloud) as connection:
+        with contextlib.suppress(OSError):
+            head = f"GET / HTTP/1.1\r\nHost: {cloud.url[7:]}\r\n{headers}\r\n"
+            connection.sock.sendall(head.encode())
+        answer = connection.sock.recv(1000)
+        assert answer.startswith(b"HTTP/1.1 431 ")
+
+
+def test_headers_without_an_end_have_a_limit(cloud):
+    head = f"GET / HTTP/1.1\r\nHost: {cloud.url[7:]}\r\n".encode()
+    chunked = b"Transfer-Encoding: chunked\r\n\r\n0\r\n"
+    for start in (b"X-A: ", chunked + b"X-A: "):
+        with connected(cloud) as connection:
+            connection.sock.sendall(head + start)
+            with contextlib.suppress(OSError):
+                for _ in range(100):
+                    connection.sock.sendall(b"x" * 10_000)
+                    time.sleep(0.001)
+            assert connection.sock.recv(1000).startswith(b"HTTP/1.1 431 ")
 
 
 def test_what_is_no_http_is_refused_and_the_server_goes_on(cloud, runtime, name):
-    for text in (b"\x16\x03\x01\x02\x00", b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n"):
+    length = b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n"
+    for text in (b"\x16\x03\x01\x02\x00", length):
         with connected(cloud) as connection:
             connection.sock.sendall(text)
             answer = connection.sock.recv(1000)
             assert answer.startswith(b"HTTP/1.1 400 ") and b"Connection: close" in answer
             assert connection.sock.recv(1000) == b""
+    with connected(cloud) as connection:  # a path, and not as for a proxy
+        get = f"GET {cloud.url}/bucket HTTP/1.1\r\nHost: {cloud.url[7:]}\r\n\r\n"
+        connection.sock.sendall(get.encode())
+        assert connection.sock.recv(1000).startswith(b"HTTP/1.1 400 ")
     with connected(cloud) as connection:  # what HTTPS_PROXY leads here
         connection.sock.sendall(b"CONNECT x.example:443 HTTP/1.1\r\nHost: x.example:443\r\n\r\n")
         assert connection.sock.recv(1000).startswith(b"HTTP/1.1 403 ")

@@ -165,6 +165,19 @@ def test_a_response_of_werkzeug_goes_out_as_it_is(tmp_path):
         assert headers["X-Amzn-SageMaker-Custom-Attributes"] == "c"
 
 
+def test_an_answer_without_a_body_has_none(tmp_path):
+    script = ECHO + (
+        "def output_fn(prediction, accept):\n"
+        "    from werkzeug.wrappers import Response\n"
+        "    return Response('x', 204 if prediction[0] == b'no' else 200)\n"
+    )
+    with served(tmp_path, script) as (connection, _):
+        for kind, status, text in (("no", 204, ""), ("yes", 200, "x"), ("no", 204, "")):
+            found = ask(connection, kind.encode(), Content_Type="a/b")
+            assert found[:2] == (status, text)
+            assert ("Content-Length" in found[2]) == (status == 200)
+
+
 def test_a_script_finds_what_lies_beside_it_and_nothing_of_ours(tmp_path):
     (tmp_path / "beside.py").write_text("VALUE = 7")
     script = (
@@ -367,7 +380,7 @@ def test_a_worker_that_dies_costs_its_request_and_nothing_else(cloud):
 
 
 def test_requests_sent_ahead_of_the_one_that_kills_the_worker_are_answered(cloud):
-    dies = "    if 'die' in b: import time; time.sleep(0.5); os._exit(9)\n    return b, 'text/plain'"
+    dies = "    if 'die' in b: import time; time.sleep(0.5); os._exit(9)\n    return b, 'a/b'"
     name = serving(cloud, script(WORKER + dies))["EndpointName"]
     for _ in range(5):  # the model is known to be quick then, and gets requests ahead
         invoke(cloud, name, b"x")

@@ -30,7 +30,9 @@ import httptools
 MAX_WAITING = 16  # requests read ahead of the answer that a connection is busy with
 TOGETHER_SECONDS = 0.001  # no answer waits longer for the next one, to be written with it
 BUFFER_BYTES = 256 * 1024
+MAX_HEAD = 64 * 1024
 FLEETING = ("connection", "transfer-encoding", "keep-alive", "content-length", "date", "server")
+BODILESS = (204, 304)
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
@@ -39,6 +41,10 @@ class Plain(NamedTuple):
     status: int
     headers: list = []
     body: bytes = b""
+
+
+TOO_LARGE = Plain(431)
+NO_PATH = Plain(400, body=b"a request is for a path, such as /bucket/key\n")
 
 
 class Held(NamedTuple):
@@ -88,14 +94,21 @@ class Reader(asyncio.BufferedProtocol):
 
 
 class Connection(Reader):
-    def __init__(self, handler):
+    """`refusal` is asked with (method, target, headers, size of the body so far), at first 0.
+
+    What it gives is the answer, and of the body nothing more is kept.
+    """
+
+    def __init__(self, handler, refusal=lambda *_: None):
         self.handler = handler
+        self.refusal = refusal
         self.parser = httptools.HttpRequestParser(self)
         self.requests = deque()
         self.answers = []  # to be written
         self.busy = False  # with a request whose answer comes later
         self.full = False  # of answers that the client does not read
         self.last = False  # no request comes after those that wait
+        self.loose = 0  # bytes since the last that belonged to a body or ended a head
         self.left = None  # see Held
 
     # The transport's side
@@ -103,15 +116,22 @@ class Connection(Reader):
     def data_received(self, data):
         if self.last or self.left:
             return
+        self.loose += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:  # CONNECT, or an upgrade that is not made
             self.last = True
         except httptools.HttpParserError as error:
-            self.last = True
-            refusal = Plain(400, body=f"not HTTP: {error}\n".encode())
-            self.requests.append(("GET", None, None, refusal, False))
+            self._end(Plain(400, body=f"not HTTP: {error}\n".encode()))
+        else:
+            if self.loose > MAX_HEAD:
+                self._end(TOO_LARGE)
         self._go_on()
+
+    def _end(self, answer):
+        if not self.last:
+            self.last = True
+            self.requests.append(("GET", None, None, answer, False))
 
     def eof_received(self):
         if self.left:
@@ -121,6 +141,7 @@ class Connection(Reader):
 
     def connection_lost(self, error):
         self.requests.clear()
+        self.parser = self.chunks = None  # the parser knows us: a circle that would stay a while
         self._leave()
 
     def pause_writing(self):
@@ -138,27 +159,51 @@ class Connection(Reader):
 
     def on_message_begin(self):
         self.target, self.headers, self.chunks, self.in_body = b"", {}, [], False
+        self.head = self.size = 0
 
     def on_url(self, url):
         self.target += url
+        self.head += len(url)
 
     def on_header(self, name, value):
+        self.head += len(name) + len(value)
         if not self.in_body:  # what trails a chunked body is not for us
             self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self):
-        self.in_body = True
-        if "expect" in self.headers and not self.busy and not self.requests:
-            self.transport.write(CONTINUE)  # the client sends the body when it sees this
+        self.in_body, self.loose = True, 0
+        method, target = self.parser.get_method().decode(), self.target.decode("latin-1")
+        self.request = (method, target, self.headers)
+        self.refused = self.refusal(*self.request, 0)
+        if self.head > MAX_HEAD:
+            self.refused = TOO_LARGE
+        elif not self.refused and not target.startswith("/"):
+            self.refused = NO_PATH
+        if "expect" in self.headers:  # the client sends the body when it is told to
+            if self.refused:
+                self._end(self.refused)
+            elif not self.busy and not self.requests:
+                self.transport.write(CONTINUE)
 
     def on_body(self, body):
-        self.chunks.append(body)
+        self.loose = 0
+        self.size += len(body)
+        self.refused = self.refused or self.refusal(*self.request, self.size)
+        if self.refused:
+            self.chunks = []
+        else:
+            self.chunks.append(body)
 
     def on_message_complete(self):
+        self.loose = 0
+        if self.last:
+            return
+        (method, target, headers), keep = self.request, self.parser.should_keep_alive()
+        if self.refused:
+            self.requests.append((method, None, None, self.refused, keep))
+            return
         body = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
-        method, target = self.parser.get_method().decode(), self.target.decode("latin-1")
-        keep = self.parser.should_keep_alive()
-        self.requests.append((method, target, self.headers, body, keep))
+        self.requests.append((method, target, headers, body, keep))
 
     # Answers
 
@@ -242,8 +287,11 @@ def encoded(response, head_only=False, keep=True):
             parts.append(f"{name}: {value}\r\n")
         elif head_only and name.lower() == "content-length":
             length = value
-    connection = "" if keep else "Connection: close\r\n"
-    parts.append(f"Content-Length: {length or len(body)}\r\n{connection}\r\n")
+    if response.status in BODILESS:
+        body = b""
+    else:
+        parts.append(f"Content-Length: {length or len(body)}\r\n")
+    parts.append("\r\n" if keep else "Connection: close\r\n\r\n")
     head = "".join(parts).encode("latin-1", "replace")
     return head if head_only else head + body
 

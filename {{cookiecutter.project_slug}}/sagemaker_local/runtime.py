@@ -273,9 +273,11 @@ class Runtime:
             fleet.sweep(self.loop.time())
         self.loop.call_later(1, self._sweep)
 
-    def serve(self, listener, handler):
+    def serve(self, listener, front):
         """Take connections from a listening socket."""
-        serving = self.loop.create_server(lambda: Connection(handler), sock=listener)
+        serving = self.loop.create_server(
+            lambda: Connection(front.handle, front.refusal), sock=listener
+        )
         asyncio.run_coroutine_threadsafe(serving, self.loop).result()
 
     def close(self):
@@ -341,12 +343,6 @@ class Runtime:
             raise AwsError(
                 "ValidationError",
                 f"Endpoint {name} is an asynchronous endpoint: use InvokeEndpointAsync.",
-            )
-        if len(body) > MAX_BODY:
-            raise AwsError(
-                "ValidationError",
-                "1 validation error detected: Value at 'body' failed to satisfy constraint: Member"
-                f" must have length less than or equal to {MAX_BODY}",
             )
         later = Later()
         invocation = Invocation(self, region, name, headers, body)
@@ -511,6 +507,16 @@ def _error(error):
         ("x-amzn-RequestId", _identifier()),
     ]
     return Response(error.status, headers, json.dumps(members).encode())
+
+
+def too_large():
+    return _error(
+        AwsError(
+            "ValidationError",
+            "1 validation error detected: Value at 'body' failed to satisfy constraint: Member must"
+            f" have length less than or equal to {MAX_BODY}",
+        )
+    )
 
 
 def _locations(config, headers):

@@ -3,7 +3,7 @@
 SageMaker's requests are answered here, all others go to moto (neighbours.py); the signature's
 scope tells them apart. Signatures are not verified and requests run code, so only programs on
 this machine are let in: the socket is bound to 127.0.0.1, and a request that names another host,
-or that a browser sent for a web page (Origin), is refused.
+or that a browser sent for a web page (Origin, Sec-Fetch-Site), is refused before its body is kept.
 
 The server lives as long as somebody is attached (client.py): its starter through standard input,
 then any number of clients, each through one open connection.
@@ -27,7 +27,7 @@ from . import endpoints, faults, http, jobs, model, neighbours, pipelines, regis
 from .client import ATTACH, claim
 from .errors import AwsError, LocalError
 from .metrics import Metrics
-from .runtime import Runtime
+from .runtime import MAX_BODY, Runtime, too_large
 from .store import Store
 from .wire import Request, Response
 
@@ -40,6 +40,8 @@ OPERATIONS = {
 }
 
 
+OWN_SITES = ("none", "same-origin")  # what a browser says of no web page, or of one of ours
+ONLY_PROGRAMS = Response(403, body=b"only programs on this machine\n")
 SPEED = 60  # the waits of endpoints: a minute on AWS is a second here
 
 
@@ -122,10 +124,15 @@ class Front:
         self.faults = faults.Faults(_error) if os.environ.get(faults.SWITCH) == "1" else None
         self.waiting, self.writing = os.pipe()
 
+    def refusal(self, method, target, headers, size):
+        """Called on the event loop as a request comes in."""
+        if size > MAX_BODY and self.sagemaker.runtime.takes(method, target, headers):
+            return too_large()
+        browser = "origin" in headers or headers.get("sec-fetch-site", "none") not in OWN_SITES
+        return ONLY_PROGRAMS if browser or headers.get("host") not in self.hosts else None
+
     def handle(self, method, target, headers, body):
         """Called on the event loop for each request."""
-        if headers.get("host") not in self.hosts or "origin" in headers:
-            return Response(403, body=b"only programs on this machine\n")
         if target == ATTACH:
             return self._attach()
         runtime = self.sagemaker.runtime
@@ -255,7 +262,7 @@ def serve(folder, port=0, until_eof=None, announce=None, speed=None):
             signal.signal(number, lambda *_: front.end())
         _in_background(sagemaker.neighbours.load)
         _in_background(model.service)
-        sagemaker.runtime.serve(listener, front.handle)
+        sagemaker.runtime.serve(listener, front)
         about = {"url": url, "pid": os.getpid(), "speed": sagemaker.speed}
         _write_whole(folder / "server.json", json.dumps(about))
         if until_eof:
