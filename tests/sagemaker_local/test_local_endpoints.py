@@ -224,6 +224,11 @@ ASYNC = {"OutputConfig": {"S3OutputPath": "s3://bucket/out"}}
         ),
         (
             [INSTANCE],
+            {"AsyncInferenceConfig": {"OutputConfig": {}}},
+            *("UnsupportedOperation", "S3OutputPath"),
+        ),
+        (
+            [INSTANCE],
             {"AsyncInferenceConfig": {"OutputConfig": {"NotificationConfig": {
                 "SuccessTopic": "arn:aws:sns:us-east-1:123456789012:x"}}}},
             *("UnsupportedOperation", "NotificationConfig"),

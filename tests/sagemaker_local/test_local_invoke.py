@@ -18,8 +18,9 @@ from botocore.exceptions import ClientError
 from endpoint_helpers import SCRIPT, config, describe, endpoint, variant
 from local_helpers import IMAGE, ROLE, Cloud, unique, until
 from sagemaker_local import client as local_client
-from sagemaker_local.http import Connection
+from sagemaker_local.http import Connection, Later
 from sagemaker_local.runtime import Lane, Route, Traffic
+from sagemaker_local.server import SageMaker
 
 # What a request's body asks for is what happens.
 OBEDIENT = """
@@ -169,6 +170,16 @@ def test_the_limits_of_bodies(cloud, runtime, name):
 def test_what_it_lacks_is_refused_by_name(cloud, runtime, name, members, words):
     error = refused(runtime, name, **members)["Error"]
     assert error["Code"] == "UnsupportedOperation" and words in error["Message"]
+
+
+@pytest.mark.parametrize("place", ["route", "traffic_of"])
+def test_a_mistake_of_ours_is_told(tmp_path, monkeypatch, place):
+    runtime = SageMaker(tmp_path).runtime
+    runtime.routes["us-east-1", "e"] = Route("e", (Lane("A", None, 1.0),))
+    monkeypatch.setattr(runtime, place, lambda *_: 1 / 0)
+    answer = runtime.handle("/endpoints/e/invocations", {}, b"")
+    answer = answer.answer if isinstance(answer, Later) else answer
+    assert answer.status == 500 and b"division by zero" in answer.body
 
 
 # HTTP
@@ -692,6 +703,19 @@ def test_asynchronous_requests_have_a_limit_in_time(cloud, runtime, later):
     assert "timed out" in arrives(cloud, answer["FailureLocation"])
     answer = runtime.invoke_endpoint_async(EndpointName=later, Body=b"length a")
     assert arrives(cloud, answer["OutputLocation"]) == "1"
+
+
+@pytest.mark.parametrize(
+    "member, value",
+    [
+        *(("RequestTTLSeconds", number) for number in (59, 21601)),
+        *(("InvocationTimeoutSeconds", number) for number in (0, 3601)),
+    ],
+)
+def test_asynchronous_requests_ask_for_times_within_awss_limits(cloud, later, member, value):
+    lenient = cloud.client("sagemaker-runtime", parameter_validation=False)
+    with pytest.raises(ClientError, match=f"ValidationError.*'{value}' at '{member}'"):
+        lenient.invoke_endpoint_async(EndpointName=later, Body=b"x", **{member: value})
 
 
 def test_asynchronous_requests_do_not_wait_for_ever(cloud, runtime, later):

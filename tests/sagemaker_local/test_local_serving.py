@@ -153,6 +153,20 @@ def test_an_exception_is_a_500_with_its_traceback_in_the_log(tmp_path):
         assert ask(connection, None, "GET", "/ping")[0] == 200  # it goes on
 
 
+def test_much_that_is_printed_without_a_line_end_takes_no_longer(tmp_path):
+    script = ECHO + (
+        "def predict_fn(data, model):\n"
+        "    for _ in range(40_000): print('x' * 100, end='')\n"
+        "    return data\n"
+    )
+    with served(tmp_path, script) as (connection, log):
+        assert ask(connection, None, "GET", "/ping")[0] == 200
+        begun = time.monotonic()
+        assert ask(connection)[0] == 200
+        assert time.monotonic() - begun < 2
+        assert log() == "A/i-1 " + "x" * 4_000_000 + "\n"
+
+
 def test_a_response_of_werkzeug_goes_out_as_it_is(tmp_path):
     script = ECHO + (
         "def output_fn(prediction, accept):\n"

@@ -47,11 +47,14 @@ class Lines(io.TextIOBase):
 
     def __init__(self, name):
         self.name = name
-        self.rest = ""
+        self.rest = []  # of a line that has no end yet
 
     def write(self, text):
-        *lines, self.rest = (self.rest + text).split("\n")
-        if lines:
+        if text:
+            self.rest.append(text)
+        if "\n" in text:
+            *lines, rest = "".join(self.rest).split("\n")
+            self.rest = [rest] if rest else []
             self._write("".join(f"{self.name} {line}\n" for line in lines))
         return len(text)
 

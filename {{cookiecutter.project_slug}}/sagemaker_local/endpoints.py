@@ -132,9 +132,11 @@ def create_config(sagemaker, request, region):
         _check_shadows(request, production, shadows, serverless)
     if serverless:
         _check_serverless(request, production)
-    output = (request.get("AsyncInferenceConfig") or {}).get("OutputConfig") or {}
-    if output.get("NotificationConfig"):
-        raise lacking("AsyncInferenceConfig with NotificationConfig (SNS topics)")
+    if asynchronous := request.get("AsyncInferenceConfig"):
+        if asynchronous["OutputConfig"].get("NotificationConfig"):
+            raise lacking("AsyncInferenceConfig with NotificationConfig (SNS topics)")
+        if not asynchronous["OutputConfig"].get("S3OutputPath"):
+            raise lacking("AsyncInferenceConfig without S3OutputPath")
     arn = CONFIG.arn(region, request["EndpointConfigName"])
     return insert(CONFIG, sagemaker, request, arn, **{"ProductionVariants": production})
 

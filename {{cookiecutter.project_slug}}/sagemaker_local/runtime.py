@@ -185,8 +185,8 @@ class Invocation:
                     "ThrottlingException",
                     f"Variant {self.lane.variant} has reached its MaxConcurrency of {most}.",
                 )
-        except AwsError as error:
-            self.error = error
+        except Exception as error:
+            self.error = _told(error)
             over()
             return
         self.sent = time.perf_counter()
@@ -321,8 +321,8 @@ class Runtime:
             if operation == "async-invocations":
                 return self._invoke_async(region, name, headers, body)
             return self._invoke(region, name, headers, body)
-        except AwsError as error:
-            return _error(error)
+        except Exception as error:
+            return _error(_told(error))
 
     def route(self, region, name):
         route = self.routes.get((region, name))
@@ -363,11 +363,8 @@ class Runtime:
                     0, f"the response has {len(content)} bytes, at most {MAX_BODY} are allowed"
                 )
             self._capture(invocation, answered, content)
-        except AwsError as error:
-            return _error(error)
         except Exception as error:
-            traceback.print_exc()
-            return _error(AwsError("InternalFailure", f"sagemaker_local broke: {error!r}", 500))
+            return _error(_told(error))
         given = [
             ("Content-Type", answered.get("content-type", "application/octet-stream")),
             ("x-Amzn-Invoked-Production-Variant", invocation.lane.variant),
@@ -415,9 +412,13 @@ class Runtime:
             raise AwsError("ValidationError", f"Body has more than {MAX_ASYNC_BODY} bytes.")
         if source and not source.startswith("s3://"):
             raise AwsError("ValidationError", f"InputLocation {source} is no s3:// URI.")
+        limits = (
+            _seconds(headers, "RequestTTLSeconds", 60, ASYNC_TTL_SECONDS, ASYNC_TTL_SECONDS),
+            _seconds(headers, "InvocationTimeoutSeconds", 1, 3600, 900),
+        )
         inference = headers.get(f"{PREFIX}inference-id") or _identifier()
         output, failure = _locations(config["OutputConfig"], headers)
-        task = self._carry_out(region, name, headers, source, body, output, failure)
+        task = self._carry_out(region, name, headers, source, body, output, failure, *limits)
         self.tasks.add(task := self.loop.create_task(task))  # the loop itself forgets it
         task.add_done_callback(self.tasks.discard)
         given = [("Content-Type", "application/json"), ("x-amzn-RequestId", _identifier())]
@@ -425,14 +426,15 @@ class Runtime:
         given += [("X-Amzn-SageMaker-FailureLocation", failure)] if failure else []
         return Response(202, given, json.dumps({"InferenceId": inference}).encode())
 
-    async def _carry_out(self, region, name, headers, source, body, output, failure):
+    async def _carry_out(
+        self, region, name, headers, source, body, output, failure, patience, limit
+    ):
         def tell(why):
             if self.waiting.pop(output, None) and failure:
                 self._keep(failure, f"{why}\n".encode())
 
         self.waiting[output] = tell
         in_thread, came = self.loop.run_in_executor, time.monotonic()
-        patience = int(headers.get(f"{PREFIX}requestttlseconds") or ASYNC_TTL_SECONDS)
         try:
             async with self._limit(region, name):
                 if time.monotonic() - came > self.sagemaker.seconds(patience):
@@ -440,17 +442,14 @@ class Runtime:
                 if source:
                     body = await in_thread(None, self._fetch, source)
                 invocation = Invocation(self, region, name, _sent_later(headers), body)
-                invocation.limit = int(headers.get(f"{PREFIX}invocationtimeoutseconds") or 900)
+                invocation.limit = limit
                 over = self.loop.create_future()
                 invocation.go(lambda: over.set_result(None))
                 await over
             await in_thread(None, self._keep, output, invocation.result()[2])
             self.waiting.pop(output, None)
-        except AwsError as error:
-            await in_thread(None, tell, error.message)
         except Exception as error:
-            traceback.print_exc()
-            await in_thread(None, tell, f"sagemaker_local broke: {error!r}")
+            await in_thread(None, tell, _told(error).message)
 
     def _limit(self, region, name):
         route = self.route(region, name)
@@ -482,6 +481,17 @@ def _forwarded(headers, body):
     return f"{head}{''.join(lines)}\r\n".encode("latin-1") + body
 
 
+def _seconds(headers, member, least, most, default):
+    given = headers.get(PREFIX + member.lower(), str(default))
+    if not re.fullmatch("[0-9]{1,5}", given) or not least <= int(given) <= most:
+        raise AwsError(
+            "ValidationError",
+            f"1 validation error detected: Value '{given}' at '{member}' failed to satisfy"
+            f" constraint: Member must have value between {least} and {most}",
+        )
+    return int(given)
+
+
 def _sent_later(headers):
     """The headers of an asynchronous request that are for the model."""
     given = {f"{PREFIX}content-type": "content-type", f"{PREFIX}accept": "accept"}
@@ -497,6 +507,14 @@ def _identifier():
 
 def _lacking(what):
     return AwsError("UnsupportedOperation", f"sagemaker_local does not have {what}.")
+
+
+def _told(error):
+    """What the client is told; what is not said to it on purpose is a mistake of ours."""
+    if isinstance(error, AwsError):
+        return error
+    traceback.print_exception(error)
+    return AwsError("InternalFailure", f"sagemaker_local broke: {error!r}", 500)
 
 
 def _error(error):
