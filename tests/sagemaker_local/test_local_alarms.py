@@ -161,6 +161,14 @@ def test_an_alarm_that_is_put_again_keeps_its_state(watch):
     assert described(watch, name)["StateValue"] == "ALARM"
 
 
+def test_an_alarm_of_the_name_of_a_deleted_one_is_new(watch):
+    name = put_alarm(watch, unique("none"), TreatMissingData="breaching")
+    becomes(watch, name, "ALARM")
+    watch.delete_alarms(AlarmNames=[name])
+    put_alarm(watch, unique("none"), name=name, TreatMissingData="ignore")
+    assert described(watch, name)["StateValue"] == "INSUFFICIENT_DATA"
+
+
 def test_missing_data_may_be_a_breach(watch):
     becomes(watch, put_alarm(watch, unique("none"), TreatMissingData="breaching"), "ALARM")
     becomes(watch, put_alarm(watch, unique("none"), TreatMissingData="notBreaching"), "OK")

@@ -211,6 +211,16 @@ def test_only_programs_on_this_machine_are_let_in(cloud, path, headers, status):
     connection.close()
 
 
+def test_what_is_nested_too_deeply_is_refused(cloud):
+    signed = "AWS4-HMAC-SHA256 Credential=local/20000101/us-east-1/sagemaker/aws4_request"
+    headers = {"X-Amz-Target": "SageMaker.ListModels", "Authorization": signed}
+    asked = urllib.request.Request(cloud.url, b'{"a":' * 100_000, headers)
+    with pytest.raises(urllib.error.HTTPError) as error:
+        urllib.request.urlopen(asked)
+    assert error.value.code == 400
+    assert json.load(error.value)["__type"] == "ValidationException"
+
+
 def test_s3_is_refused_in_its_own_words(cloud):
     error = refused(cloud.s3.get_object, Bucket="moto-api", Key="data.json")
     assert error["Code"] == "AccessDenied" and "moto's own interface" in error["Message"]

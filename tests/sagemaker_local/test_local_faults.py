@@ -218,6 +218,14 @@ def test_a_fault_that_there_is_not_is_refused(cloud, kind, details, words):
         faults.inject(cloud.url, CREATE, kind, **details)
 
 
+def test_a_fault_that_does_not_fit_is_an_error_and_no_silence(cloud):
+    faults.inject(cloud.url, "PutObject", "answer", service="s3", members={})  # S3 has no JSON
+    quick = cloud.client("s3", read_timeout=5)
+    with pytest.raises(ClientError, match="500"):
+        quick.put_object(Bucket="bucket", Key="k", Body=b"x")
+    cloud.put("k", "x")
+
+
 def test_nobody_meets_a_fault_by_accident(tmp_path, monkeypatch):
     monkeypatch.delenv("SAGEMAKER_LOCAL_FAULTS", raising=False)
     with local_client.attach(state=tmp_path / "state") as local:

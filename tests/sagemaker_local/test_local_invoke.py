@@ -19,7 +19,7 @@ from endpoint_helpers import SCRIPT, config, describe, endpoint, variant
 from local_helpers import IMAGE, ROLE, Cloud, unique, until
 from sagemaker_local import client as local_client
 from sagemaker_local.http import Connection, Later
-from sagemaker_local.runtime import Lane, Route, Traffic
+from sagemaker_local.runtime import Capture, Lane, Route, Traffic
 from sagemaker_local.server import SageMaker
 
 # What a request's body asks for is what happens.
@@ -637,6 +637,16 @@ def test_what_is_captured_last_is_kept_when_the_server_ends(tmp_path, monkeypatc
     with local_client.attach(state=state) as local:
         _, (record,) = captured(Cloud(local), "end", 1)
         assert record["captureData"]["endpointInput"]["data"] == "1,2"
+
+
+def test_much_that_is_captured_is_written_sooner():
+    captured = Capture(None)
+    record = ({}, "e", "A", 0.0, {}, b"x" * 2**20, {}, b"y" * 2**20)
+    for _ in range(15):
+        captured.add(*record)
+    assert not captured.full.is_set()
+    captured.add(*record)
+    assert captured.full.is_set()
 
 
 # Asynchronous requests

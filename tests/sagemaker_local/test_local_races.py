@@ -64,6 +64,16 @@ def test_a_job_can_be_stopped_while_it_starts(sagemaker, monkeypatch):
     assert job["ProcessingJobStatus"] == "Stopped", job
 
 
+def test_nothing_is_left_of_an_endpoint_that_is_deleted(sagemaker):
+    sagemaker.begin("http://127.0.0.1")
+    runtime, key = sagemaker.runtime, (REGION, "e")
+    kept = (runtime.routes, runtime.traffic, runtime.limits)
+    for one in kept:
+        one[key] = None
+    sagemaker.hosting.delete({"EndpointArn": f"arn:aws:sagemaker:{REGION}:1:endpoint/e"})
+    assert not any(kept)
+
+
 def ended(sagemaker, kind):
     documents = sagemaker.store.list(kind)
     going = [d for d in documents if d[f"{kind}Status"] in ("InProgress", "Executing", "Stopping")]

@@ -410,9 +410,10 @@ class Hosting:
 
     def delete(self, document):
         arn = document["EndpointArn"]
-        self.sagemaker.runtime.routes.pop((region_of(arn), name_of(arn)), None)
+        self.sagemaker.runtime.forget(region_of(arn), name_of(arn))
         if stack := self.stacks.pop(arn, None):
             stack.stop()
+        self.sagemaker.jobs.keep_logs(arn)
         self.store.delete(arn)
 
 

@@ -184,7 +184,7 @@ def _mistake(rule):
 def _members(request):
     if request.service == "s3":
         return request.path
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         if len(request.body) <= MAX_REQUEST:
             return json.loads(request.body)
     return None

@@ -217,7 +217,7 @@ class Connection(Reader):
             try:
                 answer = self.handler(self.method, target, headers, body)
             except Exception:
-                answer = _broke()
+                answer = broke()
             if isinstance(answer, Later) and answer.answer is None:
                 self.busy = True
                 answer.then = self._answered
@@ -273,7 +273,7 @@ class Connection(Reader):
             self.transport.write(whole[: len(whole) - (len(response.body) + 1) // 2])
 
 
-def _broke():
+def broke():
     traceback.print_exc()
     return Plain(500)
 

@@ -33,13 +33,15 @@ from pathlib import Path
 from . import client, resources
 from .errors import invalid
 from .neighbours import ACCOUNT
-from .resources import Kind, find, insert, lacking, refuse, region_of
+from .resources import Kind, find, insert, lacking, name_of, refuse, region_of
+from .store import AlreadyExists
 
 CHILD = str(Path(__file__).with_name("_job.py"))
 SCRIPT_MODE_IMAGE = "sagemaker-scikit-learn"
 PYTHON = re.compile(r"python(3(\.\d+)?)?")
 OPT_ML = re.compile(r"(^|[=:])/opt/ml(?=/|$)")
 HOST = "algo-1"
+KEPT_LOGS = "KeptLogs"  # in the store, of endpoints that are deleted
 STOP_GRACE_SECONDS = 5  # AWS: 120
 HOSTS = {"current_host": HOST, "hosts": [HOST], "network_interface_name": "lo"}
 MAX_REASON = 1024
@@ -633,8 +635,10 @@ class Jobs:
         from moto.logs.models import logs_backends
 
         with self.import_lock:
-            for document in self.store.list("Endpoint"):
-                self._import_endpoint_log(logs_backends[ACCOUNT], document)
+            arns = [document["EndpointArn"] for document in self.store.list("Endpoint")]
+            arns += [document["LogsOf"] for document in self.store.list(KEPT_LOGS)]
+            for arn in dict.fromkeys(arns):
+                self._import_endpoint_log(logs_backends[ACCOUNT], arn)
             for kind in (PROCESSING, TRAINING):
                 for document in self.store.list(kind.name):
                     self._import_log(logs_backends[ACCOUNT], kind, document)
@@ -647,9 +651,15 @@ class Jobs:
             stream = f"{name}/{HOST}-{int(document['CreationTime'] * 1000)}"
             _put_lines(backends[region_of(arn)], group, stream, lines, written)
 
-    def _import_endpoint_log(self, backends, document):
+    def keep_logs(self, arn):
+        """An endpoint's logs outlive it."""
+        with contextlib.suppress(AlreadyExists):
+            kept = {"LogsOf": arn, "CreationTime": time.time()}
+            self.store.insert(KEPT_LOGS, f"{arn}/logs", kept)
+
+    def _import_endpoint_log(self, backends, arn):
         """One file for all instances: each line begins with the name of its stream."""
-        arn, name = document["EndpointArn"], document["EndpointName"]
+        name = name_of(arn)
         lines, written = self._new_lines(arn, self.folder / f"logs/Endpoints/{name}.log")
         streams = {}
         for line in lines:

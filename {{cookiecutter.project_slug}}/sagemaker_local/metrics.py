@@ -47,7 +47,7 @@ class Metrics:
         self.sagemaker = sagemaker
         self.pending = deque()
         self.published = deque()  # our own data in moto, oldest first
-        self.known = {}  # {(region, alarm name): state}, as the store has it
+        self.known = {}  # {ARN of an alarm's state: the state}, as the store has it
         self.work = threading.Event()
         self.lock = threading.Lock()
         self.thread = None
@@ -87,9 +87,9 @@ class Metrics:
     def tick(self):
         with self.lock:
             self.publish()
-            for region, backend in _backends():
+            for _, backend in _backends():
                 for alarm in list(backend.alarms.values()):
-                    self._evaluate(region, backend, alarm)
+                    self._evaluate(backend, alarm)
 
     def refresh(self):
         """Before a request to CloudWatch: what has been measured is there."""
@@ -98,12 +98,13 @@ class Metrics:
 
     def settle(self):
         """After a request to CloudWatch, and at the start: alarms have the states AWS gives."""
-        alarms = False
         with self.lock:
-            for region, backend in _backends():
-                for alarm in list(backend.alarms.values()):
-                    alarms = True
-                    self._settle(region, alarm)
+            alarms = [alarm for _, backend in _backends() for alarm in [*backend.alarms.values()]]
+            for alarm in alarms:
+                self._settle(alarm)
+            for arn in self.known.keys() - {_state_arn(alarm) for alarm in alarms}:
+                del self.known[arn]  # the alarm is deleted, and another of its name is a new one
+                self.sagemaker.store.delete(arn)
         if alarms:
             self.wake()
 
@@ -175,9 +176,9 @@ class Metrics:
             state == "ALARM" and _seconds(at) >= since for _, _, _, state, at in list(alarm.history)
         )
 
-    def _settle(self, region, alarm):
+    def _settle(self, alarm):
         """moto gives a new alarm the state OK, and so one that is put again."""
-        key = (region, alarm.name)
+        key = _state_arn(alarm)
         if key not in self.known:
             self.known[key] = self.sagemaker.store.get(_state_arn(alarm))
         if alarm.state_reason == NEW:
@@ -185,28 +186,28 @@ class Metrics:
             alarm.state_value = known.get("StateValue", "INSUFFICIENT_DATA")
             alarm.state_reason = known.get("StateReason", "Unchecked: the alarm is new")
         if (self.known[key] or {}).get("StateValue") != alarm.state_value:
-            self._remember(region, alarm)
+            self._remember(alarm)
 
-    def _remember(self, region, alarm):
+    def _remember(self, alarm):
         state = {"StateValue": alarm.state_value, "StateReason": alarm.state_reason}
-        self.known[(region, alarm.name)] = state
         store, arn = self.sagemaker.store, _state_arn(alarm)
+        self.known[arn] = state
         try:
             store.insert(KIND, arn, state | {"CreationTime": time.time()})
         except AlreadyExists:
             store.update(arn, **state)
 
-    def _evaluate(self, region, backend, alarm):
+    def _evaluate(self, backend, alarm):
         if alarm.metric_data_queries or alarm.rule or not alarm.metric_name:
             return
-        self._settle(region, alarm)
+        self._settle(alarm)
         values = self._datapoints(backend, alarm)
         if values is None:
             return
         state, why = judge(alarm, values)
         if state and state != alarm.state_value:
             alarm.update_state(why, "{}", state)
-            self._remember(region, alarm)
+            self._remember(alarm)
 
     def _datapoints(self, backend, alarm):
         """The values of the last periods, oldest first; None: not yet time to look again."""

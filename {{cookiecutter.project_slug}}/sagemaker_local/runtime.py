@@ -62,6 +62,7 @@ OUTCOMES = {  # of a request that the model did not answer
     ),
 }
 MAX_CAPTURED = 5000  # records that wait for their writing; more are written at once
+MAX_CAPTURED_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True)
@@ -297,6 +298,10 @@ class Runtime:
     def note(self, endpoint, text):
         with open(self.log_path(endpoint), "a") as log:
             log.write(f"sagemaker_local: {text}\n")
+
+    def forget(self, region, name):
+        for kept in (self.routes, self.traffic, self.limits):
+            kept.pop((region, name), None)
 
     # Requests
 
@@ -557,6 +562,7 @@ class Capture:
     def __init__(self, sagemaker):
         self.sagemaker = sagemaker
         self.records = []
+        self.size = 0  # of their bodies
         self.lock = threading.Lock()
         self.writing = threading.Lock()
         self.full = threading.Event()
@@ -565,7 +571,8 @@ class Capture:
         """Called on the event loop with what `captured` takes: it only remembers."""
         with self.lock:
             self.records.append(record)
-        if len(self.records) >= MAX_CAPTURED:
+            self.size += len(record[5]) + len(record[7])
+        if len(self.records) >= MAX_CAPTURED or self.size >= MAX_CAPTURED_BYTES:
             self.full.set()
 
     def run(self):
@@ -577,7 +584,7 @@ class Capture:
     def flush(self):
         with self.writing:
             with self.lock:
-                records, self.records = self.records, []
+                records, self.records, self.size = self.records, [], 0
             files = defaultdict(list)
             for record in records:
                 config, endpoint, variant, moment = record[:4]

@@ -25,7 +25,7 @@ from xml.sax.saxutils import escape
 
 from . import endpoints, faults, http, jobs, model, neighbours, pipelines, registry, resources
 from .client import ATTACH, claim
-from .errors import AwsError, LocalError
+from .errors import AwsError, LocalError, invalid
 from .metrics import Metrics
 from .runtime import MAX_BODY, Runtime, too_large
 from .store import Store
@@ -105,9 +105,10 @@ def _speed(given):
         speed = float(given)
     except ValueError:
         speed = math.nan
-    if not 0 < speed < math.inf:
+    if not 0.01 <= speed <= 10_000:
         raise LocalError(
-            f"the speed (SAGEMAKER_LOCAL_SPEED) is {given!r}; give a number above 0, such as 60"
+            f"the speed (SAGEMAKER_LOCAL_SPEED) is {given!r}; give a number from 0.01 to 10000,"
+            " such as 60"
         )
     return speed
 
@@ -155,7 +156,10 @@ class Front:
         later = http.Later()
 
         def work():
-            answer = self._answer_or_fault(request)
+            try:
+                answer = self._answer_or_fault(request)
+            except Exception:
+                answer = http.broke()
             self.sagemaker.runtime.loop.call_soon_threadsafe(later.give, answer)
 
         _in_background(work)
@@ -177,6 +181,8 @@ class Front:
             return self.sagemaker.neighbours.handle(request)
         except AwsError as error:
             return _error(request, error)
+        except RecursionError:
+            return _error(request, invalid("the request is nested too deeply"))
         except Exception as error:
             traceback.print_exc()
             broke = AwsError("InternalFailure", f"sagemaker_local broke: {error!r}", 500)
