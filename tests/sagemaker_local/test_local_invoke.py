@@ -597,6 +597,7 @@ def test_captured_is_what_was_chosen_and_base64_where_no_type_is_named(
 ):
     prefix = unique("capture")
     chosen = capture(prefix, *modes, headers=False)
+    del chosen["EnableCapture"]  # left out is on
     name = serving(cloud, variant(obedient(cloud)), DataCaptureConfig=chosen)
     invoke(runtime, name)
     _, (record,) = captured(cloud, prefix, 1)

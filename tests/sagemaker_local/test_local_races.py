@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+import time
 
 import pytest
 from local_helpers import IMAGE, ROLE, definition, fail, processing, unique, until
@@ -62,6 +63,29 @@ def test_a_job_can_be_stopped_while_it_starts(sagemaker, monkeypatch):
     sagemaker.call("CreateProcessingJob", name | request, REGION)
     (job,) = until(lambda: ended(sagemaker, "ProcessingJob"))
     assert job["ProcessingJobStatus"] == "Stopped", job
+
+
+def test_an_update_does_not_keep_from_the_store_what_it_waits_for(sagemaker, monkeypatch):
+    """After a start S3 and the rest are restored from the store, and an update needs them."""
+    sagemaker.begin("http://127.0.0.1")
+    monkeypatch.setattr(sagemaker.hosting, "start", lambda arn: None)
+    container = {"Image": IMAGE, "ModelDataUrl": "s3://b/k"}
+    model = {"ModelName": "m", "ExecutionRoleArn": ROLE, "PrimaryContainer": container}
+    sagemaker.call("CreateModel", model, REGION)
+    variant = {"VariantName": "A", "ModelName": "m"}
+    variant |= {"InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    config = {"EndpointConfigName": "c"}
+    sagemaker.call("CreateEndpointConfig", config | {"ProductionVariants": [variant]}, REGION)
+    request = config | {"EndpointName": "e"}
+    arn = sagemaker.call("CreateEndpoint", request, REGION)["EndpointArn"]
+    plan = sagemaker.store.get(arn)["Next"]
+    sagemaker.store.update(arn, EndpointStatus="InService", Live=plan, Next=None)
+    alarms = {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "a"}]}}
+    update = ("UpdateEndpoint", request | {"DeploymentConfig": alarms}, REGION)
+    threading.Thread(target=sagemaker.call, args=update, daemon=True).start()
+    time.sleep(0.2)
+    assert sagemaker.store.lock.acquire(timeout=2)
+    sagemaker.store.lock.release()
 
 
 def test_nothing_is_left_of_an_endpoint_that_is_deleted(sagemaker):
