@@ -23,6 +23,7 @@ import traceback
 from collections import deque
 from email.utils import formatdate
 from http import HTTPStatus
+from itertools import chain
 from typing import Any, NamedTuple
 
 import httptools
@@ -159,23 +160,21 @@ class Connection(Reader):
 
     def on_message_begin(self):
         self.target, self.headers, self.chunks, self.in_body = b"", {}, [], False
-        self.head = self.size = 0
+        self.size = 0
 
     def on_url(self, url):
         self.target += url
-        self.head += len(url)
 
     def on_header(self, name, value):
-        self.head += len(name) + len(value)
         if not self.in_body:  # what trails a chunked body is not for us
             self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self):
-        self.in_body, self.loose = True, 0
+        read, self.in_body, self.loose = self.loose, True, 0
         method, target = self.parser.get_method().decode(), self.target.decode("latin-1")
         self.request = (method, target, self.headers)
         self.refused = self.refusal(*self.request, 0)
-        if self.head > MAX_HEAD:
+        if read > MAX_HEAD and sum(map(len, (target, *chain(*self.headers.items())))) > MAX_HEAD:
             self.refused = TOO_LARGE
         elif not self.refused and not target.startswith("/"):
             self.refused = NO_PATH
