@@ -441,6 +441,11 @@ def test_what_scales_by_itself_may_not_go_nor_change_its_instances(cloud):
     scaling.deregister_scalable_target(**target)
     cloud.sm.update_endpoint(EndpointName=name, EndpointConfigName=larger)
     assert settled(cloud, name)["EndpointConfigName"] == larger
+    scaling.register_scalable_target(**target, MinCapacity=1, MaxCapacity=2)
+    cloud.sm.delete_endpoint(EndpointName=name)
+    until(lambda: not cloud.sm.list_endpoints(NameContains=name)["Endpoints"])
+    targets = scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"]
+    assert target["ResourceId"] not in {found["ResourceId"] for found in targets}
 
 
 def test_a_serverless_endpoint(cloud):

@@ -94,6 +94,7 @@ def test_nothing_is_left_of_an_endpoint_that_is_deleted(sagemaker):
     kept = (runtime.routes, runtime.traffic, runtime.limits)
     for one in kept:
         one[key] = None
+    sagemaker.neighbours.ready.set()
     sagemaker.hosting.delete({"EndpointArn": f"arn:aws:sagemaker:{REGION}:1:endpoint/e"})
     assert not any(kept)
 

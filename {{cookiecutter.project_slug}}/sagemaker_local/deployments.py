@@ -413,6 +413,7 @@ class Hosting:
         self.sagemaker.runtime.forget(region_of(arn), name_of(arn))
         if stack := self.stacks.pop(arn, None):
             stack.stop()
+        self.sagemaker.neighbours.deregister(region_of(arn), name_of(arn))
         self.sagemaker.jobs.keep_logs(arn)
         self.store.delete(arn)
 

@@ -8,13 +8,12 @@ returns; deployments.py then does it, again from the store if the server was kil
 Members that only AWS has a use for (KmsKeyId, VpcConfig, volume sizes, ...) are kept and described.
 """
 
-import sys
 import time
 
 from . import deployments, resources
 from .deployments import CONFIG, ENDPOINT, Hosting
 from .errors import invalid
-from .neighbours import ACCOUNT, repository_of
+from .neighbours import repository_of
 from .registry import PACKAGE, resolve_image
 from .resources import MODEL, find, found, insert, lacking, refuse
 
@@ -262,7 +261,7 @@ def update_endpoint(sagemaker, request, region):
         plan = _plan(sagemaker, find(CONFIG, sagemaker, request, region), region)
         if live["Variants"][0]["Serverless"] and not plan["Variants"][0]["Serverless"]:
             raise invalid("A serverless endpoint cannot be converted to an instance-based one.")
-        _check_scaling(live, plan, ENDPOINT.arn(region, request["EndpointName"]))
+        _check_scaling(sagemaker, live, plan, _arn(endpoint))
         if request.get("RetainAllVariantProperties"):
             excluded = request.get("ExcludeRetainedVariantProperties") or []
             _retain(plan, live, [item["VariantPropertyType"] for item in excluded])
@@ -274,17 +273,15 @@ def update_endpoint(sagemaker, request, region):
         return _begin(sagemaker, endpoint, "Updating", Next=plan, Policy=policy, FailureReason=None)
 
 
-def _check_scaling(live, plan, arn):
+def _check_scaling(sagemaker, live, plan, arn):
     """What Application Auto Scaling knows of may not go, nor have another instance type."""
-    if (models := sys.modules.get("moto.applicationautoscaling.models")) is None:
-        return  # not used yet, and slow to import
-    backend = models.applicationautoscaling_backends[ACCOUNT][resources.region_of(arn)]
-    registered = {resource for targets in backend.targets.values() for resource in targets}
+    scaled = sagemaker.neighbours.scaled(resources.region_of(arn), resources.name_of(arn))
+    registered = {resource.rpartition("/")[2] for _, resource in scaled}
     types = {variant["VariantName"]: variant["InstanceType"] for variant in plan["Variants"]}
     kept = [
         variant["VariantName"]
         for variant in live["Variants"]
-        if f"endpoint/{resources.name_of(arn)}/variant/{variant['VariantName']}" in registered
+        if variant["VariantName"] in registered
         and types.get(variant["VariantName"]) != variant["InstanceType"]
     ]
     if kept:

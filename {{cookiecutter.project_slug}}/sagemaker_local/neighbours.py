@@ -53,6 +53,7 @@ SUBRESOURCES = {
 BINARY = "binary/octet-stream"
 SEPARATOR = "\x1f"
 JSON = "application/x-amz-json-1.1"
+SCALING = "AnyScaleFrontendService"
 ECR = "AmazonEC2ContainerRegistry_V20150921"
 XML = {"s3": "http://s3.amazonaws.com/doc/2006-03-01/"}
 
@@ -212,6 +213,30 @@ class Neighbours:
         answer = self.call("ecr", "POST", "/", region, headers, json.dumps(body).encode())
         images = json.loads(answer.body).get("images") if answer.status == 200 else None
         return images[0]["imageId"]["imageDigest"] if images else None
+
+    # Application Auto Scaling
+
+    def scaled(self, region, endpoint):
+        """(dimension, resource) of each variant of an endpoint that is a scalable target."""
+        if (models := sys.modules.get("moto.applicationautoscaling.models")) is None:
+            return []  # not used yet, and slow to import
+        backend = models.applicationautoscaling_backends[ACCOUNT][region]
+        return [
+            (dimension, resource)
+            for dimension, targets in backend.targets.items()
+            for resource in targets
+            if resource.startswith(f"endpoint/{endpoint}/variant/")
+        ]
+
+    def deregister(self, region, endpoint):
+        """An endpoint's scalable targets go with it."""
+        self.ready.wait()
+        for dimension, resource in self.scaled(region, endpoint):
+            body = {"ServiceNamespace": "sagemaker", "ResourceId": resource}
+            body |= {"ScalableDimension": dimension}
+            headers = {"x-amz-target": f"{SCALING}.DeregisterScalableTarget", "content-type": JSON}
+            service = "application-autoscaling"
+            self.call(service, "POST", "/", region, headers, json.dumps(body).encode())
 
 
 def repository_of(image):
