@@ -209,7 +209,7 @@ def test_states_survive_a_restart_and_nothing_else_wakes(tmp_path, monkeypatch):
         # The thread runs again without a request that would wake it.
         breaching = put_alarm(watch, unique("none"), TreatMissingData="breaching")
     with local_client.attach(state=state) as local:
-        time.sleep(0.5)
+        time.sleep(1.5)
         watch = Cloud(local).client("cloudwatch")
         assert described(watch, breaching)["StateValue"] == "ALARM"
 

@@ -23,6 +23,7 @@
       runtime.py      InvokeEndpoint: which variant, shadows, data capture, async
       serving.py      the worker processes of one variant
       _serve.py       a worker: the scikit-learn container's server around inference.py
+      _libraries.py   what all workers have loaded before they are one
     http.py       HTTP/1.1 on one event loop, for the server and for the workers
     faults.py     faults on purpose and a log of calls, for tests
     store.py      all state, in one SQLite file

@@ -1,10 +1,7 @@
 """The process of one worker: the scikit-learn container's server around the model's own script.
 
-    python _serve.py LIFELINE CHANNEL NAME MODEL_FOLDER SCRIPT
-
-LIFELINE is a pipe that the server holds open (see _job.py); CHANNEL is a connected socket that
-brings HTTP requests: GET /ping and POST /invocations. What the script prints goes to
-the endpoint's log, each line behind NAME. Answers are the container's (sagemaker-containers and
+A connected socket brings HTTP requests: GET /ping and POST /invocations. What the script prints
+goes to the endpoint's log, each line behind the worker's name. Answers are the container's (sagemaker-containers and
 sagemaker-scikit-learn-container): which functions a script may have, what takes the place of
 those that it lacks, and 415, 406 and 500 where they cannot do it. One thing is stricter: NPY is
 refused, because reading it may run code.
@@ -15,12 +12,15 @@ import asyncio
 import importlib
 import io
 import json
+import multiprocessing
+import multiprocessing.connection
 import os
 import signal
-import socket
 import sys
 import traceback
 from typing import NamedTuple
+
+from .http import Connection
 
 JSON, CSV = "application/json", "text/csv"
 OOPS = b"""<!doctype html>
@@ -212,38 +212,35 @@ def _media_type(kind):
 # The process
 
 
-def die_with_the_server(pipe):
-    while os.read(pipe, 1):
-        pass
+def die_with_the_server():
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
     os.killpg(0, signal.SIGKILL)
 
 
 def load(folder, script):
-    sys.path[0] = os.path.dirname(script)
+    sys.path.insert(0, os.path.dirname(script))
     return Model(importlib.import_module(os.path.basename(script).removesuffix(".py")), folder)
 
 
 async def serve(connection, channel):
     loop = asyncio.get_running_loop()
-    await loop.connect_accepted_socket(lambda: connection, socket.socket(fileno=channel))
+    await loop.connect_accepted_socket(lambda: connection, channel)
     await loop.create_future()
 
 
-def main():
-    lifeline, channel, name, folder, script = sys.argv[1:]
-    _thread.start_new_thread(die_with_the_server, (int(lifeline),))
-    # Found as a part of its package: in this script's own folder `http` would be everybody's http.
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    from sagemaker_local.http import Connection
-
+def main(channel, name, environment, cwd, log, folder, script):
+    """All that a process of its own has, in a fork: a session, environment, folder and output."""
+    os.setsid()
+    _thread.start_new_thread(die_with_the_server, ())
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1), os.dup2(output, 2)
     sys.stdout, sys.stderr = Lines(name), Lines(name)
     try:
+        os.chdir(cwd)
+        os.environ.clear()
+        os.environ.update(environment)
         handler = Handler(load(folder, script))
     except BaseException:
         traceback.print_exc()
         sys.exit(1)
-    asyncio.run(serve(Connection(handler), int(channel)))
-
-
-if __name__ == "__main__":
-    main()
+    asyncio.run(serve(Connection(handler), channel))

@@ -5,6 +5,8 @@
     Worker   one process (_serve.py) and the connected sockets to it: no address, nobody else's
 
 An instance of a variant is a worker, and there are never more of them than this machine has CPUs.
+Workers are forks of one process that has loaded what nearly every model needs (_libraries.py), so
+it takes a moment to start one and not seconds.
 """
 
 import asyncio
@@ -13,11 +15,11 @@ import gzip
 import io
 import itertools
 import math
+import multiprocessing
 import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tarfile
 import threading
@@ -30,11 +32,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from . import client
+from . import _serve, client
 from .http import Channel
 from .jobs import PASSED_ON, JobError, bucket_and_key, last_words, relocate
 
-CHILD = str(Path(__file__).with_name("_serve.py"))
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["sagemaker_local._libraries", "sagemaker_local._serve"])
 QUICK_SECONDS = 0.002  # a model that answers sooner gets requests ahead, not to wait for the next
 AHEAD = 16
 MAX_QUEUED = 2000
@@ -117,6 +120,7 @@ class Worker:
     def kill(self):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.kill()  # it may not lead its group yet
 
 
 class Fleet:
@@ -298,19 +302,13 @@ class Fleet:
         name = f"{self.variant}/i-{uuid.uuid4().hex[:8]}"  # as an instance's log stream is named
         ml = self.folder / "opt/ml"
         ours, theirs = socket.socketpair()
-        inherited = (self.sagemaker.jobs.lifeline, theirs.fileno())
-        command = [sys.executable, CHILD, *map(str, inherited), name]
-        with theirs, open(self.runtime.log_path(self.endpoint), "ab") as log:
-            process = subprocess.Popen(
-                [*command, str(ml / "model"), str(script)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.folder,
-                env=self._environment(ml),
-                pass_fds=inherited,
-                start_new_session=True,
-            )
+        log = self.runtime.log_path(self.endpoint)
+        log.touch()
+        where = (self.folder, log, ml / "model", script)
+        with theirs:
+            arguments = (theirs, name, self._environment(ml), *map(str, where))
+            process = FORKS.Process(target=_serve.main, args=arguments, daemon=True)
+            process.start()
         return Worker(name, process, ours)
 
     def _environment(self, ml):
@@ -326,7 +324,7 @@ class Fleet:
     def _remove(self, worker):
         worker.leaving = True
         worker.kill()
-        worker.process.wait()
+        worker.process.join()
         with contextlib.suppress(ValueError):
             self.workers.remove(worker)
 
@@ -353,14 +351,14 @@ class Fleet:
 
     def _why(self, worker):
         """What a worker that did not come up said last."""
-        worker.process.wait()
+        worker.process.join()
         start = f"{worker.name} "
         log = self.runtime.log_path(self.endpoint).read_text(errors="replace").splitlines()
         said = "\n".join(line[len(start) :] for line in log if line.startswith(start))
         last = last_words(said).replace(str(self.folder / "opt/ml"), "/opt/ml")
         return (
             f"{self._primary} did not pass the ping health check. Please check CloudWatch logs for"
-            f" this endpoint: {last or f'exit code {worker.process.returncode}'}"
+            f" this endpoint: {last or f'exit code {worker.process.exitcode}'}"
         )[:1024]
 
     # On the event loop
@@ -420,8 +418,8 @@ class Fleet:
         threading.Thread(target=self._replace, args=(worker,), daemon=True).start()
 
     def _replace(self, worker):
-        worker.process.wait()
-        code = worker.process.returncode
+        worker.process.join()
+        code = worker.process.exitcode
         self.runtime.note(self.endpoint, f"{worker.name} ended (exit code {code}), starting anew")
         for pause in itertools.chain(RESTART_SECONDS, itertools.repeat(RESTART_SECONDS[-1])):
             time.sleep(pause)
@@ -454,7 +452,7 @@ class Fleet:
             late = [call for call in worker.calls if call.deadline < now]
             for call in late:
                 call.end(TimedOut())
-            if not worker.leaving and (late or worker.process.poll() is not None):
+            if not worker.leaving and (late or not worker.process.is_alive()):
                 self._lost(worker)
         while self.queue and self.queue[0].deadline < now:
             self.queue.popleft().end(TimedOut())
