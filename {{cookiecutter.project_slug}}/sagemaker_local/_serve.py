@@ -1,10 +1,10 @@
 """The process of one worker: the scikit-learn container's server around the model's own script.
 
 A connected socket brings HTTP requests: GET /ping and POST /invocations. What the script prints
-goes to the endpoint's log, each line behind the worker's name. Answers are the container's (sagemaker-containers and
-sagemaker-scikit-learn-container): which functions a script may have, what takes the place of
-those that it lacks, and 415, 406 and 500 where they cannot do it. One thing is stricter: NPY is
-refused, because reading it may run code.
+goes to the endpoint's log, each line behind the worker's name. Answers are the container's
+(sagemaker-containers and sagemaker-scikit-learn-container): which functions a script may have, what
+takes the place of those that it lacks, and 415, 406 and 500 where they cannot do it. One thing is
+stricter: NPY is refused, because reading it may run code.
 """
 
 import _thread
