@@ -10,7 +10,7 @@ import time
 
 import pytest
 from boundary_helpers import changes, kill, ledger_of, lock_key, locked, run, together
-from deploy_helpers import BUCKET, artifact, changing
+from deploy_helpers import BUCKET, INFERENCE, artifact, changing
 from hypothesis import given
 from hypothesis import settings as bounded
 from hypothesis import strategies as st
@@ -117,23 +117,50 @@ def test_p25_twenty_promotions_at_once_leave_a_linear_history(place):
     assert made.count("CreateEndpoint") + made.count("UpdateEndpoint") == len(entries) // 2
 
 
-def test_p25_a_promotion_that_lost_its_lock_stops(place, monkeypatch):
+def slow(seconds, factor=2):
+    """A model that takes its time over each request."""
+    begin = "def predict_fn(rows, model):"
+    return artifact(
+        factor, inference=INFERENCE.replace(begin, f"{begin}\n    time.sleep({seconds})")
+    )
+
+
+def lock_writes(calls):
+    return [c for c in calls if c["operation"] == "PutObject" and "/lock.json" in c["request"]]
+
+
+def test_p25_the_lock_is_renewed_while_the_new_version_is_tried(place, monkeypatch):
+    from deploy import executor
+
+    monkeypatch.setattr(executor, "RENEW_SECONDS", 0.05)
+    arn = place.register(body=slow(0.15))
+    result, calls = place.logged("promote", "--model-package-arn", arn)
+    assert result["ExitCode"] == 0, result
+    looked = max(n for n, call in enumerate(calls) if call["operation"] == "DescribeEndpoint")
+    assert len(lock_writes(calls[looked:])) >= 3
+    assert calls[-1]["operation"] == "DeleteObject" and calls[-1]["status"] == 204
+    assert not locked(place)
+
+
+@pytest.mark.parametrize("operation", ["UpdateEndpoint", "InvokeEndpoint"])
+def test_p25_a_promotion_that_lost_its_lock_stops(place, monkeypatch, operation):
     """Asleep for longer than its lease, it finds somebody else at work."""
     from deploy import executor
 
-    monkeypatch.setattr(executor, "RENEW_SECONDS", 0)
+    monkeypatch.setattr(executor, "RENEW_SECONDS", 0.05)
     promote(place, place.register())
-    commands = ("promote", "--model-package-arn", place.register(factor=3))
+    arn = place.register(factor=3, body=slow(0.2, factor=3))
+    commands = ("promote", "--model-package-arn", arn)
 
     def steal(_):
         owned(place, **ELSEWHERE)
 
-    ended = run(place, commands, at="UpdateEndpoint", act=steal, behind=True)
+    ended = run(place, commands, at=operation, act=steal, behind=operation == "UpdateEndpoint")
     assert ended.result["ExitCode"] == 5, ended.result
     assert "was taken over while this deployment still ran" in ended.result["Message"]
     assert "deploy-model status" in ended.result["Message"]
-    after = ended.boundaries[ended.boundaries.index("UpdateEndpoint") + 1 :]
-    assert [o for o in after if changes(o)] == ["PutObject", "DeleteObject"]  # both in vain
+    after = [c for c in ended.calls[ended.boundaries.index(operation) + 1 :] if changes(c)]
+    assert set(after) == {"PutObject lock.json", "DeleteObject lock.json"}  # all in vain
     assert json.loads(lock_of(place))["Host"] == "build-7"
     assert ledger_of(place).pending["Action"] == "promote"
 

@@ -15,6 +15,7 @@ import os
 import random
 import re
 import tempfile
+import threading
 import time
 
 from botocore.config import Config
@@ -89,7 +90,7 @@ class Aws:
         """`deadline` is a time of time.monotonic()."""
         self.region = region
         self.deadline = deadline
-        self.clients = {}
+        self.clients, self.making = {}, threading.Lock()
         self.caller = "the caller"
 
     @property
@@ -105,13 +106,14 @@ class Aws:
         return boto3.DEFAULT_SESSION
 
     def client(self, service):
-        if service not in self.clients:
-            retries = {}
-            if "AWS_MAX_ATTEMPTS" not in os.environ:
-                retries = {"mode": os.environ.get("AWS_RETRY_MODE", "standard")}
-                retries["total_max_attempts"] = MAX_ATTEMPTS
-            self.clients[service] = self._new_client(service, retries)
-        return self.clients[service]
+        with self.making:  # boto3's clients serve any thread, but only one may make them
+            if service not in self.clients:
+                retries = {}
+                if "AWS_MAX_ATTEMPTS" not in os.environ:
+                    retries = {"mode": os.environ.get("AWS_RETRY_MODE", "standard")}
+                    retries["total_max_attempts"] = MAX_ATTEMPTS
+                self.clients[service] = self._new_client(service, retries)
+            return self.clients[service]
 
     def runtime(self):
         """A client that invokes endpoints and tries nothing twice: whoever tests counts errors."""

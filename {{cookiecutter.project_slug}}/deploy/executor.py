@@ -1,15 +1,17 @@
 """Doing a plan, one step after the other, so that it can be killed between any two and run again.
 
 The lock is an object in S3 that only one can create. It names its owner and expires unless it is
-renewed, which happens while a deployment waits; S3's clock decides, never this machine's. A lock
-whose owner was a process of this machine that is no more is taken over at once.
+renewed, which a thread does for as long as it is held; S3's clock decides, never this machine's. A
+lock whose owner was a process of this machine that is no more is taken over at once.
 """
 
+import contextlib
 import io
 import json
 import os
 import signal
 import socket
+import threading
 import time
 import uuid
 from dataclasses import replace
@@ -53,16 +55,21 @@ class Lock:
         self.where = {"Bucket": target.bucket, "Key": planner.lock_of(target)}
         self.etag, self.renewed, self.since = None, 0, _now()
         self.inherited = None
+        self.turn, self.ended, self.lost = threading.Lock(), threading.Event(), False
+        self.keeper = threading.Thread(target=self._keep, daemon=True)
 
     def __enter__(self):
         try:
             self._write(IfNoneMatch="*")
         except Conflict:
             self._take_over()
+        self.keeper.start()
         return self
 
     def __exit__(self, *_):
         self.aws.extend(GRACE_SECONDS)
+        self.ended.set()
+        self.keeper.join(GRACE_SECONDS)
         try:
             self.aws.change(Call("s3", "DeleteObject", {**self.where, "IfMatch": self.etag}))
         except Conflict:
@@ -71,15 +78,24 @@ class Lock:
             self.say(f"the lock stays until it expires, in {LEASE_SECONDS} seconds: {error}")
 
     def renew(self):
-        """Called now and then by whoever waits with the lock in hand."""
-        if time.monotonic() - self.renewed > RENEW_SECONDS:
-            try:
-                self._write(IfMatch=self.etag)
-            except Conflict:
-                raise NeedsHuman(
-                    f"the lock s3://{self.where['Bucket']}/{self.where['Key']} was taken over while"
-                    " this deployment still ran: look at deploy-model status"
-                ) from None
+        """Called before each step as well: whoever has lost the lock goes no further."""
+        with self.turn:
+            if not self.lost and time.monotonic() - self.renewed > RENEW_SECONDS:
+                try:
+                    self._write(IfMatch=self.etag)
+                except Conflict:
+                    self.lost = True
+        if self.lost:
+            raise NeedsHuman(
+                f"the lock s3://{self.where['Bucket']}/{self.where['Key']} was taken over while"
+                " this deployment still ran: look at deploy-model status"
+            )
+
+    def _keep(self):
+        """Nothing is changed after the command's deadline, so it holds here, too."""
+        while not self.ended.wait(RENEW_SECONDS):
+            with contextlib.suppress(AwsError, NeedsHuman, UsageError):  # the next step meets it
+                self.renew()
 
     def _write(self, **condition):
         content = {
@@ -192,6 +208,7 @@ class Executor:
         self.begun = not any(call.operation in BEGINS for call in plan.calls)
         try:
             for step in plan.steps:
+                self.lock.renew()
                 if step is records[-1]:
                     _ignore_signals()
                 self._do(step)
@@ -221,6 +238,7 @@ class Executor:
             self._restore(step.entry)
 
     def _call(self, call):
+        self.lock.renew()
         if call.operation.startswith("Delete"):
             self._spare_what_serves(call)
         self.say(f"{call.operation} {call.resource}")
