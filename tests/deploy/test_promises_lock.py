@@ -165,6 +165,33 @@ def test_p25_a_promotion_that_lost_its_lock_stops(place, monkeypatch, operation)
     assert ledger_of(place).pending["Action"] == "promote"
 
 
+def test_p25_a_lock_that_is_gone_is_lost(place, monkeypatch):
+    """S3 answers 404 to If-Match where there is no object."""
+    from deploy import executor
+
+    monkeypatch.setattr(executor, "RENEW_SECONDS", 0.01)
+    promote(place, place.register())
+    arn = place.register(factor=3)
+    gone = {"code": "NoSuchKey", "message": "The specified key does not exist.", "status": 404}
+    place.inject("PutObject", "error", service="s3", after=1, **gone)
+    result = promote(place, arn)
+    assert result["ExitCode"] == 5, result
+    assert "was taken over while this deployment still ran" in result["Message"]
+    assert place.version() == 1
+
+
+@pytest.mark.parametrize("code", ["ConditionalRequestConflict", "OperationAborted"])
+def test_p25_a_write_that_met_another_one_is_tried_again(place, code):
+    """409 is no answer to who came first: of the lock, then of the first entry."""
+    arn = place.register()
+    told = {"code": code, "message": "A conflicting operation is in progress.", "status": 409}
+    for after in (0, 1):
+        place.inject("PutObject", "error", service="s3", after=after, **told)
+    assert promote(place, arn)["ExitCode"] == 0
+    assert [entry["Kind"] for entry in place.entries()] == ["Started", "Promoted"]
+    assert not locked(place)
+
+
 # A lock whose owner is gone
 
 

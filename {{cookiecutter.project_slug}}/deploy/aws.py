@@ -47,7 +47,9 @@ EXPIRED = {
     *("UnrecognizedClientException", "SignatureDoesNotMatch", "InvalidSignatureException"),
     *("RequestTimeTooSkewed", "AuthFailure", "InvalidAccessKeyId"),
 }
-NO_OBJECT = {"NoSuchKey", "404", "NotFound", "NoSuchBucket", "NoSuchVersion"}
+NO_KEY = {"NoSuchKey", "404", "NotFound"}
+NO_OBJECT = NO_KEY | {"NoSuchBucket", "NoSuchVersion"}
+AT_ONCE = {"ConditionalRequestConflict", "OperationAborted"}  # S3 asks to send it again
 NOT_THERE = re.compile("could not find|does not exist|not found", re.I)
 SETTLES_SECONDS = 60  # CreateEndpoint may not see a configuration that was just created
 CUT_OFF = (FlexibleChecksumError, IncompleteReadError, ResponseParserError)
@@ -247,7 +249,7 @@ class Aws:
             return UsageError(f"{resource}: the bucket does not exist: create it, or name another")
         if code in THROTTLED or status >= 500:
             return DeadlineExceeded(f"{service}:{operation} {resource}: {code}")
-        busy = "in-progress" in message
+        busy = "in-progress" in message or code in AT_ONCE
         exit_code = 4 if busy else 2 if code.startswith("Validation") else 5
         return AwsError(f"{service}:{operation} {resource}: {code}: {message}", exit_code)
 
@@ -293,9 +295,8 @@ class Aws:
             return _missing(error)
         if "already exist" in message or "in-progress" in message:
             return self._is_done(call, or_conflict=call.operation.startswith("Create"))
-        if call.service == "s3" and error.response["Error"]["Code"] in (
-            *("PreconditionFailed", "ConditionalRequestConflict", "412", "409"),
-        ):
+        lost = {"PreconditionFailed", "412"} | (NO_KEY if "IfMatch" in call.members else set())
+        if call.service == "s3" and error.response["Error"]["Code"] in lost:
             if self._is_done(call):
                 return True
             raise Conflict
@@ -493,9 +494,9 @@ def _missing(error):
 
 
 def _settling(call, error):
-    """Whether AWS does not see yet what this command has just created."""
-    if call.operation == "PutObject":
-        return error.response["Error"]["Code"] in ("ConditionalRequestConflict", "409")
+    """Whether AWS does not see yet what has just been created, or who comes first."""
+    if call.service == "s3":
+        return error.response["Error"]["Code"] in AT_ONCE
     return call.operation in ("CreateEndpoint", "UpdateEndpoint", "CreateEndpointConfig") and (
         _missing(error)
     )
