@@ -425,6 +425,33 @@ PREFIXES = {"monitoring": "cloudwatch"}  # what IAM calls a service, where it si
 ACTIONS = {"ListObjectsV2": "ListBucket"}  # what IAM calls an operation, where it is not its name
 
 
+@pytest.mark.parametrize(
+    "begun, undone, left",
+    [
+        ("the smoke test", "DeleteEndpoint", 3),
+        ("CreateEndpoint", "DeleteModel", 1),
+        ("CreateModel", "DeleteEndpointConfig", 0),
+    ],
+)
+def test_p10_an_undo_that_is_refused_hides_no_reason_and_forgets_nothing(
+    place, begun, undone, left
+):
+    broken = begun == "the smoke test"
+    arn = place.register(body=artifact(broken=broken))
+    for operation in {undone, begun} - {"the smoke test"}:
+        place.inject(operation, "denied", times=None)
+    result, _ = promote(place, arn)
+    one_line(result, 5, begun, f"may not sagemaker:{undone}")
+    place.clear_faults()
+    last = place.entries()[-1]
+    assert (last["Kind"], last["Reason"]) == ("Failed", result["Message"])
+    assert len(place.resources()) == left
+    if broken:
+        place.sm.delete_endpoint(EndpointName=f"{place.name}-staging")
+    assert place.deploy("cleanup")["ExitCode"] == 0
+    assert place.resources() == []
+
+
 @pytest.mark.parametrize("factor", [2, 3])
 def test_p14_what_is_denied_is_asked_once_and_told_with_action_resource_and_role(
     busy_place, clean, factor

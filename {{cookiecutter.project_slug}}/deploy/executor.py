@@ -213,13 +213,11 @@ class Executor:
                     _ignore_signals()
                 self._do(step)
         except DeployFailed as error:
-            self._as_before()
             self._fail(str(error))
             raise
         except (AwsError, Refused) as error:
             # Once the endpoint is on its way, or where nobody knows, running again finds out.
             if not self.begun and error.code != 4:
-                self._as_before()
                 self._fail(str(error))
             raise
 
@@ -285,20 +283,38 @@ class Executor:
         return entry
 
     def _fail(self, reason):
-        """End the deployment that had begun as Failed, if the ledger can still be written."""
+        """End the deployment that had begun as Failed, with all as it was before.
+
+        What is refused on the way back does not hide the reason, and is for a person to mend.
+        """
         if self.started is None:
             return
         kept = ("Action", "Deployment", "Leaves", "Creates")
         entry = {name: self.started[name] for name in kept if name in self.started}
-        deleted = self._undo_creation() if self._is_first() else {}
-        self.record("Failed", {**entry, "Reason": reason, **deleted})
+        entry["Reason"] = reason
+        try:
+            self._as_before()
+            if self._is_first():
+                entry["Deleted"] = {"EndpointConfigs": [], "Models": []}
+                self._undo_creation(entry["Deleted"])
+        except AwsError as refusal:
+            entry["Reason"] += f". Undoing what had begun failed, too: {refusal}"
+            if refusal.code == 4:  # for now: running again finds out
+                raise AwsError(entry["Reason"], 4) from None
+            self.record("Failed", entry)
+            raise NeedsHuman(entry["Reason"]) from None
+        self.record("Failed", entry)
 
     def _is_first(self):
         begun = self.started
         return begun["Action"] == "promote" and begun["Deployment"]["Before"] is None
 
-    def _undo_creation(self):
-        """A first deployment that failed leaves nothing: no endpoint, configuration or models."""
+    def _undo_creation(self, deleted):
+        """A first deployment that failed leaves nothing: no endpoint, configuration or models.
+
+        Args:
+            deleted: {kind: names}; gets the names of what was deleted.
+        """
         name = self.target.endpoint
         endpoint = self.aws.endpoint(name)
         config = self.started["Deployment"]["EndpointConfigName"]
@@ -307,15 +323,11 @@ class Executor:
             self.aws.change(Call("sagemaker", "DeleteEndpoint", {"EndpointName": name}))
             while self.aws.endpoint(name):
                 self._pause(0.2)
-        creates = self.started["Creates"]
-        for kind, names in (
-            ("EndpointConfig", creates["EndpointConfigs"]),
-            ("Model", creates["Models"]),
-        ):
-            for created in names:
+        for kind in ("EndpointConfig", "Model"):
+            for created in self.started["Creates"][f"{kind}s"]:
                 self.say(f"Delete{kind} {created}")
                 self.aws.change(Call("sagemaker", f"Delete{kind}", {f"{kind}Name": created}))
-        return {"Deleted": creates}
+                deleted[f"{kind}s"].append(created)
 
     # The endpoint
 
