@@ -263,6 +263,40 @@ def test_p22_autoscaling_that_a_killed_promotion_took_away_comes_back(place):
         assert state(place)[name] == before[name], name
 
 
+def killed_and_taken_back(place):
+    """The package whose promotion was killed once the endpoint was told, which did not come up."""
+    assert place.deploy("promote", "--model-package-arn", place.register(2))["ExitCode"] == 0
+    arn = place.register(3, body=artifact(inference="import no_such_module"))
+    words = ("promote", "--model-package-arn", arn)
+    ended = run(place, words, at="UpdateEndpoint", act=kill, behind=True)
+    assert ended.signal == signal.SIGKILL
+    assert place.settled()["FailureReason"]
+    return arn
+
+
+def test_p7_what_was_taken_back_after_a_kill_has_failed_and_is_not_tried_again(place):
+    arn, reason = killed_and_taken_back(place), place.endpoint()["FailureReason"]
+    planned = place.deploy("plan", "--model-package-arn", arn)["Calls"]
+    assert [call["Operation"] for call in planned] == ["PutObject", "PutObject", "DeleteObject"]
+    result, calls = place.logged("promote", "--model-package-arn", arn)
+    assert result["ExitCode"] == 1, result
+    assert "rolled back" in result["Message"] and reason in result["Message"]
+    made = {call["operation"] for call in calls if changes(call["operation"])}
+    assert made == {"PutObject", "DeleteObject"}
+    last = place.entries()[-1]
+    assert (last["Kind"], last["Reason"]) == ("Failed", result["Message"])
+    assert place.deploy("promote", "--model-package-arn", arn)["ExitCode"] == 3
+
+
+@pytest.mark.parametrize("command", ["promote", "rollback"])
+def test_p7_another_command_enters_why_the_killed_one_was_taken_back(place, command):
+    killed_and_taken_back(place)
+    reason = place.endpoint()["FailureReason"]
+    more = ("--model-package-arn", place.register(4)) if command == "promote" else ()
+    assert place.deploy(command, *more)["ExitCode"] == 0
+    assert [e["Reason"] for e in place.entries() if e["Kind"] == "Failed"] == [reason]
+
+
 def three_versions(place):
     """The endpoint configurations of three versions, of which clean-up will delete the first."""
     place.settings("staging", ProductionVariants=ONE)

@@ -268,7 +268,7 @@ def plan_promotion(session):
     planner.check_drift(target, found, settings.accept_drift)
     planner.check_config(target, found, wanted.name)
     plan = planner.promotion(target, wanted, found)
-    if not plan.steps:
+    if not plan.deploys:
         return plan, wanted, found
     planner.check_approval(wanted, target, datetime.now(timezone.utc))
     planner.check_reuse(wanted, found, settings.retry)

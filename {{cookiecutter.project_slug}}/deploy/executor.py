@@ -203,7 +203,7 @@ class Executor:
     def do(self, plan):
         pending = self.ledger.pending
         records = [step for step in plan.steps if step.kind == "record"]
-        if pending and records and records[0].note in ("Promoted", "RolledBack"):
+        if [step.note for step in records] in (["Promoted"], ["RolledBack"], ["Failed"]):
             self.started = pending
         self.begun = not any(call.operation in BEGINS for call in plan.calls)
         try:
@@ -230,6 +230,8 @@ class Executor:
             self.approve()
         elif step.kind == "wait":
             self._wait(step.note)
+        elif step.kind == "judge":
+            self._judge(self.found.endpoint, step.note)
         elif step.kind == "smoke":
             self._smoke()
         elif step.kind == "restore":

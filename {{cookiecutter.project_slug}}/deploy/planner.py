@@ -15,7 +15,7 @@ import json
 import math
 import re
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from deploy import ledger as ledgers
 from deploy.config import (
@@ -96,8 +96,8 @@ class Call:
 class Step:
     """What a plan is made of: a call, or something to do between two calls.
 
-    kind: lock, record, call, approved (look at the approval again), wait, smoke (invoke it),
-    restore (weights and counts as they were), unlock.
+    kind: lock, record, call, approved (look at the approval again), wait, judge (what has come of
+    it already), smoke (invoke it), restore (weights and counts as they were), unlock.
     """
 
     kind: str
@@ -114,6 +114,10 @@ class Plan:
     @property
     def calls(self):
         return [step.call for step in self.steps if step.call]
+
+    @property
+    def deploys(self):
+        return any(step.kind == "smoke" for step in self.steps)
 
 
 @dataclass(frozen=True)
@@ -494,6 +498,10 @@ def promotion(target, wanted, found):
     if done and not resumes and not closing and not release and not scaling:
         return Plan(())
     entry = _ended(pending) if resumes else _started(target, wanted, found)
+    if resumes and (why := taken_back(found)):
+        end = record(target, "Failed", {**entry, "Reason": why})
+        steps = (lock(target), Step("judge", note=name), end, unlock(target))
+        return Plan(steps, (f"SageMaker rolled back to {found.live}, which serves: {why}",))
     steps = [lock(target), *(record(target, *end) for end in closing)]
     if not resumes:
         steps.append(record(target, "Started", entry))
@@ -543,7 +551,19 @@ def _closing(found):
     if found.live == made and found.endpoint["EndpointStatus"] == "InService":
         kind = "Promoted" if pending["Action"] == "promote" else "RolledBack"
         return [(kind, {**_ended(pending), "Reason": "found in service later"})]
-    return [("Failed", {**_ended(pending), "Reason": "interrupted"})]
+    return [("Failed", {**_ended(pending), "Reason": taken_back(found) or "interrupted"})]
+
+
+def taken_back(found):
+    """Why SageMaker rolled back the update that nobody watched to its end, '' if it did not."""
+    pending, endpoint = found.ledger.pending, found.endpoint or {}
+    if not pending or endpoint.get("EndpointStatus") != "InService":
+        return ""
+    before = pending.get("Leaves") or pending["Deployment"]["Before"] or {}
+    since = datetime.fromisoformat(pending["Time"])
+    if before.get("EndpointConfigName") != found.live or endpoint["LastModifiedTime"] <= since:
+        return ""
+    return endpoint.get("FailureReason", "")
 
 
 def _started(target, wanted, found):
