@@ -108,6 +108,10 @@ def one_line(result, code, *parts):
         assert part in result["Message"], result["Message"]
 
 
+BEGUN = "What was begun is in the ledger: run the same command again to go on"
+NOTHING = "Nothing that serves was changed: run the same command again"
+
+
 # P7: a rollback that nobody is told of
 
 
@@ -377,6 +381,7 @@ def test_p12_throttles_without_end_end_the_command_cleanly(busy_place, operation
     busy_place.inject(operation, "throttle", times=400, service=service)
     result, calls = promote(busy_place, arn)
     one_line(result, 4, f"{service}:{operation}", "run the same command again")
+    assert (BEGUN if operation == "UpdateEndpoint" else NOTHING) in result["Message"]
     assert 8 <= sum(call["fault"] is not None for call in calls) <= 10
     assert busy_place.live() == before
     busy_place.clear_faults()
@@ -390,8 +395,8 @@ def test_p12_the_deadline_holds_however_many_attempts_there_are(busy_place, monk
     arn = busy_place.register()
     busy_place.inject("DescribeModelPackage", "throttle", times=None)
     began = time.monotonic()
-    result, calls = promote(busy_place, arn, "--timeout", "1")
-    one_line(result, 4, "DescribeModelPackage", "did not answer in time")
+    result, calls = promote(busy_place, arn, "--timeout", "2")
+    one_line(result, 4, "DescribeModelPackage", "did not answer in time", NOTHING)
     assert 0.9 < time.monotonic() - began < 5 and times(calls, "DescribeModelPackage") > 10
 
 
@@ -399,8 +404,8 @@ def test_p12_the_deadline_holds_while_an_endpoint_is_on_its_way(busy_place):
     members = {"EndpointStatus": "Creating"}
     arn = busy_place.register()
     busy_place.inject("DescribeEndpoint", "answer", times=None, after=3, members=members)
-    result, _ = promote(busy_place, arn, "--timeout", "2")
-    one_line(result, 4, f"{busy_place.name}-staging", "run the same command again")
+    result, _ = promote(busy_place, arn, "--timeout", "3")
+    one_line(result, 4, f"{busy_place.name}-staging is still on its way", BEGUN)
     busy_place.clear_faults()
     done(promote(busy_place, arn)[0])
 

@@ -70,15 +70,6 @@ class AwsError(Exception):
         self.code = code
 
 
-class DeadlineExceeded(AwsError):
-    def __init__(self, what):
-        super().__init__(
-            f"{what}: AWS did not answer in time. What was begun is in the ledger:"
-            " run the same command again to go on",
-            4,
-        )
-
-
 class Conflict(Exception):
     """A conditional write lost against somebody else's."""
 
@@ -94,6 +85,7 @@ class Aws:
         self.deadline = deadline
         self.clients, self.making = {}, threading.Lock()
         self.caller = "the caller"
+        self.begun = False  # whether anything but the lock may have been changed
 
     @property
     def session(self):
@@ -142,14 +134,22 @@ class Aws:
         if failed and operation.name == "UpdateEndpoint":
             raise Lost(caught_exception or f"HTTP {response[0].status_code}")
         if caught_exception or (response and response[0].status_code >= 300):
-            self.check_deadline(f"{operation.service_model.service_name}:{operation.name}")
+            about = f"{operation.service_model.service_name}:{operation.name}"
+            self.check_deadline(f"{about}: AWS did not answer in time")
 
     def extend(self, seconds):
         self.deadline = max(self.deadline, time.monotonic() + seconds)
 
-    def check_deadline(self, what):
-        if time.monotonic() > self.deadline:
-            raise DeadlineExceeded(what)
+    def check_deadline(self, told):
+        if time.monotonic() >= self.deadline:
+            raise self.later(told)
+
+    def later(self, told):
+        """An error that the same command may get past, run again."""
+        so_far = "Nothing that serves was changed: run the same command again"
+        if self.begun:
+            so_far = "What was begun is in the ledger: run the same command again to go on"
+        return AwsError(f"{told}. {so_far}", 4)
 
     # Reading
 
@@ -212,7 +212,7 @@ class Aws:
     def _send(self, service, operation, members):
         about = f"{service}:{operation} {named(operation, members)}".strip()
         for attempt in itertools.count(1):
-            self.check_deadline(about)
+            self.check_deadline(f"{about}: not asked any more, the time of --timeout is over")
             try:
                 return getattr(self.client(service), _snake(operation))(**members)
             except CUT_OFF:  # boto3 does not ask again for the rest
@@ -248,17 +248,13 @@ class Aws:
         if code == "NoSuchBucket":
             return UsageError(f"{resource}: the bucket does not exist: create it, or name another")
         if code in THROTTLED or status >= 500:
-            return DeadlineExceeded(f"{service}:{operation} {resource}: {code}")
+            return self.later(f"{service}:{operation} {resource}: {code} at every attempt")
         busy = "in-progress" in message or code in AT_ONCE
         exit_code = 4 if busy else 2 if code.startswith("Validation") else 5
         return AwsError(f"{service}:{operation} {resource}: {code}: {message}", exit_code)
 
     def _unreachable(self, error, service, operation):
-        return AwsError(
-            f"{service}:{operation}: no answer from AWS ({_line(error)}). What was begun is in the"
-            " ledger: run the same command again to go on",
-            4,
-        )
+        return self.later(f"{service}:{operation}: no answer from AWS ({_line(error)})")
 
     # Changing
 

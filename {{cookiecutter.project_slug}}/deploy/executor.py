@@ -201,6 +201,7 @@ class Executor:
         self.begun = False  # whether the endpoint has been told
 
     def do(self, plan):
+        self.aws.begun = True
         pending = self.ledger.pending
         records = [step for step in plan.steps if step.kind == "record"]
         if [step.note for step in records] in (["Promoted"], ["RolledBack"], ["Failed"]):
@@ -335,8 +336,10 @@ class Executor:
 
     def _pause(self, seconds):
         self.lock.renew()
-        self.aws.check_deadline(f"waiting for {self.target.endpoint}")
-        time.sleep(seconds)
+        time.sleep(max(0, min(seconds, self.aws.deadline - time.monotonic())))
+        self.aws.check_deadline(
+            f"{self.target.endpoint} is still on its way, and the time of --timeout is over"
+        )
 
     def _wait(self, wanted):
         """Wait until the endpoint is steady, and see what it came to."""
