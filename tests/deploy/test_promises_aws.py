@@ -5,6 +5,7 @@ is put to the same tests by itself.
 """
 
 import re
+import struct
 import threading
 import time
 
@@ -337,6 +338,30 @@ def test_p9_what_exists_with_other_content_is_an_error(place, what, seen):
     assert [c["status"] for c in calls if c["operation"] == what] == ([] if seen else [400])
     one_line(result, 5, name, "other content", "elete it")
     assert times(calls, "UpdateEndpoint") == 0 and place.live() == before
+
+
+def test_p9_p28_a_weight_is_the_same_with_the_digits_that_aws_keeps(place):
+    """AWS's weights are 32-bit numbers."""
+    place.settings("staging", ProductionVariants=[VARIANT | {"InitialVariantWeight": 0.1}])
+    arn = place.register()
+    done(promote(place, arn)[0])
+    (kept,) = struct.unpack("f", struct.pack("f", 0.1))
+    assert kept != 0.1
+    for operation, weight in (
+        ("DescribeEndpointConfig", "InitialVariantWeight"),
+        ("DescribeEndpoint", "DesiredWeight"),
+    ):
+        answer = place.endpoint()
+        if operation == "DescribeEndpointConfig":
+            answer = place.sm.describe_endpoint_config(EndpointConfigName=place.live())
+        (variant,) = answer["ProductionVariants"]
+        plain = {k: v for k, v in variant.items() if not isinstance(v, list)}  # those have times
+        members = {"ProductionVariants": [plain | {weight: kept}]}
+        place.inject(operation, "answer", times=None, members=members)
+        result = place.deploy("promote", "--model-package-arn", arn)
+        assert result["Outcome"] == "Unchanged", result
+        assert place.deploy("status")["Drift"] == []
+        place.clear_faults()
 
 
 def test_p9_an_endpoint_that_somebody_else_has_just_made_is_left_alone(place):

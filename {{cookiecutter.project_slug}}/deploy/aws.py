@@ -11,6 +11,7 @@ import hashlib
 import io
 import itertools
 import json
+import math
 import os
 import random
 import re
@@ -34,7 +35,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from deploy.planner import TRACKED, scalable_target
+from deploy.planner import DIGITS, TRACKED, scalable_target
 from pipelines._utils import UsageError
 
 DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403", "Forbidden"}
@@ -508,6 +509,8 @@ def same(wanted, found):
     if isinstance(wanted, list) and isinstance(found, list):
         pairs = zip(wanted, found, strict=False)
         return len(wanted) == len(found) and all(same(a, b) for a, b in pairs)
+    if isinstance(wanted, float) and isinstance(found, int | float):
+        return math.isclose(wanted, found, rel_tol=DIGITS)
     return wanted == found
 
 

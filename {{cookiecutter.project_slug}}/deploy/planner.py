@@ -35,6 +35,7 @@ PACKAGE_ARN = re.compile(
 STEADY = ("InService", "Failed", "OutOfService", "UpdateRollbackFailed")
 POLICY = "{}-target-tracking"
 TRACKED = "SageMakerVariantInvocationsPerInstance"
+DIGITS = 1e-6  # AWS keeps weights as 32-bit numbers
 DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 COOLDOWNS = {"ScaleInCooldown": 300, "ScaleOutCooldown": 300}  # of AWS, where none is given
 
@@ -476,7 +477,7 @@ def _weight_differences(found):
     for variant in found.endpoint.get("ProductionVariants", []):
         name, weight = variant["VariantName"], variant.get("DesiredWeight")
         recorded = kept.get(name, initial.get(name))
-        if weight is not None and recorded is not None and not math.isclose(weight, recorded):
+        if None not in (weight, recorded) and not math.isclose(weight, recorded, rel_tol=DIGITS):
             differences.append(f"the weight of {name} is {weight:g}, the ledger says {recorded:g}")
     return differences
 
