@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -488,6 +489,26 @@ def run(words):
         except SystemExit as end:
             code = end.code
     return code, out.getvalue(), err.getvalue()
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_p35_nobody_who_stops_reading_stops_a_command(place, monkeypatch, stream):
+    """As `deploy-model history | head -1` does, and `deploy-model promote 2>&1 | head -1`."""
+    from deploy.deploy_model import main
+
+    arn = place.register()
+    words = ("history",) if stream == "stdout" else ("promote", "--model-package-arn", arn)
+    reading, writing = os.pipe()
+    os.close(reading)
+    other = io.StringIO()
+    with contextlib.suppress(BrokenPipeError), open(writing, "w") as gone, place.entered():
+        monkeypatch.setattr(sys, "stderr", other)
+        monkeypatch.setattr(sys, "stdout", other)
+        monkeypatch.setattr(sys, stream, gone)
+        code = main(place.arguments(*words))
+    assert code == 0
+    assert "Traceback" not in other.getvalue()
+    assert place.version() == (1 if stream == "stderr" else None)
 
 
 @pytest.mark.parametrize("case", USAGE)

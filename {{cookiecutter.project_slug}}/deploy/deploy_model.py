@@ -62,7 +62,10 @@ def main(argv=None):
         traceback.print_exc()
         broke = f"deploy-model broke ({error!r}); look at deploy-model status before going on"
         result, code = _no(5, broke)
-    _print(args, {"Command": args.command, "Stage": args.stage, "ExitCode": code, **result})
+    try:
+        _print(args, {"Command": args.command, "Stage": args.stage, "ExitCode": code, **result})
+    except BrokenPipeError:  # whoever reads has seen enough; Python will flush once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code
 
 
@@ -127,7 +130,8 @@ def _stop_on_signals(stack):
 
 
 def _say(text):
-    print(text, file=sys.stderr, flush=True)
+    with contextlib.suppress(BrokenPipeError):  # a deployment goes on though nobody listens
+        print(text, file=sys.stderr, flush=True)
 
 
 def _print(args, result):
