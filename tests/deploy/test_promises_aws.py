@@ -340,6 +340,27 @@ def test_p9_what_exists_with_other_content_is_an_error(place, what, seen):
     assert times(calls, "UpdateEndpoint") == 0 and place.live() == before
 
 
+@pytest.mark.parametrize("kind", ["Model", "EndpointConfig"])
+def test_p9_nobody_is_told_to_delete_what_serves(place, kind):
+    """Somebody made it by hand, under the very name that a promotion gives, and serves it."""
+    arn = place.register()
+    names = names_of(place, arn)
+    model, config = names["CreateModel"], names["CreateEndpointConfig"]
+    container = {"ModelPackageName": arn}
+    role = ROLE.replace("endpoint", "other") if kind == "Model" else ROLE
+    place.sm.create_model(ModelName=model, PrimaryContainer=container, ExecutionRoleArn=role)
+    config = f"{place.name}-by-hand" if kind == "Model" else config
+    variant = VARIANT | {"ModelName": model, "InitialInstanceCount": 2}
+    place.sm.create_endpoint_config(EndpointConfigName=config, ProductionVariants=[variant])
+    endpoint = f"{place.name}-staging"
+    place.sm.create_endpoint(EndpointName=endpoint, EndpointConfigName=config)
+    place.settled()
+    result, _ = promote(place, arn, "--accept-drift")
+    one_line(result, 5, model if kind == "Model" else config, "it serves", "another version")
+    assert "elete it" not in result["Message"]
+    done(promote(place, place.register(factor=3), "--accept-drift")[0])
+
+
 def test_p9_p28_a_weight_is_the_same_with_the_digits_that_aws_keeps(place):
     """AWS's weights are 32-bit numbers."""
     place.settings("staging", ProductionVariants=[VARIANT | {"InitialVariantWeight": 0.1}])

@@ -309,7 +309,8 @@ class Aws:
         if or_conflict:
             raise AwsError(
                 f"{call.resource} exists with other content than this project gives that name:"
-                f" somebody changed it. Delete it ({_delete_command(call)}), then run again"
+                " somebody has just made it. Unless it serves (see deploy-model status), delete it"
+                f" ({_delete_command(call)}), then run again"
             )
         return False
 

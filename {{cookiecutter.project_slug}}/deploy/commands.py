@@ -129,21 +129,26 @@ def find(session, wanted=None):
     variants = {v["VariantName"] for v in planner.variants(live or {"ProductionVariants": []})}
     found = Found(ledger=read_ledger(session), endpoint=endpoint, endpoint_config=live)
     if wanted:
-        found = replace(found, **_existing(aws, wanted))
+        found = replace(found, **_existing(aws, wanted, found))
         variants |= set(wanted.scaling)
     return replace(found, scaling=aws.scaling(target.endpoint, sorted(variants)))
 
 
-def _existing(aws, wanted):
+def _existing(aws, wanted, found):
     """Which of the wanted resources there are already; one with other content is nobody's."""
     models = {m["ModelName"]: aws.model(m["ModelName"]) for m in wanted.models}
     configs = {wanted.name: aws.endpoint_config(wanted.name)}
     asked = {m["ModelName"]: m for m in wanted.models} | {wanted.name: wanted.endpoint_config}
+    live = planner.variants(found.endpoint_config) if found.endpoint_config else []
+    serving = {found.live, *(variant["ModelName"] for variant in live)}
     for name, there in (models | configs).items():
         if there is not None and not same(asked[name], there):
+            way = "Delete it, then run again"
+            if name in serving:
+                way = "Leave it, it serves: promote another version, which gets other names"
             raise AwsError(
                 f"{name} exists with other content than this project gives that name: somebody"
-                " changed or made it by hand. Delete it, then run again"
+                f" changed or made it by hand. {way}"
             )
     return {
         "models": {name: there for name, there in models.items() if there},
