@@ -447,6 +447,7 @@ def test_p31_a_plan_that_changes_before_the_lock_is_held_is_not_done(place, monk
 # P35: exit codes and results
 
 
+TEST = ["test", "--stage", "staging", "--export-test-results"]
 USAGE = {
     "no stage": (["status"], "--stage"),
     "unknown stage": (["status", "--stage", "production"], "production"),
@@ -463,6 +464,9 @@ USAGE = {
     "a flag of another command": (["rollback", "--stage", "prod", "--retry"], "--retry"),
     "no number": (["status", "--stage", "staging", "--timeout", "soon"], "soon"),
     "no time": (["status", "--stage", "staging", "--timeout", "0"], "--timeout"),
+    "no file for the report": ([*TEST, "/"], "'/' is a folder"),
+    "no folder for the report": ([*TEST, "/dev/null/a/report.json"], "/dev/null is no folder"),
+    "a report over the other": ([*TEST, "report.html"], "report.html is the HTML report's"),
 }
 SETTINGS = {
     "role name": (["--model-execution-role", "MyRole"], "--model-execution-role"),
@@ -470,7 +474,11 @@ SETTINGS = {
         ["--model-execution-role", ROLE.replace("123456789012", "210987654321")],
         "logged in as arn:aws:sts::123456789012:user/local, the project expects account 2109876",
     ),
-    "region": (["--region", "us-est-1"], "Did you mean us-"),
+    "region": (
+        ["--region", "us-est-1"],
+        "--region (or AWS_REGION): 'us-est-1' has no SageMaker. Did",
+    ),
+    "region of nowhere": (["--region", "x"], "'x' has no SageMaker. One looks like us-east-1"),
     "group": (["--model-package-group-name", "a_b"], "--model-package-group-name"),
     "project": (["--sagemaker-project-name", "a_b"], "--sagemaker-project-name"),
     "bucket": (["--s3-bucket", "My_Bucket"], "--s3-bucket"),
@@ -517,7 +525,8 @@ def test_p35_a_mistake_in_the_words_is_a_2_also_in_json(deploy_project, case):
     code, out, err = run([*words, "--json"])
     result = json.loads(out)  # once: anything else on standard output is no JSON
     assert (code, result["ExitCode"], result["Outcome"]) == (2, 2, "Invalid")
-    assert named in result["Message"] and named in err and "usage: deploy-model" in err
+    assert named in result["Message"] and named in err
+    assert re.fullmatch(r"deploy-model.*; see deploy-model.* --help\n", err), err
     code, out, err = run(words)
     assert (code, out) == (2, "") and named in err
 

@@ -69,7 +69,7 @@ def _check_settings(settings, aws):
         )
     if role:
         _utils.check_role_arn(role, "--model-execution-role")
-    _utils.check_region(settings.region, "AWS_REGION", aws.session)
+    _utils.check_region(settings.region, "--region (or AWS_REGION)", aws.session)
     _utils.check_name(settings.sagemaker_project_name, "--sagemaker-project-name")
     _utils.check_name(settings.model_package_group_name, "--model-package-group-name")
     if settings.s3_bucket:

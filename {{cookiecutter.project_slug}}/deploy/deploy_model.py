@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 import traceback
+from pathlib import Path
 
 from pipelines.run_pipeline import seconds
 
@@ -155,7 +156,23 @@ class _Parser(argparse.ArgumentParser):
         if self.in_json:
             content = {"ExitCode": 2, "Outcome": "Invalid", "Message": message}
             print(json.dumps(content, indent=2))
-        super().error(message)
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _new_file(text):
+    """A file that a report can be written to: that it cannot is to be told before the test."""
+    path = Path(text)
+    if os.path.isdir(path):
+        raise argparse.ArgumentTypeError(f"{text!r} is a folder: name a file")
+    if path.suffix == ".html":
+        raise argparse.ArgumentTypeError(
+            f"{text} is the HTML report's: name the JSON report {path.stem}.json"
+        )
+    folder = next(parent for parent in path.absolute().parents if os.path.exists(parent))
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK):
+        wrong = "may not be written to" if os.path.isdir(folder) else "is no folder"
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be written: {folder} {wrong}")
+    return text
 
 
 def _parser(in_json=False):
@@ -196,6 +213,7 @@ def _parser(in_json=False):
         if name == "test":
             command.add_argument(
                 "--export-test-results",
+                type=_new_file,
                 metavar="FILE",
                 help="where the JSON report goes; the HTML one beside it (default: reports/)",
             )

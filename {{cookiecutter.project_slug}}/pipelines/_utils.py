@@ -192,7 +192,9 @@ def check_region(region, where, session=None):
         for name in session.get_available_regions("sagemaker", partition)
     ]
     if region not in regions:
-        raise UsageError(f"{where}: {region!r} has no SageMaker. {near(region, regions)}")
+        close = difflib.get_close_matches(region, regions, n=1)
+        hint = f"Did you mean {close[0]}?" if close else "One looks like us-east-1."
+        raise UsageError(f"{where}: {region!r} has no SageMaker. {hint}")
 
 
 def check_bucket(bucket, where):
