@@ -432,6 +432,18 @@ def test_a_port_in_use_is_one_line(state):
     assert "cannot listen on port" in ended.stderr
 
 
+def test_a_server_that_is_killed_while_it_starts_is_told_with_its_signal(state, monkeypatch):
+    killed = state.parent / "python"
+    killed.parent.mkdir()
+    killed.write_text("#!/bin/sh\nkill -9 $$\n")
+    killed.chmod(0o755)
+    monkeypatch.setattr(local_client.sys, "executable", str(killed))
+    with pytest.raises(local_client.LocalError) as raised, attached(state):
+        pass
+    assert "killed by signal 9 (SIGKILL): is there enough memory?" in str(raised.value)
+    assert "disk" not in str(raised.value) and "\n" not in str(raised.value)
+
+
 def test_status_and_logs(state):
     with attached(state) as cloud:
         cloud.s3.create_bucket(Bucket="bucket")

@@ -13,6 +13,7 @@ import contextlib
 import http.client
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -193,6 +194,10 @@ def _start(folder, before):
 
 
 def _why_it_ended(folder, server):
+    code = server.returncode
+    if code < 0:
+        why = f"killed by signal {-code} ({signal.Signals(-code).name}): is there enough memory?"
+        return f"the local server did not start: it was {why}"
     said = (folder / "server.log").read_text(errors="replace").strip().splitlines()
     last = said[-1].removeprefix("sagemaker-local: ") if said else "is the disk full?"
-    return f"the local server did not start (exit code {server.returncode}): {last}"
+    return f"the local server did not start (exit code {code}): {last}"
