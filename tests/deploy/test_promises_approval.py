@@ -310,6 +310,32 @@ def test_p30_the_pipeline_makes_and_a_person_approves(place):
     promoted(place, arn, stage="prod")
 
 
+SSO = "AWSReservedSSO_DataScientist_0123456789abcdef"
+TWO = [  # who made it, who approved it, whether these are two
+    ("assumed-role/build/run-1", "assumed-role/build/run-2", False),
+    ("assumed-role/build/run-1", "assumed-role/release/run-1", True),
+    (f"assumed-role/{SSO}/ann", f"assumed-role/{SSO}/bob", True),
+    (f"assumed-role/{SSO}/ann", f"assumed-role/{SSO}/ann", False),
+    ("assumed-role/AWSReservedSSO_x/ann", "assumed-role/AWSReservedSSO_x/bob", False),
+]
+
+
+def test_p30_a_role_is_one_person_whatever_its_sessions_are_named(place):
+    """Who takes on a role names the session; IAM Identity Center names it after the user."""
+    four_eyes(place)
+    arn = place.staged(place.register())
+    for author, approver, two in TWO:
+        by = [f"arn:aws:sts::123456789012:{name}" for name in (author, approver)]
+        made, approved = ({"IamIdentity": {"Arn": arn}} for arn in by)
+        members = {"CreatedBy": made, "LastModifiedBy": approved}
+        place.inject("DescribeModelPackage", "answer", times=None, members=members)
+        result = place.deploy("plan", "--model-package-arn", arn, stage="prod")
+        place.clear_faults()
+        assert result["ExitCode"] == (0 if two else 3), (author, approver, result)
+        if author != approver and not two:
+            assert f"{by[0]} made it and {by[1]} approved it" in result["Message"]
+
+
 def test_p30_an_approval_by_nobody_known_is_none(place):
     four_eyes(place)
     arn = place.staged(place.register())

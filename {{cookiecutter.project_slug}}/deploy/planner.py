@@ -231,9 +231,10 @@ def variants(members):
 
 def approval(package):
     """Who approved a package, when and why. A package born approved was approved by its creator."""
-    changed = package.get("LastModifiedTime")
-    by = package.get("LastModifiedBy") if changed else package.get("CreatedBy")
-    time = changed or package.get("CreationTime")
+    born, by = package.get("CreationTime"), package.get("LastModifiedBy")
+    time = package.get("LastModifiedTime") or born
+    if by is None and time == born:
+        by = package.get("CreatedBy")
     return {
         "By": identity(by),
         "Time": time.isoformat() if time else "unknown",
@@ -250,6 +251,18 @@ def identity(context):
         or context.get("UserProfileName")
         or "unknown"
     )
+
+
+def person(arn):
+    """Whom an ARN stands for.
+
+    Whoever takes on a role names the session as they like, so it tells nobody from anybody; but IAM
+    Identity Center names it after the user.
+    """
+    role = re.fullmatch(r"(arn:[^:]+:sts::\d{12}:assumed-role/([^/]+))/.+", arn)
+    if role and not re.fullmatch(r"AWSReservedSSO_.+_[0-9a-f]{16}", role[2]):
+        return role[1]
+    return arn
 
 
 # Gates
@@ -280,10 +293,16 @@ def check_approval(wanted, target, now):
             f"{package['ModelPackageArn']}: approved {approved:%Y-%m-%d}, longer ago than the"
             f" {days} days of Approval.MaxAgeDays: look at it again and approve it anew"
         )
-    author = identity(package.get("CreatedBy"))
-    if rules.get("RequireTwoPeople") and wanted.approval["By"] in (author, "unknown"):
+    author, approver = identity(package.get("CreatedBy")), wanted.approval["By"]
+    same = approver == "unknown" or person(approver) == person(author)
+    if rules.get("RequireTwoPeople") and same:
+        who = "made it and approved it"
+        if approver == "unknown":
+            who = "made it, and who approved it is unknown"
+        elif approver != author:
+            who = f"made it and {approver} approved it, which may be the same person"
         raise Refused(
-            f"{package['ModelPackageArn']}: {author} made it and approved it;"
+            f"{package['ModelPackageArn']}: {author} {who};"
             f" {target.stage} wants the approval of somebody else (Approval.RequireTwoPeople)"
         )
 
