@@ -4,9 +4,12 @@ Nearly all tests are about a project with version 1 in prod and version 2 tested
 leave it as it was: what is refused changes nothing.
 """
 
+import hashlib
 import json
+import re
 
 import pytest
+from boundary_helpers import together
 from deploy_helpers import BUCKET, Place, artifact, environment, refused
 from local_helpers import until
 
@@ -262,6 +265,38 @@ def test_p18_a_test_fails_whatever_the_model_does_wrong(moody, place, mood, chec
     moody.mood.write_text("well")
     place.settings("prod", **AT_ONCE)
     refused(*promote(moody, moody.arn), "the last staging test of version 1 is Failed")
+
+
+def test_p18_a_failed_test_shows_where_its_report_is(moody, place, capsys):
+    from deploy.deploy_model import main
+
+    place.settings("staging", EndpointTest=QUICK)
+    moody.mood.write_text("wrong")
+    with moody.entered():
+        code = main([word for word in moody.arguments("test") if word != "--json"])
+    moody.mood.write_text("well")
+    said = capsys.readouterr().out
+    path = moody.workdir / re.search(r"^Report +(.+)$", said, re.MULTILINE)[1]
+    assert code == 1 and "Values" in said
+    assert "Failed" in path.read_text() and path.with_suffix(".json").exists()
+
+
+def test_p17_two_tests_at_once_keep_both_reports(moody, place):
+    """The first to upload its report takes its time, and the other one is the first to be done."""
+    place.settings("staging", EndpointTest=QUICK)
+    before = len(staging_tests(moody))
+    moody.inject("PutObject", "delay", service="s3", seconds=0.8)
+    results = together(moody, [("test",), ("test",)], seconds=30)
+    moody.clear_faults()
+    assert [result["ExitCode"] for result in results] == [0, 0], results
+    for message in [message for result in results for message in result["Busy"]]:
+        assert "somebody else has written to the ledger" in message
+    tests = [entry["Test"] for entry in moody.entries() if entry["Kind"] == "Tested"][before:]
+    assert {test["ReportUri"] for test in tests} == {result["ReportUri"] for result in results}
+    for test in tests:
+        key = test["ReportUri"].removeprefix(f"s3://{BUCKET}/")
+        body = moody.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        assert hashlib.sha256(body).hexdigest() == test["ReportSha256"]
 
 
 def test_p18_a_test_sends_all_that_it_says(moody, place):
