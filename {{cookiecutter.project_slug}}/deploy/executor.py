@@ -67,9 +67,9 @@ class Lock:
         return self
 
     def __exit__(self, *_):
-        self.aws.extend(GRACE_SECONDS)
         self.ended.set()
         self.keeper.join(GRACE_SECONDS)
+        self.aws.extend(GRACE_SECONDS)
         try:
             self.aws.change(Call("s3", "DeleteObject", {**self.where, "IfMatch": self.etag}))
         except Conflict:
@@ -300,9 +300,9 @@ class Executor:
             if self._is_first():
                 entry["Deleted"] = {"EndpointConfigs": [], "Models": []}
                 self._undo_creation(entry["Deleted"])
-        except AwsError as refusal:
+        except (AwsError, UsageError) as refusal:
             entry["Reason"] += f". Undoing what had begun failed, too: {refusal}"
-            if refusal.code == 4:  # for now: running again finds out
+            if getattr(refusal, "code", 4) == 4:  # for now: running again finds out
                 raise AwsError(entry["Reason"], 4) from None
             self.record("Failed", entry)
             raise NeedsHuman(entry["Reason"]) from None
