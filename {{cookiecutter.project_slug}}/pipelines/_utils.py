@@ -6,6 +6,7 @@ anything is imported, uploaded or started.
 
 import ast
 import difflib
+import gc
 import importlib
 import importlib.util
 import inspect
@@ -90,7 +91,14 @@ def get_pipeline_driver(module_name, passed_args=None):
     """
     is_text = passed_args is None or isinstance(passed_args, str)
     kwargs = read_option("--kwargs", passed_args) if is_text else passed_args
-    return _get_pipeline(module_name)(**check_kwargs(module_name, kwargs))
+    kwargs = check_kwargs(module_name, kwargs)
+    # The SDK is a million objects that stay: to look for garbage among them costs a second.
+    gc.disable()
+    try:
+        return _get_pipeline(module_name)(**kwargs)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def check_kwargs(module_name, kwargs, **defaults):
