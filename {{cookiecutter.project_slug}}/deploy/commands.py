@@ -27,7 +27,6 @@ from pipelines._utils import UsageError
 FOLDER = Path(__file__).parent
 NEED_SETTINGS = ("plan", "promote", "test")
 AT_ONCE = 4  # requests of a test at a time
-SMOKE = {"Requests": 0}  # the samples and the malformed requests once each, no load
 
 
 @dataclass
@@ -378,7 +377,8 @@ def _smoke(session, wanted):
         if variant not in pinned:
             session.say(f"invoke {session.target.endpoint} ({variant}) with recorded requests")
             try:
-                result = _run_test(session, samples, SMOKE, variant if len(variants) > 1 else None)
+                one = variant if len(variants) > 1 else None
+                result = _run_test(session, samples, smoke=True, target_variant=one)
             except UsageError as error:  # what cannot be invoked cannot be shown to serve
                 raise DeployFailed(f"the smoke test: {error}") from None
             if result["Status"] != "Passed":
@@ -392,18 +392,15 @@ def _images(endpoint, pinned):
     return sorted({image["ResolvedImage"] for image in deployed})
 
 
-def _run_test(session, samples, limits, variant=None):
+def _run_test(session, samples, **how):
     config, name = session.target.config, session.target.endpoint
-    limits = {**config.test, **limits}
     runtime, at_once = session.aws.runtime(), AT_ONCE
     if "AsyncInferenceConfig" in config.content:
         folder = f"s3://{session.target.bucket}/async-input/{name}"
         runtime = AsyncRuntime(runtime, session.aws.client("s3"), folder)
     for one in config.production_variants:
         at_once = min(at_once, one.get("ServerlessConfig", {}).get("MaxConcurrency", at_once))
-    return endpoint_test.run_test(
-        runtime, name, samples, limits, target_variant=variant, concurrency=at_once
-    )
+    return endpoint_test.run_test(runtime, name, samples, config.test, concurrency=at_once, **how)
 
 
 def _about(session, wanted, plan):
@@ -543,7 +540,7 @@ def test(session):
     package = session.aws.package(deployment["ModelPackageArn"])
     if package is None:
         raise Refused(f"{deployment['ModelPackageArn']} does not exist any more")
-    result = _run_test(session, samples_of(session, package), {})
+    result = _run_test(session, samples_of(session, package))
     report = {
         **result,
         "Stage": target.stage,
