@@ -357,7 +357,7 @@ class Executor:
                     return self._judge(endpoint, wanted)
                 looks += 1
             elapsed = time.monotonic() - began
-            self._pause(min(30, max(0.05 * 2**looks, elapsed / 50)))
+            self._pause(min(30, max(0.05 * 2**looks, elapsed / 100)))
 
     def _judge(self, endpoint, wanted):
         """AWS calls an update that it rolled back InService: what serves is what counts."""
