@@ -50,6 +50,10 @@ SUBRESOURCES = {
     *("policy", "publicAccessBlock", "replication", "requestPayment", "retention", "tagging"),
     *("versioning", "website", "intelligent-tiering", "id"),
 }
+ONE_APPLICATION = {  # whatever is asked; of others, such as dynamodb, there are several
+    *("s3", "sts", "iam", "ecr", "logs", "events", "monitoring", "application-autoscaling"),
+}
+S3_CONTROL = "/v20180820/"
 BINARY = "binary/octet-stream"
 SEPARATOR = "\x1f"
 JSON = "application/x-amz-json-1.1"
@@ -67,6 +71,7 @@ class Neighbours:
         self.writing = threading.Lock()  # S3: what is read back and recorded is the latest
         self.failure = None
         self.application = None
+        self.applications = {}  # {service: what the application above gives its requests to}
 
     def load(self):
         """Import moto and bring it back to where it was. Runs on a thread of its own."""
@@ -93,7 +98,7 @@ class Neighbours:
     def _replay(self, written, service, region, method, path, headers, body):
         try:
             request = wire.Request(service, region, method, path, json.loads(headers), body)
-            response = wire.run(self.application, request)
+            response = wire.run(self._application(request), request)
             if response.status >= 400:
                 raise RuntimeError(response.body)
             if service == "s3" and (key := _object(request)):
@@ -113,12 +118,21 @@ class Neighbours:
         if request.service == "ecr" and (answer := _foreign_images(request)):
             return answer
         with self.writing if _writes_s3(request) else contextlib.nullcontext():
-            response = wire.run(self.application, request)
+            response = wire.run(self._application(request), request)
             if response.status < 300:
                 self._remember(request)
         if after := self.after.get(request.service):
             after()
         return _named_caller(request, response) if request.service == "sts" else response
+
+    def _application(self, request):
+        """moto looks through its folders at each request; a service's application stays the same."""
+        if request.service not in ONE_APPLICATION or request.plain_path.startswith(S3_CONTROL):
+            return self.application
+        if request.service not in self.applications:
+            found = self.application.get_application(request.environ())
+            self.applications[request.service] = found
+        return self.applications[request.service]
 
     def call(self, service, method, path, region="us-east-1", headers=None, body=b""):
         """A request of our own, without the network between."""
