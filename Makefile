@@ -18,8 +18,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 demo: generate
 	$(MAKE) -C build/abalone demo
 
+# One more at a time than there are CPUs: the tests wait a fourth of their time for servers.
 test: lint test-environment
-	$(BIN)/pytest --numprocesses auto --dist loadfile
+	$(BIN)/pytest --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadfile
 
 bench: test-environment
 	$(BIN)/python benchmarks/bench.py --only '$(ONLY)'

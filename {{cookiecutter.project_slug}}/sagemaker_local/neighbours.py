@@ -126,7 +126,7 @@ class Neighbours:
         return _named_caller(request, response) if request.service == "sts" else response
 
     def _application(self, request):
-        """moto looks through its folders at each request; a service's application stays the same."""
+        """moto looks through its folders at each request; what it finds stays the same."""
         if request.service not in ONE_APPLICATION or request.plain_path.startswith(S3_CONTROL):
             return self.application
         if request.service not in self.applications:
