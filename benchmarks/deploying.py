@@ -22,7 +22,7 @@ def promote(bench):
         package = _registered(bench, here)
         _promoted(bench, here, package)  # the first version is created at once, alarms or none
         script = "import demo; demo.create_alarms()"
-        env = bench.env | local.KEYS | {"AWS_ENDPOINT_URL": here.url}
+        env = bench.env | here.keys | {"AWS_ENDPOINT_URL": here.url}
         bench.check([PYTHON, "-c", script], env=env, cwd=bench.project)
         for _ in range(bench.runs):
             taken.append(_promoted(bench, here, package))

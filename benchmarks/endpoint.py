@@ -32,7 +32,7 @@ SECONDS = 2  # for a turn
 CPUS = os.cpu_count() or 1
 AUTHORIZATION = (
     "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/sagemaker/aws4_request,"
-    f" SignedHeaders=content-type;host;x-amz-date, Signature={'0' * 64}"
+    f" SignedHeaders=content-type;host;x-amz-date;x-amz-security-token, Signature={'0' * 64}"
 )
 CAPTURE = {
     "EnableCapture": True,
@@ -51,7 +51,7 @@ class Server(NamedTuple):
     port: int
     path: str = "/invocations"
     header_line: bool = False  # whether the CSV has one
-    authorization: str = ""
+    headers: tuple[str, ...] = ()
 
 
 def endpoint(bench):
@@ -92,7 +92,9 @@ def _ours(bench, stack):
         resource = name.replace(" ", "-")
         here.serve(resource, bench.trained / "model", ROLE, CPUS, **members)
         path = f"/endpoints/{resource}/invocations"
-        yield name, Server(here.port, path, authorization=AUTHORIZATION)
+        token = here.keys["AWS_SESSION_TOKEN"]
+        headers = (f"Authorization: {AUTHORIZATION}", f"X-Amz-Security-Token: {token}")
+        yield name, Server(here.port, path, headers=headers)
 
 
 def _peers(bench, stack, python, names):
@@ -133,7 +135,7 @@ def _start(stack, env, python, module, *words, port, header_line=False):
 def _request(server, body):
     head = [f"POST {server.path} HTTP/1.1", f"Host: 127.0.0.1:{server.port}"]
     head += ["Content-Type: text/csv", "Accept: application/json"]
-    head += [f"Authorization: {server.authorization}"] if server.authorization else []
+    head += server.headers
     return "\r\n".join([*head, f"Content-Length: {len(body)}", "", body]).encode()
 
 

@@ -12,11 +12,7 @@ from measure import PYTHON
 REGION = "us-east-1"
 BUCKET = "sagemaker-us-east-1-123456789012"
 SPEED = 60
-KEYS = {
-    "AWS_ACCESS_KEY_ID": "local",
-    "AWS_SECRET_ACCESS_KEY": "local",
-    "AWS_DEFAULT_REGION": REGION,
-}
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION")
 IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.9-0-cpu-py3"
 SERVING = {
     "SAGEMAKER_PROGRAM": "inference.py",
@@ -25,8 +21,9 @@ SERVING = {
 
 
 class Local:
-    def __init__(self, url):
-        self.url = url
+    def __init__(self, exported):
+        self.url = url = exported["AWS_ENDPOINT_URL"]
+        self.keys = {name: exported[name] for name in KEYS}
         self.port = int(url.rpartition(":")[2])
         self.sagemaker, self.s3 = self.client("sagemaker"), self.client("s3")
 
@@ -35,8 +32,9 @@ class Local:
             service,
             endpoint_url=self.url,
             region_name=REGION,
-            aws_access_key_id="local",
-            aws_secret_access_key="local",
+            aws_access_key_id=self.keys["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.keys["AWS_SECRET_ACCESS_KEY"],
+            aws_session_token=self.keys["AWS_SESSION_TOKEN"],
         )
 
     def serve(self, name, model_folder, role, instances, **members):
@@ -76,17 +74,18 @@ class Local:
 @contextlib.contextmanager
 def running(bench):
     """The project's server, as `deploy-model --local` would join it."""
-    command = [PYTHON, "-m", "sagemaker_local", "up", "--speed", str(SPEED)]
+    command = [PYTHON, "-m", "sagemaker_local", "up", "--speed", str(SPEED), "--region", REGION]
     process = subprocess.Popen(
         command,
         cwd=bench.project,
-        env=bench.env | KEYS,
+        env=bench.env,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     )
     try:
-        yield Local(process.stdout.readline().strip().partition("=")[2])
+        exports = [process.stdout.readline().split()[1:] for _ in range(2)]
+        yield Local(dict(word.split("=", 1) for words in exports for word in words))
     finally:
         process.terminate()
         process.wait(60)

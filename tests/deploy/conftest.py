@@ -77,6 +77,6 @@ def place(cloud, deploy_project, tmp_path):
     files = [deploy_project / f"deploy/{stage}-config.json" for stage in ("staging", "prod")]
     before = [path.read_text() for path in files]
     yield Place(cloud, deploy_project, environment(cloud), tmp_path)
-    faults.clear(cloud.url)
+    faults.clear(cloud.local)
     for path, text in zip(files, before, strict=True):
         path.write_text(text)

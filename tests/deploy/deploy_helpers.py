@@ -202,15 +202,15 @@ class Place:
 
     def logged(self, *words, stage="staging"):
         """(result, every call that the command made) of `deploy`."""
-        faults.clear_calls(self.cloud.url)
+        faults.clear_calls(self.cloud.local)
         result = self.deploy(*words, stage=stage)
-        return result, faults.calls(self.cloud.url)
+        return result, faults.calls(self.cloud.local)
 
     def inject(self, operation, kind, **details):
-        faults.inject(self.cloud.url, operation, kind, **details)
+        faults.inject(self.cloud.local, operation, kind, **details)
 
     def clear_faults(self):
-        faults.clear(self.cloud.url)
+        faults.clear(self.cloud.local)
 
     @contextlib.contextmanager
     def entered(self):
@@ -359,4 +359,4 @@ def environment(cloud):
     """What `client.enter()` sets, for one server."""
     from sagemaker_local.client import environment as of
 
-    return of(cloud.url, "us-east-1") | {"AWS_MAX_ATTEMPTS": "10"}
+    return of(cloud.url, "us-east-1", cloud.local.secret) | {"AWS_MAX_ATTEMPTS": "10"}

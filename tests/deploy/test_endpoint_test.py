@@ -62,8 +62,8 @@ def samples(deploy, built):
 
 
 class Cloud:
-    def __init__(self, url):
-        self.url = url
+    def __init__(self, local):
+        self.local = local
         self.sagemaker, self.s3 = self.client("sagemaker"), self.client("s3")
         self.runtime = self.client("sagemaker-runtime")
         self.s3.create_bucket(Bucket="bucket")
@@ -72,9 +72,10 @@ class Cloud:
         return boto3.client(
             service,
             region_name="us-east-1",
-            endpoint_url=self.url,
+            endpoint_url=self.local.url,
             aws_access_key_id="local",
             aws_secret_access_key="local",
+            aws_session_token=self.local.secret,
             config=Config(retries={"total_max_attempts": 1}, read_timeout=30),
         )
 
@@ -106,7 +107,7 @@ class Cloud:
 def cloud(deploy_project, tmp_path_factory):
     client = importlib.import_module("sagemaker_local.client")
     with client.attach(state=tmp_path_factory.mktemp("cloud") / ".sagemaker_local") as local:
-        yield Cloud(local.url)
+        yield Cloud(local)
 
 
 def changed(built, code):

@@ -17,6 +17,7 @@ class Load:
     def __init__(self, place):
         self.host = place.cloud.url.removeprefix("http://")
         self.path = f"/endpoints/{place.name}-prod/invocations"
+        self.headers = {"Content-Type": "text/csv"} | place.cloud.token
         self.answered, self.wrong = 0, []
         self.lock = threading.Lock()
         self.ends = time.monotonic() + SECONDS
@@ -38,7 +39,7 @@ class Load:
             time.sleep(max(0, due - time.monotonic()))
             due += CLIENTS / PER_SECOND
             try:
-                connection.request("POST", self.path, b"1", {"Content-Type": "text/csv"})
+                connection.request("POST", self.path, b"1", self.headers)
                 answer = connection.getresponse()
                 found = answer.status, answer.read()
             except (OSError, http.client.HTTPException) as error:

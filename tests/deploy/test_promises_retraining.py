@@ -128,7 +128,7 @@ class Triggers:
     def starts(self):
         return [
             call["request"]
-            for call in faults.calls(self.cloud.url)
+            for call in faults.calls(self.cloud.local)
             if call["operation"] == "StartPipelineExecution"
         ]
 
@@ -137,9 +137,9 @@ class Triggers:
 def triggers(cloud, deploy_project, module, monkeypatch):
     for name, value in environment(cloud).items():
         monkeypatch.setenv(name, value)
-    faults.clear_calls(cloud.url)
+    faults.clear_calls(cloud.local)
     yield Triggers(cloud, deploy_project, module, monkeypatch)
-    faults.clear(cloud.url)
+    faults.clear(cloud.local)
 
 
 def test_p33_a_hundred_triggers_at_once_start_one_execution(triggers, capsys):
@@ -192,7 +192,7 @@ def test_p33_nothing_starts_while_an_execution_runs_however_long_it_takes(trigge
     newer = {**old, "StartTime": long_ago + 3600, "PipelineExecutionStatus": "Succeeded"}
     members = {"PipelineExecutionSummaries": [newer, old]}
     faults.inject(
-        triggers.cloud.url, "ListPipelineExecutions", "answer", times=None, members=members
+        triggers.cloud.local, "ListPipelineExecutions", "answer", times=None, members=members
     )
     assert triggers.pull("--cooldown", COOLDOWN) == 0
     faults.clear(triggers.cloud.url)
@@ -214,7 +214,7 @@ def test_p33_without_a_cooldown_each_run_is_an_execution(triggers):
 
 
 def test_p33_a_failure_to_start_is_no_cooldown(triggers, capsys):
-    faults.inject(triggers.cloud.url, "StartPipelineExecution", "denied")
+    faults.inject(triggers.cloud.local, "StartPipelineExecution", "denied")
     assert triggers.pull("--cooldown", COOLDOWN) == 1
     assert "StartPipelineExecution" in capsys.readouterr().err
     assert triggers.executions() == 0

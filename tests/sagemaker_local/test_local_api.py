@@ -6,6 +6,7 @@ import json
 import urllib.error
 import urllib.request
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 from local_helpers import IMAGE, ROLE, create, definition, fail, processing, training, unique
@@ -134,7 +135,7 @@ def test_refuses_a_member_that_the_shape_does_not_have(cloud):
     request = urllib.request.Request(
         cloud.url,
         data=json.dumps({"MaxResult": 5}).encode(),
-        headers={"X-Amz-Target": "SageMaker.ListPipelines", "Authorization": signed},
+        headers={"X-Amz-Target": "SageMaker.ListPipelines", "Authorization": signed} | cloud.token,
     )
     with pytest.raises(urllib.error.HTTPError) as error:
         urllib.request.urlopen(request)
@@ -193,18 +194,23 @@ def test_a_runtime_request_is_refused_by_name(cloud):
     "headers, status",
     [
         ({}, 200),
+        ({"X-Amz-Security-Token": None}, 403),
+        ({"X-Amz-Security-Token": "guessed"}, 403),
         ({"Host": "evil.example"}, 403),
         ({"Host": "127.0.0.1"}, 403),
         ({"Origin": "http://127.0.0.1:3000"}, 403),
         ({"Origin": "null"}, 403),
     ],
 )
-@pytest.mark.parametrize("path", ["/", "/bucket/x", "/_sagemaker_local/attach"])
-def test_only_programs_on_this_machine_are_let_in(cloud, path, headers, status):
+@pytest.mark.parametrize(
+    "path", ["/", "/bucket/x", "/endpoints/e/invocations", "/_sagemaker_local/faults"]
+)
+def test_only_programs_of_this_user_are_let_in(cloud, path, headers, status):
     host = cloud.url.removeprefix("http://")
     connection = http.client.HTTPConnection(host, timeout=5)
     body = None if path == "/" else b"x" * 1000
-    connection.request("GET" if path == "/" else "POST", path, body, {"Host": host} | headers)
+    headers = {k: v for k, v in ({"Host": host} | cloud.token | headers).items() if v is not None}
+    connection.request("GET" if path == "/" else "POST", path, body, headers)
     response = connection.getresponse()
     assert (response.status == 403) == (status == 403)
     assert not [name for name in response.headers if name.lower().startswith("access-control")]
@@ -213,7 +219,7 @@ def test_only_programs_on_this_machine_are_let_in(cloud, path, headers, status):
 
 def test_what_is_nested_too_deeply_is_refused(cloud):
     signed = "AWS4-HMAC-SHA256 Credential=local/20000101/us-east-1/sagemaker/aws4_request"
-    headers = {"X-Amz-Target": "SageMaker.ListModels", "Authorization": signed}
+    headers = {"X-Amz-Target": "SageMaker.ListModels", "Authorization": signed} | cloud.token
     asked = urllib.request.Request(cloud.url, b'{"a":' * 100_000, headers)
     with pytest.raises(urllib.error.HTTPError) as error:
         urllib.request.urlopen(asked)
@@ -228,8 +234,9 @@ def test_s3_is_refused_in_its_own_words(cloud):
 
 def test_motos_own_interface_is_closed(cloud):
     with pytest.raises(urllib.error.HTTPError) as error:
-        urllib.request.urlopen(f"{cloud.url}/moto-api/reset", data=b"")
-    assert error.value.code == 403
+        asked = urllib.request.Request(f"{cloud.url}/moto-api/reset", b"", cloud.token)
+        urllib.request.urlopen(asked)
+    assert error.value.code == 403 and b"moto's own interface" in error.value.read()
 
 
 def test_names_are_taken_once(cloud):
@@ -429,3 +436,45 @@ def test_an_unversioned_package(cloud):
     assert cloud.sm.describe_model_package(ModelPackageName=name)["ModelPackageArn"] == arn
     listed = cloud.sm.list_model_packages(NameContains=name)["ModelPackageSummaryList"]
     assert [item["ModelPackageName"] for item in listed] == [name]
+
+
+def test_a_presigned_url_lets_in_who_was_given_it(cloud):
+    cloud.put("shared", "x")
+    asked = {"Bucket": "bucket", "Key": "shared"}
+    for version in ("s3", "s3v4"):
+        url = cloud.client("s3", signature_version=version).generate_presigned_url(
+            "get_object", asked
+        )
+        assert urllib.request.urlopen(url).read() == b"x"
+        with pytest.raises(urllib.error.HTTPError) as error:
+            urllib.request.urlopen(url.replace(cloud.local.secret, "guessed"))
+        assert error.value.code == 403
+
+
+def test_who_does_not_know_the_secret_is_told_where_credentials_come_from(cloud):
+    for service, ask in (
+        ("sagemaker", lambda client: client.list_models()),
+        ("s3", lambda client: client.list_buckets()),
+        ("iam", lambda client: client.list_roles()),
+    ):
+        stranger = boto3.client(
+            service,
+            region_name="us-east-1",
+            endpoint_url=cloud.url,
+            aws_access_key_id="local",
+            aws_secret_access_key="local",
+        )
+        error = refused(ask, client=stranger)
+        assert error["Code"] == "InvalidClientTokenId" and "sagemaker-local up" in error["Message"]
+
+
+def test_credentials_of_an_assumed_role_are_let_in(cloud):
+    role = "arn:aws:iam::123456789012:role/deployer"
+    given = cloud.client("sts").assume_role(RoleArn=role, RoleSessionName="me")["Credentials"]
+    keys = {
+        "aws_access_key_id": given["AccessKeyId"],
+        "aws_secret_access_key": given["SecretAccessKey"],
+        "aws_session_token": given["SessionToken"],
+    }
+    sts = boto3.client("sts", region_name="us-east-1", endpoint_url=cloud.url, **keys)
+    assert sts.get_caller_identity()["Arn"].endswith("assumed-role/deployer/me")

@@ -27,8 +27,8 @@ def cloud(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def quiet(cloud):
-    faults.clear(cloud.url)
-    faults.clear_calls(cloud.url)
+    faults.clear(cloud.local)
+    faults.clear_calls(cloud.local)
 
 
 def group(cloud, name=None):
@@ -63,8 +63,8 @@ def test_a_refusal_is_in_the_services_words_and_nothing_is_done(
     cloud, kind, code, status, s3_code, s3_status
 ):
     name = unique("group")
-    faults.inject(cloud.url, CREATE, kind)
-    faults.inject(cloud.url, "PutObject", kind, service="s3")
+    faults.inject(cloud.local, CREATE, kind)
+    faults.inject(cloud.local, "PutObject", kind, service="s3")
     said = refused(group, cloud, name)
     assert said["Error"]["Code"] == code
     assert said["ResponseMetadata"]["HTTPStatusCode"] == status
@@ -78,7 +78,7 @@ def test_a_refusal_is_in_the_services_words_and_nothing_is_done(
 
 
 def test_a_refusal_of_ones_own(cloud):
-    faults.inject(cloud.url, CREATE, "error", code="ResourceInUse", message="taken", status=409)
+    faults.inject(cloud.local, CREATE, "error", code="ResourceInUse", message="taken", status=409)
     said = refused(group, cloud)
     assert said["Error"] == {"Code": "ResourceInUse", "Message": "taken"}
     assert said["ResponseMetadata"]["HTTPStatusCode"] == 409
@@ -87,7 +87,7 @@ def test_a_refusal_of_ones_own(cloud):
 @pytest.mark.parametrize("kind, done", [("reset", False), ("lost_response", True)])
 def test_a_connection_that_ends_before_or_after(cloud, kind, done):
     name = unique("group")
-    faults.inject(cloud.url, CREATE, kind)
+    faults.inject(cloud.local, CREATE, kind)
     with pytest.raises((ConnectionClosedError, HTTPClientError)):
         group(cloud, name)
     if done:
@@ -98,19 +98,19 @@ def test_a_connection_that_ends_before_or_after(cloud, kind, done):
 
 def test_an_answer_that_breaks_off(cloud):
     name = unique("group")
-    faults.inject(cloud.url, CREATE, "truncated_body")
+    faults.inject(cloud.local, CREATE, "truncated_body")
     # botocore without attempts left makes of half a JSON text an answer without members.
     answer = cloud.sm.create_model_package_group(ModelPackageGroupName=name)
     assert "ModelPackageGroupArn" not in answer
     assert describe(cloud, name)["ModelPackageGroupName"] == name
     cloud.put("broken", "x" * 1000)
-    faults.inject(cloud.url, "GetObject", "truncated_body", service="s3")
+    faults.inject(cloud.local, "GetObject", "truncated_body", service="s3")
     with pytest.raises((HTTPClientError, IncompleteReadError, ResponseStreamingError)):
         cloud.get("broken")
 
 
 def test_a_delay(cloud):
-    faults.inject(cloud.url, CREATE, "delay", seconds=0.4)
+    faults.inject(cloud.local, CREATE, "delay", seconds=0.4)
     begun = time.monotonic()
     group(cloud)
     assert time.monotonic() - begun >= 0.4
@@ -123,7 +123,7 @@ def test_an_answer_with_other_members(cloud):
     name = group(cloud)
     operation = "DescribeModelPackageGroup"
     members = {"ModelPackageGroupStatus": "Deleting", "ModelPackageGroupArn": None}
-    faults.inject(cloud.url, operation, "answer", members=members)
+    faults.inject(cloud.local, operation, "answer", members=members)
     seen = describe(cloud, name)
     assert seen["ModelPackageGroupStatus"] == "Deleting" and "ModelPackageGroupArn" not in seen
     assert describe(cloud, name)["ModelPackageGroupStatus"] == "Completed"
@@ -132,8 +132,8 @@ def test_an_answer_with_other_members(cloud):
 def test_some_are_spared_and_some_are_hit(cloud):
     name = group(cloud)
     operation = "DescribeModelPackageGroup"
-    faults.inject(cloud.url, operation, "throttle", times=2, after=1)
-    faults.inject(cloud.url, operation, "error503", times=1)
+    faults.inject(cloud.local, operation, "throttle", times=2, after=1)
+    faults.inject(cloud.local, operation, "error503", times=1)
 
     def outcome():
         try:
@@ -145,27 +145,27 @@ def test_some_are_spared_and_some_are_hit(cloud):
     assert [outcome() for _ in range(5)] == [
         *("ServiceUnavailable", "ThrottlingException", "ThrottlingException", None, None),
     ]
-    faults.inject(cloud.url, "*", "throttle", times=None)
+    faults.inject(cloud.local, "*", "throttle", times=None)
     assert [outcome() for _ in range(3)] == ["ThrottlingException"] * 3
-    faults.clear(cloud.url)
+    faults.clear(cloud.local)
     assert outcome() is None
 
 
 def test_calls_are_logged_with_what_became_of_them(cloud):
     name = unique("group")
-    faults.inject(cloud.url, CREATE, "lost_response")
+    faults.inject(cloud.local, CREATE, "lost_response")
     with pytest.raises((ConnectionClosedError, HTTPClientError)):
         group(cloud, name)
     refused(group, cloud, name)
     cloud.sm.list_model_package_groups()
-    first, second, third = faults.calls(cloud.url)
+    first, second, third = faults.calls(cloud.local)
     request = {"ModelPackageGroupName": name}
     about = {"service": "sagemaker", "operation": CREATE, "request": request}
     assert first == about | {"status": None, "fault": "lost_response"}
     assert second == about | {"status": 400, "fault": None}
     assert (third["operation"], third["status"]) == ("ListModelPackageGroups", 200)
-    faults.clear_calls(cloud.url)
-    assert faults.calls(cloud.url) == []
+    faults.clear_calls(cloud.local)
+    assert faults.calls(cloud.local) == []
 
 
 def test_s3_operations_have_their_names(cloud):
@@ -193,7 +193,7 @@ def test_s3_operations_have_their_names(cloud):
     s3.create_bucket(Bucket="another")
     s3.delete_bucket(Bucket="another")
     s3.list_buckets()
-    calls = faults.calls(cloud.url)
+    calls = faults.calls(cloud.local)
     assert {call["service"] for call in calls} == {"s3"}
     assert [call["operation"] for call in calls] == [
         *("PutObject", "PutObject", "GetObject", "HeadObject", "CopyObject", "PutObjectTagging"),
@@ -215,11 +215,11 @@ def test_s3_operations_have_their_names(cloud):
 )
 def test_a_fault_that_there_is_not_is_refused(cloud, kind, details, words):
     with pytest.raises(ValueError, match=words):
-        faults.inject(cloud.url, CREATE, kind, **details)
+        faults.inject(cloud.local, CREATE, kind, **details)
 
 
 def test_a_fault_that_does_not_fit_is_an_error_and_no_silence(cloud):
-    faults.inject(cloud.url, "PutObject", "answer", service="s3", members={})  # S3 has no JSON
+    faults.inject(cloud.local, "PutObject", "answer", service="s3", members={})  # S3 has no JSON
     quick = cloud.client("s3", read_timeout=5)
     with pytest.raises(ClientError, match="500"):
         quick.put_object(Bucket="bucket", Key="k", Body=b"x")
@@ -230,9 +230,9 @@ def test_nobody_meets_a_fault_by_accident(tmp_path, monkeypatch):
     monkeypatch.delenv("SAGEMAKER_LOCAL_FAULTS", raising=False)
     with local_client.attach(state=tmp_path / "state") as local:
         with pytest.raises(ValueError, match="SAGEMAKER_LOCAL_FAULTS=1"):
-            faults.inject(local.url, CREATE, "throttle", times=None)
+            faults.inject(local, CREATE, "throttle", times=None)
         with pytest.raises(ValueError, match="SAGEMAKER_LOCAL_FAULTS=1"):
-            faults.calls(local.url)
+            faults.calls(local)
         group(Cloud(local))
 
 
@@ -240,6 +240,6 @@ def test_faults_are_for_programs_on_this_machine(cloud):
     import http.client
 
     connection = http.client.HTTPConnection(cloud.url.removeprefix("http://"))
-    connection.request("GET", faults.PATH, headers={"Host": "evil.example"})
+    connection.request("GET", faults.PATH, headers={"Host": "evil.example"} | cloud.token)
     assert connection.getresponse().status == 403
     connection.close()

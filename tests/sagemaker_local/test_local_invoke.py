@@ -195,6 +195,7 @@ def connected(cloud):
 
 def raw(cloud, name, body, *headers):
     lines = [f"POST /endpoints/{name}/invocations HTTP/1.1", f"Host: {cloud.url[7:]}"]
+    lines += [f"{name}: {value}" for name, value in cloud.token.items()]
     return "\r\n".join([*lines, *headers, "", ""]).encode() + body
 
 
@@ -328,7 +329,8 @@ def test_what_is_no_http_is_refused_and_the_server_goes_on(cloud, runtime, name)
             assert answer.startswith(b"HTTP/1.1 400 ") and b"Connection: close" in answer
             assert connection.sock.recv(1000) == b""
     with connected(cloud) as connection:  # a path, and not as for a proxy
-        get = f"GET {cloud.url}/bucket HTTP/1.1\r\nHost: {cloud.url[7:]}\r\n\r\n"
+        token = f"X-Amz-Security-Token: {cloud.local.secret}"
+        get = f"GET {cloud.url}/bucket HTTP/1.1\r\nHost: {cloud.url[7:]}\r\n{token}\r\n\r\n"
         connection.sock.sendall(get.encode())
         assert connection.sock.recv(1000).startswith(b"HTTP/1.1 400 ")
     with connected(cloud) as connection:  # what HTTPS_PROXY leads here

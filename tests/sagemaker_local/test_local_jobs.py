@@ -177,7 +177,7 @@ def test_an_object_that_goes_while_it_is_fetched_is_named(tmp_path):
         def read_object(self, *_):
             return None
 
-    jobs = Jobs(tmp_path, None, Gone())
+    jobs = Jobs(tmp_path, None, Gone(), "secret")
     job = Job(jobs, PROCESSING, {"ProcessingJobArn": "a:b:c:d:e", "ProcessingJobName": "n"})
     with pytest.raises(JobError, match="s3://bucket/d/a has been deleted"):
         job._fetch("s3://bucket/d", tmp_path / "d")

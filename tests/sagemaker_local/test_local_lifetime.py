@@ -1,6 +1,7 @@
 """When the server lives and ends, what it remembers, and the command line around it."""
 
 import contextlib
+import http.server
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 
 import boto3
@@ -369,7 +371,8 @@ def test_an_environment_points_at_the_server_and_at_nothing_else(state):
     seen = json.loads(ended.stdout)
     assert seen["no_proxy"] == seen["NO_PROXY"] == "intranet,127.0.0.1,localhost"
     assert seen["HTTPS_PROXY"] == seen["https_proxy"] == seen["AWS_ENDPOINT_URL"]
-    assert not set(mine) & set(seen) and seen["AWS_DEFAULT_REGION"] == "eu-west-1"
+    assert set(mine) & set(seen) == {"AWS_SESSION_TOKEN"} and seen["AWS_SESSION_TOKEN"] != "t"
+    assert seen["AWS_DEFAULT_REGION"] == "eu-west-1"
     assert seen["AWS_ENDPOINT_URL"].startswith("http://127.0.0.1:")
 
 
@@ -406,6 +409,7 @@ def test_up_prints_what_points_boto3_at_it_and_ends_with_ctrl_c(state):
         region_name=exports["AWS_DEFAULT_REGION"],
         aws_access_key_id=exports["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=exports["AWS_SECRET_ACCESS_KEY"],
+        aws_session_token=exports["AWS_SESSION_TOKEN"],
     )
     assert sts.get_caller_identity()["Account"] == "123456789012"
     status = command(state, "status").stdout
@@ -507,3 +511,36 @@ def test_two_processes_that_are_given_the_same_name_one_wins(state):
         create(cloud, definition(fail("A", "x")), "same")
         with pytest.raises(ClientError):
             cloud.sm.create_pipeline(PipelineName="same", RoleArn=ROLE, PipelineDefinition="{}")
+
+
+def test_only_its_owner_can_read_the_state_with_the_secret(state):
+    state.mkdir(mode=0o755, parents=True)
+    with attached(state):
+        assert state.stat().st_mode & 0o777 == 0o700
+
+
+def test_an_impostor_on_the_port_of_a_dead_server_gets_neither_secret_nor_client(state):
+    """Another user may have bound the port of a server that was killed."""
+    heard = []
+
+    class Impostor(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            heard.append(str(self.headers))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(self.headers["x-local-proof"].encode())
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Impostor) as impostor:
+        threading.Thread(target=impostor.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{impostor.server_port}"
+        state.mkdir(parents=True)
+        (state / "lock").touch()
+        about = {"url": url, "pid": os.getpid(), "secret": "of the dead server"}
+        (state / "server.json").write_text(json.dumps(about))
+        with attached(state) as cloud:
+            assert cloud.url != url and not cloud.local.joined
+        assert heard and "of the dead server" not in "".join(heard)
+        impostor.shutdown()

@@ -34,6 +34,7 @@ def caller(cloud, name, service="sagemaker"):
         endpoint_url=cloud.url,
         aws_access_key_id=name,
         aws_secret_access_key="x",
+        aws_session_token=cloud.local.secret,
         config=Config(retries={"total_max_attempts": 1}),
     )
 
@@ -80,7 +81,7 @@ def test_one_of_twenty_creates_an_object(cloud):
 
 def test_one_of_twenty_wins_however_threads_take_turns(tmp_path):
     """Without the network between, and with a turn of each thread as short as it may be."""
-    here = neighbours.Neighbours(Store(tmp_path / "state.db"))
+    here = neighbours.Neighbours(Store(tmp_path / "state.db"), "secret")
     here.load()
     here.call("s3", "PUT", "/turns")
     always = {"if-none-match": "*"}

@@ -87,10 +87,11 @@ def _up(folder, arguments):
 
     region = client.region(arguments.region)
 
-    def announce(url):
+    def announce(url, secret):
         print(BANNER.format(folder=folder), file=sys.stderr)
         print(f"export AWS_ENDPOINT_URL={url}")
-        print("export", " ".join(f"{k}={v}" for k, v in client.credentials(region).items()))
+        exported = client.credentials(region, secret)
+        print("export", " ".join(f"{k}={v}" for k, v in exported.items()))
         sys.stdout.flush()
 
     server.serve(folder, arguments.port, announce=announce, speed=arguments.speed)

@@ -7,23 +7,32 @@ A server that runs for the state folder is joined; otherwise one is started in t
 Each client holds one connection for as long as it lives, and the server ends with the last of
 them, whatever became of the clients. Nothing here imports boto3 or moto, so a program can attach
 first and import its SDK while the server boots.
+
+A port of the loopback interface is open to every user of the machine, and the server runs code. So
+each server has a secret, in a folder that only its owner can read, and refuses every request
+without it; boto3 sends it as the session token of its credentials. To attach, client and server
+prove to each other that they know the secret and neither sends it: when a server was killed,
+another user may have its port by now.
 """
 
 import contextlib
+import hmac
 import http.client
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import LocalError
 
 ATTACH = "/_sagemaker_local/attach"
+CHALLENGE, PROOF = "x-local-challenge", "x-local-proof"  # headers of a request to attach
 STATE = ".sagemaker_local"
 REGION = "{{cookiecutter.aws_region}}"  # where neither a caller nor the environment names one
 OURS = {"lock", "state.db"}  # what tells a state folder from any other
@@ -38,10 +47,11 @@ class Local:
     region: str
     state: Path
     joined: bool  # somebody else's server, which may outlive us
+    secret: str = field(repr=False)
 
     @property
     def environment(self):
-        return environment(self.url, self.region)
+        return environment(self.url, self.region, self.secret)
 
     def enter(self, environ=os.environ):
         """Point a process at the server, and at nothing of the user's AWS set-up."""
@@ -52,17 +62,23 @@ class Local:
         environ.update(HTTPS_PROXY=self.url, https_proxy=self.url)
 
 
-def credentials(region):
+def credentials(region, secret):
     return {
         "AWS_ACCESS_KEY_ID": "local",
         "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_SESSION_TOKEN": secret,
         "AWS_DEFAULT_REGION": region,
     }
 
 
-def environment(url, region):
+def proof(secret, who, challenge):
+    """What only `who`, "client" or "server", can answer to a challenge who knows the secret."""
+    return hmac.new(secret.encode(), f"{who} {challenge}".encode(), "sha256").hexdigest()
+
+
+def environment(url, region, secret):
     return {
-        **credentials(region),
+        **credentials(region, secret),
         **_no_proxy(),
         "AWS_ENDPOINT_URL": url,
         "AWS_REGION": region,
@@ -96,7 +112,7 @@ def state_folder(project=None):
 
 
 def claim(folder):
-    """Make the state folder; a folder that has something else in it is refused, not joined."""
+    """Make the state folder, for nobody else to read; one that holds other things is refused."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         names = set(os.listdir(folder))
@@ -104,6 +120,7 @@ def claim(folder):
             raise LocalError(
                 f"{folder} holds files and no local state; name an empty or a new folder"
             )
+        folder.chmod(0o700)
         for name in ("lock", "server.log"):
             with open(folder / name, "ab"):
                 pass
@@ -119,7 +136,7 @@ def attach(project_dir=None, region_name=None, state=None):
     connection, serving, started = _connect(folder)
     joined = started is None or started.pid != serving["pid"]
     try:
-        yield Local(serving["url"], region(region_name), folder, joined)
+        yield Local(serving["url"], region(region_name), folder, joined, serving["secret"])
     finally:
         _leave(connection, started)
 
@@ -154,7 +171,7 @@ def _leave(connection, started):
 
 
 def running(folder):
-    """What the running server says of itself: {"url", "pid"}, or None."""
+    """What the running server says of itself: {"url", "pid", "secret", ...}, or None."""
     with contextlib.suppress(OSError, ValueError):
         return json.loads((folder / "server.json").read_text())
     return None
@@ -164,11 +181,14 @@ def _join(folder):
     server = running(folder)
     if not server:
         return None
+    secret, challenge = server.get("secret", ""), secrets.token_hex(16)
+    headers = {CHALLENGE: challenge, PROOF: proof(secret, "client", challenge)}
     connection = http.client.HTTPConnection(server["url"].removeprefix("http://"), timeout=10)
     with contextlib.suppress(OSError, http.client.HTTPException):
-        connection.request("GET", ATTACH)
+        connection.request("GET", ATTACH, headers=headers)
         answer = connection.getresponse()
-        if answer.status == 200 and answer.read() == str(server["pid"]).encode():
+        expected = proof(secret, "server", challenge).encode()
+        if answer.status == 200 and hmac.compare_digest(answer.read(), expected):
             return connection, server
     connection.close()
     return None

@@ -3,12 +3,12 @@
 A server that was started with SAGEMAKER_LOCAL_FAULTS=1 does as it is told here; any other one does
 not know of it, so nobody meets a fault by accident.
 
-    faults.inject(url, operation="UpdateEndpoint", kind="throttle", times=3)
-    faults.calls(url)          # [{"service": "sagemaker", "operation": "UpdateEndpoint", ...}]
-    faults.clear(url)          # no more faults; the log stays
-    faults.clear_calls(url)
+    faults.inject(local, operation="UpdateEndpoint", kind="throttle", times=3)
+    faults.calls(local)        # [{"service": "sagemaker", "operation": "UpdateEndpoint", ...}]
+    faults.clear(local)        # no more faults; the log stays
+    faults.clear_calls(local)
 
-`operation` is AWS's name of it, of S3's as well (PutObject, GetObject, HeadBucket, ...), or "*".
+`local` is what attach() gives. `operation` is AWS's name of it, of S3's as well (PutObject, GetObject, HeadBucket, ...), or "*".
 The first `after` calls of it are spared, the next `times` are hit (None: all). What happens:
 
     throttle, error500, error503, denied    refused, in the words of the service; nothing is done
@@ -62,27 +62,28 @@ VERBS = {"GET": "Get", "PUT": "Put", "DELETE": "Delete", "POST": "Post", "HEAD":
 # In a test
 
 
-def inject(url, operation, kind, times=1, after=0, service="sagemaker", **details):
+def inject(local, operation, kind, times=1, after=0, service="sagemaker", **details):
     rule = {"operation": operation, "kind": kind, "times": times, "after": after}
-    _ask(url, "POST", rule | {"service": service, "details": details})
+    _ask(local, "POST", rule | {"service": service, "details": details})
 
 
-def clear(url):
-    _ask(url, "DELETE", {"what": "faults"})
+def clear(local):
+    _ask(local, "DELETE", {"what": "faults"})
 
 
-def calls(url):
-    return _ask(url, "GET")
+def calls(local):
+    return _ask(local, "GET")
 
 
-def clear_calls(url):
-    _ask(url, "DELETE", {"what": "calls"})
+def clear_calls(local):
+    _ask(local, "DELETE", {"what": "calls"})
 
 
-def _ask(url, method, content=None):
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
+def _ask(local, method, content=None):
+    connection = http.client.HTTPConnection(local.url.removeprefix("http://"), timeout=30)
     with contextlib.closing(connection):
-        connection.request(method, PATH, json.dumps(content))
+        headers = {"x-amz-security-token": local.secret}
+        connection.request(method, PATH, json.dumps(content), headers)
         answer = connection.getresponse()
         said = answer.read().decode()
     if answer.status != 200:

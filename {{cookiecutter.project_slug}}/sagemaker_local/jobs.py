@@ -384,7 +384,7 @@ class Job:
 
     def _run_command(self, plan, ml):
         environment = {k: v for k, v in os.environ.items() if PASSED_ON.fullmatch(k)}
-        environment |= client.environment(self.jobs.url, region_of(self.arn))
+        environment |= client.environment(self.jobs.url, region_of(self.arn), self.jobs.secret)
         environment |= {"PYTHONUNBUFFERED": "1", f"{self._prefix.upper()}_JOB_ARN": self.arn}
         path = os.pathsep.join([os.path.dirname(sys.executable), environment.get("PATH", "")])
         temporary = ml.parent.parent / "tmp"  # goes with the job's folder, however the job ends
@@ -592,10 +592,11 @@ def last_words(log):
 
 
 class Jobs:
-    def __init__(self, folder, store, neighbours):
+    def __init__(self, folder, store, neighbours, secret):
         self.folder = folder
         self.store = store
         self.neighbours = neighbours
+        self.secret = secret
         self.url = None  # set once the server knows its port
         self.running = {}
         self.imported = {}  # {ARN: how much of its log CloudWatch has}

@@ -19,6 +19,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import sys
 import threading
 import time
@@ -56,6 +57,7 @@ ONE_APPLICATION = {  # whatever is asked; of others, such as dynamodb, there are
 S3_CONTROL = "/v20180820/"
 BINARY = "binary/octet-stream"
 SEPARATOR = "\x1f"
+SESSION_TOKEN = re.compile(rb"(<SessionToken>).*?(</SessionToken>)", re.DOTALL)
 JSON = "application/x-amz-json-1.1"
 SCALING = "AnyScaleFrontendService"
 ECR = "AmazonEC2ContainerRegistry_V20150921"
@@ -63,8 +65,9 @@ XML = {"s3": "http://s3.amazonaws.com/doc/2006-03-01/"}
 
 
 class Neighbours:
-    def __init__(self, store):
+    def __init__(self, store, secret):
         self.store = store
+        self.secret = secret
         self.before = {}  # {service: called before each of its requests}
         self.after = {}  # {service: called after each, and when moto is back where it was}
         self.ready = threading.Event()
@@ -123,7 +126,7 @@ class Neighbours:
                 self._remember(request)
         if after := self.after.get(request.service):
             after()
-        return _named_caller(request, response) if request.service == "sts" else response
+        return self._of_this_server(request, response) if request.service == "sts" else response
 
     def _application(self, request):
         """moto looks through its folders at each request; what it finds stays the same."""
@@ -138,6 +141,15 @@ class Neighbours:
         """A request of our own, without the network between."""
         signed = {"authorization": AUTHORIZATION.format(region, service)} | (headers or {})
         return self.handle(wire.Request(service, region, method, path, signed, body))
+
+    def _of_this_server(self, request, response):
+        """An answer of STS, with credentials that this server takes.
+
+        An access key that IAM did not give out is the name of a user, as everywhere here.
+        """
+        body = response.body.replace(b":user/moto", f":user/{escape(request.access_key)}".encode())
+        token = rb"\1" + self.secret.encode() + rb"\2"
+        return replace(response, body=SESSION_TOKEN.sub(token, body))
 
     # What is journaled
 
@@ -288,12 +300,6 @@ def _foreign_images(request):
         ids = [{"imageDigest": d} | ({"imageTag": t} if t else {}) for t, d in found]
         content = {"images": [about | {"imageId": i} for i in ids], "failures": []}
     return wire.Response(200, [("Content-Type", JSON)], json.dumps(content).encode())
-
-
-def _named_caller(request, response):
-    """An access key that IAM did not give out is the name of a user, as everywhere here."""
-    body = response.body.replace(b":user/moto", f":user/{escape(request.access_key)}".encode())
-    return replace(response, body=body)
 
 
 def _writes_s3(request):

@@ -1,9 +1,10 @@
 """The process: one HTTP front on the loopback interface.
 
 SageMaker's requests are answered here, all others go to moto (neighbours.py); the signature's
-scope tells them apart. Signatures are not verified and requests run code, so only programs on
-this machine are let in: the socket is bound to 127.0.0.1, and a request that names another host,
-or that a browser sent for a web page (Origin, Sec-Fetch-Site), is refused before its body is kept.
+scope tells them apart. Signatures are not verified and requests run code, so only programs of this
+user are let in: the socket is bound to 127.0.0.1; a request without the server's secret as its
+session token (client.py), that names another host, or that a browser sent for a web page (Origin,
+Sec-Fetch-Site), is refused before its body is kept.
 
 The server lives as long as somebody is attached (client.py): its starter through standard input,
 then any number of clients, each through one open connection.
@@ -11,9 +12,11 @@ then any number of clients, each through one open connection.
 
 import contextlib
 import fcntl
+import hmac
 import json
 import math
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -24,12 +27,12 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from . import endpoints, faults, http, jobs, model, neighbours, pipelines, registry, resources
-from .client import ATTACH, claim
+from .client import ATTACH, CHALLENGE, PROOF, claim, proof
 from .errors import AwsError, LocalError, invalid
 from .metrics import Metrics
 from .runtime import MAX_BODY, Runtime, too_large
 from .store import Store
-from .wire import Request, Response
+from .wire import Request, Response, session_token
 
 OPERATIONS = {
     **resources.OPERATIONS,
@@ -42,6 +45,12 @@ OPERATIONS = {
 
 OWN_SITES = ("none", "same-origin")  # what a browser says of no web page, or of one of ours
 ONLY_PROGRAMS = Response(403, body=b"only programs on this machine\n")
+NO_SECRET = AwsError(
+    "InvalidClientTokenId",
+    "The session token is not this server's: take the credentials that its `sagemaker-local up`"
+    " printed, or `sagemaker-local run -- COMMAND`",
+    403,
+)
 SPEED = 60  # the waits of endpoints: a minute on AWS is a second here
 
 
@@ -54,11 +63,12 @@ class SageMaker:
 
     def __init__(self, folder, speed=None):
         self.folder = folder
+        self.secret = secrets.token_urlsafe(32)
         self.speed = _speed(speed or os.environ.get("SAGEMAKER_LOCAL_SPEED") or SPEED)
         self.store = Store(folder / "state.db")
         self._recover()
-        self.neighbours = neighbours.Neighbours(self.store)
-        self.jobs = jobs.Jobs(folder, self.store, self.neighbours)
+        self.neighbours = neighbours.Neighbours(self.store, self.secret)
+        self.jobs = jobs.Jobs(folder, self.store, self.neighbours, self.secret)
         self.neighbours.before["logs"] = self.jobs.import_logs
         self.executions = {}
         self.runtime = Runtime(self)
@@ -130,22 +140,34 @@ class Front:
         if size > MAX_BODY and self.sagemaker.runtime.takes(method, target, headers):
             return too_large()
         browser = "origin" in headers or headers.get("sec-fetch-site", "none") not in OWN_SITES
-        return ONLY_PROGRAMS if browser or headers.get("host") not in self.hosts else None
+        if browser or headers.get("host") not in self.hosts:
+            return ONLY_PROGRAMS
+        return None if size or self._knows_the_secret(target, headers) else _no_secret(method, target, headers)
+
+    def _knows_the_secret(self, target, headers):
+        secret = self.sagemaker.secret
+        if target == ATTACH:
+            given = headers.get(PROOF, "")
+            expected = proof(secret, "client", headers.get(CHALLENGE, ""))
+        else:
+            given, expected = session_token(target, headers), secret
+        return hmac.compare_digest(given.encode(), expected.encode())
 
     def handle(self, method, target, headers, body):
         """Called on the event loop for each request."""
         if target == ATTACH:
-            return self._attach()
+            return self._attach(headers.get(CHALLENGE, ""))
         runtime = self.sagemaker.runtime
         if runtime.takes(method, target, headers):
             return runtime.handle(target, headers, body)
         return self._in_thread(Request.received(method, target, headers.items(), body))
 
-    def _attach(self):
+    def _attach(self, challenge):
         """A client's attachment: it lasts until the client goes, however it goes."""
         if not self.enter():
             return Response(503)
-        return http.Held(Response(200, body=str(os.getpid()).encode()), self._left)
+        answer = proof(self.sagemaker.secret, "server", challenge).encode()
+        return http.Held(Response(200, body=answer), self._left)
 
     def _left(self):
         self.leave()
@@ -233,6 +255,10 @@ def _error(request, error):
     return _json(error.status, content, [("x-amzn-ErrorType", error.code)])
 
 
+def _no_secret(method, target, headers):
+    return _error(Request.received(method, target, headers.items(), b""), NO_SECRET)
+
+
 @contextlib.contextmanager
 def lock(folder):
     """Only one process at a time may have the state open."""
@@ -270,11 +296,12 @@ def serve(folder, port=0, until_eof=None, announce=None, speed=None):
         _in_background(model.service)
         sagemaker.runtime.serve(listener, front)
         about = {"url": url, "pid": os.getpid(), "speed": sagemaker.speed}
+        about["secret"] = sagemaker.secret
         _write_whole(folder / "server.json", json.dumps(about))
         if until_eof:
             _in_background(_leave_at_eof, front, until_eof)
         if announce:
-            announce(url)
+            announce(url, sagemaker.secret)
         os.read(front.waiting, 1)
         (folder / "server.json").unlink(missing_ok=True)
         sagemaker.close()

@@ -313,7 +313,7 @@ class Fleet:
 
     def _environment(self, ml):
         environment = {k: v for k, v in os.environ.items() if PASSED_ON.fullmatch(k)}
-        environment |= client.environment(self.sagemaker.jobs.url, self.region)
+        environment |= client.environment(self.sagemaker.jobs.url, self.region, self.sagemaker.secret)
         path = os.pathsep.join([os.path.dirname(sys.executable), environment.get("PATH", "")])
         # One request at a time: more threads than this would only get in each other's way.
         environment |= {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PATH": path}

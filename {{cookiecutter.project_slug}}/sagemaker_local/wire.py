@@ -9,7 +9,10 @@ SCOPE = re.compile(r"Credential=[^/,\s]+/\d{8}/([^/]+)/([^/]+)/aws4_request")
 ACCESS_KEY = re.compile(r"Credential=([^/,\s]+)/")
 FORM = "application/x-www-form-urlencoded"
 # What belongs to one connection or one signature, and is meaningless in a recorded request.
-FLEETING = {"connection", "expect", "transfer-encoding", "content-length", "accept-encoding"}
+FLEETING = {
+    *("connection", "expect", "transfer-encoding", "content-length", "accept-encoding"),
+    "x-amz-security-token",
+}
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,14 @@ def _scope(headers, path):
     )
     found = SCOPE.search(signed)
     return (found[2].lower(), found[1]) if found else ("s3", "us-east-1")
+
+
+def session_token(path, headers):
+    """The session token of a signed request or a presigned URL, empty where there is none."""
+    if token := headers.get("x-amz-security-token"):
+        return token
+    query = parse_qs(path.partition("?")[2])
+    return next((v[0] for k, v in query.items() if k.lower() == "x-amz-security-token"), "")
 
 
 def run(application, request):
