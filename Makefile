@@ -3,17 +3,20 @@
 #   make demo                       generate the abalone project in build/ and run its demo
 #   make test PYTHON=python3.12     with a Python of your choice
 #   make bench ONLY=help            ratios, measured side by side; without ONLY all of them
-#   make lock UPGRADE=--upgrade     both requirements.lock anew, with the newest versions
+#   make lock UPGRADE=--upgrade     the lock files anew, with the newest versions
+#   make dist                       both packages as sdist and wheel in build/dist, checked for an index
 
 PYTHON ?= python3
 BIN := .venv/bin
 TEMPLATE := {{cookiecutter.project_slug}}
-PIP := $(BIN)/python -m pip install --quiet --no-compile --require-hashes
+PACKAGES := packages/sagemaker-emulator packages/sagemaker-project
+PIP := $(BIN)/python -m pip install --quiet
+LOCKED := $(PIP) --no-compile --require-hashes
 
 unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test bench lint lock clean generate environment install test-environment test-install python
+.PHONY: demo test bench lint lock dist clean generate environment install test-environment test-install python
 
 demo: generate
 	$(MAKE) -C build/abalone demo
@@ -29,13 +32,23 @@ lint: environment
 	$(BIN)/ruff check --no-cache
 	$(BIN)/ruff format --check --no-cache
 
-# Over an earlier build/abalone, so that its .venv serves again.
+dist: test-environment
+	rm -rf build/dist
+	for package in $(PACKAGES); do $(BIN)/python -m build --no-isolation --outdir build/dist $$package || exit 1; done
+	$(BIN)/twine check --strict build/dist/*
+
+# In place of an earlier build/abalone, of which only .venv is kept.
 generate: environment
-	$(BIN)/cookiecutter . --default-config --no-input --overwrite-if-exists --output-dir build
+	rm -rf build/new
+	$(BIN)/cookiecutter . --default-config --no-input --output-dir build/new
+	-mv build/abalone/.venv build/new/abalone/.venv 2>/dev/null
+	rm -rf build/abalone
+	mv build/new/abalone build/abalone
 
 # Two layers: generating needs cookiecutter and little else, the tests need what a generated project needs as well.
 # .venv remembers what each was made from, and is made anew when that changes.
 MADE_FROM = { '$(PYTHON)' --version; cat requirements.lock; }
+TEST_MADE_FROM = cat '$(TEMPLATE)/requirements.lock' $(PACKAGES:=/pyproject.toml)
 
 environment:
 	@$(MADE_FROM) | cmp -s - .venv/made-from || $(MAKE) --no-print-directory install
@@ -43,20 +56,25 @@ environment:
 install: python
 	@echo 'Installing what requirements.lock pins into .venv: once, and it takes a minute or two'
 	'$(PYTHON)' -m venv --clear .venv
-	$(PIP) --requirement requirements.lock
+	$(LOCKED) --requirement requirements.lock
 	@$(MADE_FROM) > .venv/made-from
 
 test-environment: environment
-	@cmp -s '$(TEMPLATE)/requirements.lock' .venv/test-made-from || $(MAKE) --no-print-directory test-install
+	@$(TEST_MADE_FROM) | cmp -s - .venv/test-made-from || $(MAKE) --no-print-directory test-install
 
 test-install:
-	$(PIP) --requirement requirements.lock --requirement '$(TEMPLATE)/requirements.lock'
-	cp '$(TEMPLATE)/requirements.lock' .venv/test-made-from
+	$(LOCKED) --requirement requirements.lock --requirement '$(TEMPLATE)/requirements.lock'
+	$(PIP) --no-deps --no-build-isolation $(addprefix --editable ,$(PACKAGES))
+	@$(TEST_MADE_FROM) > .venv/test-made-from
+
+# The template's locks leave out the packages of this repository: their hashes come with each generation.
+OTHERS = awk '/^[^ ]/ {skip = /^(--find-links|sagemaker-(emulator|project)==)/} !skip'
 
 lock: generate
-	$(MAKE) -C build/abalone lock
-	cp build/abalone/requirements.lock '$(TEMPLATE)/requirements.lock'
-	build/abalone/.venv/bin/uv pip compile --group dev --constraint '$(TEMPLATE)/requirements.lock' \
+	$(MAKE) -C build/abalone lock UPGRADE='$(UPGRADE)'
+	$(OTHERS) build/abalone/requirements.lock > '$(TEMPLATE)/requirements.lock'
+	$(OTHERS) build/abalone/requirements-deploy.lock > '$(TEMPLATE)/requirements-deploy.lock'
+	build/abalone/.venv/lock/bin/uv pip compile --group dev --constraint '$(TEMPLATE)/requirements.lock' \
 		--output-file requirements.lock --universal --python-version 3.10 --generate-hashes \
 		--no-annotate --no-header --quiet $(UPGRADE)
 
@@ -65,5 +83,5 @@ python:
 		" 3.10 is the oldest that works, for example make PYTHON=python3.12" % sys.version_info[:2])'
 
 clean:
-	rm -rf .venv build .tox .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build .tox .pytest_cache .ruff_cache .hypothesis packages/*/build packages/*/src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

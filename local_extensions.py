@@ -1,13 +1,16 @@
 """What cookiecutter.json needs from Python: the rules for answers, and answers made safe to write.
 
-Cookiecutter makes the project's folder before its pre_gen_project hook runs, so a hook that
-refuses `../x` or `a/b` comes too late. A Jinja extension runs inside Cookiecutter: two private
-variables of cookiecutter.json call it while nothing is written. check_command_line() comes before
-the first answer is rendered, and so before Jinja inside an answer could run; check_answers() comes
-after the last. Both render as nothing.
+A Jinja extension sees every text that Cookiecutter renders, before it is run. While answers are
+gathered, only cookiecutter.json's own texts may be run: any other that holds Jinja is an answer,
+from a command line, a user's configuration or a program, and stays the text that it is. The first
+text of the next phase is the name of the project's folder. Whatever the entrance was (prompts,
+flags, a configuration file, a replay, the API, cruft), it is rendered with the final answers and
+before anything is written: there the rules are held against them, all that is not an answer is
+put back as cookiecutter.json has it, and the derived variables are made. Answers that Cookiecutter
+gathers meet the rules once before, so that it does not keep bad ones for a replay (`__gathered`).
 
-A refusal is an exception of click, which Cookiecutter's command line is built on: one line on
-stderr and exit code 2. A program that calls cookiecutter() itself gets an exception to catch.
+A refusal is an exception of click, which Cookiecutter's command line is built on: its text on
+stderr and exit code 2. A program that calls cookiecutter() itself gets a click.ClickException.
 """
 
 import builtins
@@ -16,22 +19,30 @@ import json
 import keyword
 import os
 import re
+import shlex
 import shutil
+import subprocess
 import sys
 import unicodedata
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
+from jinja2 import Undefined
 from jinja2.ext import Extension
 from slugify import slugify
 
-HERE = Path(__file__).parent
-QUESTIONS = [
-    key
-    for key in json.loads((HERE / "cookiecutter.json").read_text(encoding="utf-8"))
-    if not key.startswith("_")
-]
-LOCK = HERE / "{{cookiecutter.project_slug}}" / "requirements.lock"
+HERE = Path(__file__).resolve().parent
+FOLDER = "{{cookiecutter.project_slug}}"
+CONTEXT = json.loads((HERE / "cookiecutter.json").read_text(encoding="utf-8"))
+QUESTIONS = [key for key in CONTEXT if not key.startswith("_")]
+PRIVATE = {key: CONTEXT[key] for key in CONTEXT if re.match("_[^_]", key)}
+COOKIECUTTER_S = {"_template", "_output_dir", "_repo_dir", "_checkout", "_commit"}
+LICENSES = CONTEXT["_licenses"]
+LOCK = HERE / FOLDER / "requirements.lock"
+JINJA = re.compile("{[{%#]")
+HOOKS = (path.read_text(encoding="utf-8") for path in (HERE / "hooks").glob("*.py"))
+OWN = {value for value in CONTEXT.values() if isinstance(value, str)} | {*HOOKS}
 
 # Each partition's regions that have both SageMaker and its scikit-learn 1.9-0 container.
 REGIONS = """\
@@ -57,7 +68,8 @@ PYTHON_WORDS = (
 WINDOWS_DEVICES = {"con", "prn", "aux", "nul"} | {
     f"{p}{n}" for p in ("com", "lpt") for n in range(10)
 }
-COMMANDS = {"run_pipeline", "get_pipeline_definition"}  # modules beside pipelines/<pipeline_name>/
+COMMANDS = {"run_pipeline", "get_pipeline_definition", "steps"}  # beside pipelines/<pipeline_name>/
+ENGINE = {"sagemaker_emulator", "sagemaker_project"}
 SPACE = 5 * 2**20  # bytes: several times a fresh project with its commit
 
 
@@ -68,48 +80,153 @@ class Refused(click.ClickException):
         click.echo(self.message, err=True)
 
 
+class Fault(Exception):
+    """What is wrong with one answer."""
+
+
+class Answers(Extension):
+    def __init__(self, environment):
+        super().__init__(environment)
+        # Imported anew each time: cruft generates from two versions of the template in one process.
+        sys.modules.pop(__name__, None)
+        self.rendered = 0  # texts
+        self.checked = False
+        self.literal = []  # answers that hold Jinja
+        environment.globals |= {
+            "gathered": gathered,
+            "folder": self.folder,
+            "literal": self.literal.__getitem__,
+            "template_folder": lambda: str(HERE),
+        }
+        environment.filters |= {
+            "slug": lambda name: suggest_slug(as_text(name)),
+            "underscored": underscored,
+            "license": license_of,
+            "partition": PARTITIONS.get,
+            "in_quotes": in_quotes,
+            "in_markdown": in_markdown,
+        }
+
+    def preprocess(self, source, name, filename=None):
+        """Called by Jinja with every text before it is compiled."""
+        self.rendered += 1
+        if self.checked:
+            return source
+        check_command_line()
+        if source == FOLDER and self.rendered == 1:
+            return "{{ folder(cookiecutter) }}"
+        if JINJA.search(source) and source not in OWN:
+            self.literal.append(source)
+            return f"{{{{ literal({len(self.literal) - 1}) }}}}"
+        return source
+
+    def folder(self, answers):
+        """The name of the project's folder, once the answers and all that follows are right."""
+        if absent := [question for question in QUESTIONS if question not in answers]:
+            reason = f"has no answer, or {FOLDER!r}, which is Jinja and no answer"
+            raise Refused(f"cookiecutter.json: {absent[0]}: {reason}")
+        check_answers(answers)
+        check_target(answers)
+        for key in [key for key in answers if key.startswith("_") and key not in COOKIECUTTER_S]:
+            del answers[key]
+        answers.update(PRIVATE)
+        self.checked = True
+        for key, text in PRIVATE["_derived"].items():
+            answers[key] = self.environment.from_string(text).render(cookiecutter=answers)
+        return answers["project_slug"]
+
+
 def check_command_line():
-    """Refuse a key=value that Cookiecutter would drop as unknown, or run as Jinja."""
-    command = click.get_current_context(silent=True)
-    for key, value in (command and command.params["extra_context"] or {}).items():
-        if key not in QUESTIONS:
-            near = difflib.get_close_matches(key, QUESTIONS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(QUESTIONS)}"
-            raise Refused(f"cookiecutter.json: {key}={value!r}: no such question, {hint}")
-        if re.search("{[{%#]", value):
-            refuse(key, value, "holds {{, {% or {#, which Cookiecutter would run: leave it out")
+    """Refuse a key=value of the command line that Cookiecutter would drop as unknown."""
+    given = command_line().get("extra_context") or {}
+    lines = []
+    for key in [key for key in given if key not in QUESTIONS]:
+        near = difflib.get_close_matches(key, QUESTIONS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(QUESTIONS)}"
+        name = key if key.isidentifier() else shown(key)
+        lines.append(f"cookiecutter.json: {name} {shown(given[key])}: no such question, {hint}")
+    if lines:
+        raise Refused("\n".join(lines))
+
+
+def command_line():
+    """The parameters of Cookiecutter's command, {} where another program calls it."""
+    context = click.get_current_context(silent=True)
+    parameters = context.params if context else {}
+    return parameters if "replay_file" in parameters else {}
+
+
+def gathered(answers):
+    """Check answers that are complete; of a program, dictionaries are still to come."""
+    if all(question in answers for question in QUESTIONS):
+        check_answers(answers)
     return ""
 
 
 def check_answers(answers):
-    """Refuse the first answer that breaks its rule, then a target that cannot be written."""
-    check_command_line()  # again: an answer called __command_line would have replaced the first
-    check_text("project_name", answers, "Abalone age prediction")
-    check_name("project_slug", answers, "-", 21)
-    check_name("pipeline_name", answers, "_", 32)
-    check_text("description", answers, "Predict the age of abalone")
-    check_text("author", answers, "Data Science Team")
-    has_sagemaker = "must be a region with SageMaker and its scikit-learn 1.9-0 container"
-    check_choice("aws_region", answers, PARTITIONS, has_sagemaker)
-    check_choice(
-        "license", answers, answers["_licenses"], "must be a license that the template has"
-    )
-    if command := click.get_current_context(silent=True):
-        target = Path(command.params["output_dir"], answers["project_slug"])
-        check_target(target, command.params["overwrite_if_exists"])
-    return ""
+    """Refuse answers that break their rules, all of them at once."""
+    faults = {}
+    for question in QUESTIONS:
+        try:
+            RULES[question](answers[question])
+        except Fault as fault:
+            faults[question] = f"{shown(answers[question])}: {fault}"
+    if "project_slug" in faults and follows(answers):
+        faults.pop("pipeline_name", None)  # it would say the same
+    if faults:
+        lines = [f"cookiecutter.json: {question} {fault}" for question, fault in faults.items()]
+        raise Refused("\n".join([*lines, *repeat(answers, faults)]))
 
 
-def refuse(question, value, rule):
-    shown = value if len(value) <= 60 else value[:57] + "..."
-    raise Refused(f"cookiecutter.json: {question} {shown!r}: {rule}")
+def follows(answers):
+    """True where pipeline_name is what follows from project_slug."""
+    return answers["pipeline_name"] == underscored(answers["project_slug"])
 
 
-def check_text(question, answers, example):
-    text = answers[question]
-    if not 1 <= len(text) <= 256 or text != text.strip() or not all(map(is_printable, text)):
-        rule = "must be one line of 1 to 256 printable characters, with no space at either end"
-        refuse(question, text, f"{rule}, for example {example!r}")
+def repeat(answers, faults):
+    """After prompts: the command that gives the answers again, but for those that were wrong."""
+    command = command_line()
+    if not command or command["no_input"] or command["replay"] or command["replay_file"]:
+        return []
+    given = {q: "..." if q in faults else answers[q] for q in QUESTIONS}
+    if "project_slug" in faults and follows(answers):
+        del given["pipeline_name"]
+    pairs = [f"{question}={answer}" for question, answer in given.items()]
+    words = ["cookiecutter", command["template"], "--no-input", *options(), *pairs]
+    hint = "once more, with other answers for ..." if faults else "then once more"
+    return [f"{hint}: {shlex.join(words)}"]
+
+
+def options():
+    """The options that Cookiecutter's command was given."""
+    context = click.get_current_context()
+    words = []
+    for option in context.command.params:
+        given = context.get_parameter_source(option.name) == ParameterSource.COMMANDLINE
+        if given and isinstance(option, click.Option):
+            value = context.params[option.name]
+            words += [option.opts[-1]] if option.is_flag else [option.opts[-1], str(value)]
+    return words
+
+
+def shown(value):
+    return repr(value if len(str(value)) <= 60 else f"{str(value)[:57]}...")
+
+
+# The rules
+
+
+def check_text(example):
+    def check(text):
+        is_line = isinstance(text, str) and text == text.strip() and all(map(is_printable, text))
+        if not is_line or not 1 <= len(text) <= 256:
+            rule = "must be one line of 1 to 256 printable characters, with no space at either end"
+            raise Fault(f"{rule}, for example {example!r}")
+        if JINJA.search(text):
+            rule = "must hold no {{, {% or {#, which Cookiecutter would run where it is a flag"
+            raise Fault(f"{rule}, for example {example!r}")
+
+    return check
 
 
 def is_printable(character):
@@ -119,27 +236,30 @@ def is_printable(character):
     return unicodedata.category(character) not in {"Cc", "Cs", "Zl", "Zp"} and not is_noncharacter
 
 
-def check_name(question, answers, separator, longest):
-    name = answers[question]
-    example = suggest_slug(name).replace("-", separator)
-    if not re.fullmatch(f"[a-z]({separator}?[a-z0-9])+", name) or len(name) > longest:
-        rule = (
-            f"must be 2 to {longest} of a-z, 0-9 and single {separator!r}, "
-            f"beginning with a letter and not ending with {separator!r}"
-        )
-        refuse(question, name, f"{rule}, for example {example!r}")
-    if owner := reserved(name):
-        refuse(question, name, f"is a name of {owner}: choose another, for example {example!r}")
+def check_name(separator, longest):
+    def check(name):
+        example = suggest_slug(str(name)).replace("-", separator)
+        allowed = f"[a-z]({separator}?[a-z0-9])+"
+        if not isinstance(name, str) or not re.fullmatch(allowed, name) or len(name) > longest:
+            raise Fault(
+                f"must be 2 to {longest} of a-z, 0-9 and single {separator!r}, beginning with a"
+                f" letter and not ending with {separator!r}, for example {example!r}"
+            )
+        if owner := reserved(name):
+            raise Fault(f"is a name of {owner}: choose another, for example {example!r}")
+
+    return check
 
 
 def reserved(name):
     """Who has the name already, or None. Installing a project called numpy would replace numpy."""
     packages = re.findall("^([a-z0-9-]+)==", LOCK.read_text(encoding="utf-8"), re.MULTILINE)
+    installed = {package.replace("-", "_") for package in packages} | ENGINE
     owners = {
         "Python": PYTHON_WORDS,
         "Windows": WINDOWS_DEVICES,
         "a command of the project": COMMANDS,
-        "a package that the project installs": {package.replace("-", "_") for package in packages},
+        "a package that the project installs": installed,
     }
     word = name.replace("-", "_")
     return next((owner for owner, words in owners.items() if word in words), None)
@@ -153,24 +273,101 @@ def suggest_slug(text):
     return f"{word[:18].strip('-')}-ml" if reserved(word) else word
 
 
-def check_choice(question, answers, choices, rule):
-    choice = answers[question]
-    if choice not in choices:
-        near = difflib.get_close_matches(choice, choices, cutoff=0.5) or choices
-        refuse(question, choice, f"{rule}, for example {' or '.join(map(repr, near))}")
+def check_region(region):
+    if not isinstance(region, str) or region not in PARTITIONS:
+        rule = "must be a region with SageMaker and its scikit-learn 1.9-0 container"
+        near = difflib.get_close_matches(str(region), PARTITIONS, cutoff=0.5) or ["us-east-1"]
+        raise Fault(f"{rule}, for example {' or '.join(map(repr, near))}")
 
 
-def check_target(target, overwrite):
-    parent = next(folder for folder in target.absolute().parents if folder.exists())
-    if target.exists() and not (overwrite and target.is_dir()):
-        reason = "exists already: move it away, or choose another project_slug"
-    elif not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
-        reason = f"cannot be made: {parent} is not a folder that you may write to"
-    elif shutil.disk_usage(parent).free < SPACE:
-        reason = f"cannot be made: {parent} has less than {SPACE // 2**20} MiB free"
-    else:
-        return
-    raise Refused(f"cookiecutter: {target}: {reason}")
+def check_license(answer):
+    if license_of(answer) not in LICENSES:
+        numbered = ", ".join(f"{number} {name}" for number, name in enumerate(LICENSES, 1))
+        raise Fault(f"must be a license that the template has, by number or name: {numbered}")
+
+
+def license_of(answer):
+    """The license that its name, in any case, or its number in the list means; else the answer."""
+    names = {name.lower(): name for name in LICENSES}
+    names |= {str(number): name for number, name in enumerate(LICENSES, 1)}
+    return names.get(str(answer).strip().lower(), answer)
+
+
+RULES = {
+    "project_name": check_text("Abalone age prediction"),
+    "project_slug": check_name("-", 21),
+    "pipeline_name": check_name("_", 32),
+    "description": check_text("Predict the age of abalone"),
+    "author": check_text("Data Science Team"),
+    "aws_region": check_region,
+    "license": check_license,
+}
+
+
+# The target
+
+
+def check_target(answers):
+    """Refuse a place where the project cannot be written, or would destroy something."""
+    if reason := useless(answers):
+        raise Refused("\n".join([f"cookiecutter: {reason}", *repeat(answers, {})]))
+
+
+def useless(answers):
+    """Why the project cannot be written where it should be, or nothing."""
+    if "_output_dir" not in answers:
+        return ""  # a program that calls a part of Cookiecutter, and looks after its own folders
+    target = Path(answers["_output_dir"], answers["project_slug"])
+    command = command_line()
+    parent = next(folder for folder in target.parents if folder.exists())
+    if target.exists() and (not target.is_dir() or command and not command["overwrite_if_exists"]):
+        return f"{target}: exists already: move it away, or choose another project_slug"
+    if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
+        return f"{target}: cannot be made: {parent} is not a folder that you may write to"
+    if shutil.disk_usage(parent).free < SPACE:
+        return f"{target}: cannot be made: {parent} has less than {SPACE // 2**20} MiB free"
+    if target.exists() and (changes := uncommitted(target)):
+        hint = "commit or move it away first, for what is generated goes over it"
+        return f"{target}: {changes}: {hint}"
+    return ""
+
+
+def uncommitted(folder):
+    """What of a folder git could not bring back, in words, or nothing."""
+    if all(path.name == ".git" for path in folder.iterdir()):
+        return ""
+    try:
+        tracked = git(folder, "ls-files")
+        changes = git(folder, "status", "--porcelain", "--untracked-files=normal")
+    except FileNotFoundError:
+        return "git is not installed, so nothing says whether it holds changes"
+    if tracked is None or changes is None or not tracked + changes:  # ignored by another one
+        return "is no git repository, and holds files"
+    names = [line[3:] for line in changes.splitlines()]
+    shown = ", ".join(names[:1] + ["..."] * (len(names) > 1))
+    return f"has changes that are not committed ({shown})" if names else ""
+
+
+def git(folder, *arguments):
+    """What git says about a folder, None where it can say nothing."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments, "--", "."]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, encoding="utf-8", errors="replace"
+    )
+    return None if done.returncode else done.stdout
+
+
+# Written safely
+
+
+def as_text(answer):
+    """An answer as text. A program's dictionary is no answer yet when others are made from it."""
+    return "" if isinstance(answer, Undefined) else str(answer)
+
+
+def underscored(slug):
+    return as_text(slug).replace("-", "_")
 
 
 def in_quotes(text):
@@ -182,18 +379,3 @@ def in_markdown(text):
     """For a heading or a paragraph: what would be markup is escaped, the rest stays readable."""
     escaped = re.sub(r"[\\`*_\[\]<>#|~&$]", r"\\\g<0>", text)
     return re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", escaped)
-
-
-class Answers(Extension):
-    def __init__(self, environment):
-        super().__init__(environment)
-        environment.globals |= {
-            "check_command_line": check_command_line,
-            "check_answers": check_answers,
-        }
-        environment.filters |= {
-            "slug": suggest_slug,
-            "partition": PARTITIONS.get,
-            "in_quotes": in_quotes,
-            "in_markdown": in_markdown,
-        }

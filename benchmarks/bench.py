@@ -8,7 +8,7 @@ measured.
     measure.py      a rendered project, and how to measure with it
     endpoint.py     the local endpoint under load, against other servers of the same model
     deploying.py    deploy-model
-    local.py        a running sagemaker_local
+    local.py        a running emulator
     load.py, in_process.py, quality.py, container_app.py, idle_app.py   processes of their own
 
 The endpoint benchmark compares with servers that are not part of this project, if BENCH_PEERS
@@ -114,7 +114,7 @@ def generation(bench):
 
     bench.pairs(
         "generation / a template of one file",
-        "<= 2.5",
+        "<= 2.0",
         lambda: generate(TEMPLATE),
         lambda: generate(one_file),
     )

@@ -21,7 +21,7 @@ def promote(bench):
     with local.running(bench) as here:
         package = _registered(bench, here)
         _promoted(bench, here, package)  # the first version is created at once, alarms or none
-        script = "import demo; demo.create_alarms()"
+        script = "from sagemaker_project import demo; demo.create_alarms('abalone-prod')"
         env = bench.env | here.keys | {"AWS_ENDPOINT_URL": here.url}
         bench.check([PYTHON, "-c", script], env=env, cwd=bench.project)
         for _ in range(bench.runs):

@@ -1,6 +1,6 @@
 """The local endpoint under load, against other servers of the same model.
 
-    endpoint           sagemaker_local, a worker for each CPU, the project's inference.py
+    endpoint           the emulator, a worker for each CPU, the project's inference.py
     ... with capture   the same, and every request and answer is recorded
     mlflow             `mlflow models serve`
     gunicorn           the scikit-learn container's: Flask on gunicorn with gevent, as

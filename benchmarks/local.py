@@ -1,4 +1,4 @@
-"""A running sagemaker_local of a rendered project, and what benchmarks put into it."""
+"""A running emulator of a generated project, and what benchmarks put into it."""
 
 import contextlib
 import io
@@ -74,7 +74,7 @@ class Local:
 @contextlib.contextmanager
 def running(bench):
     """The project's server, as `deploy-model --local` would join it."""
-    command = [PYTHON, "-m", "sagemaker_local", "up", "--speed", str(SPEED), "--region", REGION]
+    command = [PYTHON, "-m", "sagemaker_emulator", "up", "--speed", str(SPEED), "--region", REGION]
     process = subprocess.Popen(
         command,
         cwd=bench.project,

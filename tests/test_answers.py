@@ -3,12 +3,14 @@
 import importlib.metadata
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import botocore.session
+import click
 import pytest
 import yaml
 from hypothesis import given
@@ -25,6 +27,8 @@ else:
 TEMPLATE = Path(__file__).resolve().parents[1]
 NOTEBOOK = "notebooks/sagemaker-pipelines-project.ipynb"
 QUESTIONS = json.loads((TEMPLATE / "cookiecutter.json").read_text())
+PUBLIC = [name for name in QUESTIONS if not name.startswith("_")]
+FOLDER = "{{cookiecutter.project_slug}}"
 LICENSES = {
     "MIT": "MIT License",
     "Apache-2.0": "Apache License",
@@ -34,6 +38,8 @@ LICENSES = {
 SLUG_RULE = "must be 2 to 21 of a-z, 0-9 and single '-'"
 PIPELINE_RULE = "must be 2 to 32 of a-z, 0-9 and single '_'"
 TEXT_RULE = "must be one line of 1 to 256 printable characters"
+JINJA_RULE = "must hold no {{, {% or {#"
+LICENSE_RULE = "by number or name: 1 MIT, 2 Apache-2.0, 3 BSD-3-Clause, 4 Proprietary"
 
 REFUSED = [
     ("project_slug", "", SLUG_RULE),
@@ -74,30 +80,194 @@ REFUSED = [
     ("author", "half a pair \ud83d", TEXT_RULE),
     ("author", "no character \ufffe", TEXT_RULE),
     ("aws_region", "", "must be a region with SageMaker"),
+    ("aws_region", "mars", "for example 'us-east-1'"),
     ("aws_region", "us-esat-1", "'us-east-1'"),
     ("aws_region", "us-east-1 ", "'us-east-1'"),
     ("aws_region", "cn-nort-1", "'cn-north-1'"),
-    ("license", "GPL-3.0", "'MIT' or 'Apache-2.0' or 'BSD-3-Clause' or 'Proprietary'"),
-    ("description", "{{ 7 * 7 }}", "which Cookiecutter would run"),
-    ("description", "{% if x", "which Cookiecutter would run"),
-    ("description", "{# x #}", "which Cookiecutter would run"),
-    ("projectname", "x", "no such question, did you mean project_name?"),
-    ("colour", "blue", "no such question, there are project_name, project_slug"),
+    ("license", "GPL-3.0", LICENSE_RULE),
+    ("license", "5", LICENSE_RULE),
+    ("license", "0", LICENSE_RULE),
+    ("license", "", LICENSE_RULE),
+    ("project_name", "{{ 7 * 7 }}", JINJA_RULE),
+    ("description", "{% if x", JINJA_RULE),
+    ("author", "{# x #}", JINJA_RULE),
+    ("project_slug", "{{ 'a' }}", SLUG_RULE),
+    ("pipeline_name", "{{ 'a' }}", PIPELINE_RULE),
+    ("aws_region", "{{ 'us-east-1' }}", "must be a region with SageMaker"),
+    ("license", "{{ 'MIT' }}", LICENSE_RULE),
 ]
 
 
 @pytest.mark.parametrize(("question", "answer", "rule"), REFUSED, ids=lambda x: ascii(x)[:30])
 def test_a_bad_answer_is_refused_in_one_line_before_anything_is_written(
-    world, question, answer, rule
+    world, entrance, question, answer, rule
 ):
     before = world.files()
-    result = world.generate(**{question: answer})
-    assert result.exit_code == 2, result.output
-    assert result.stdout == ""
-    assert len(result.stderr.splitlines()) == 1
-    assert result.stderr.startswith(f"cookiecutter.json: {question}")
-    assert rule in result.stderr
+    refusal = world.enter(entrance, {question: answer})
+    assert len(refusal.splitlines()) == 1
+    assert refusal.startswith(f"cookiecutter.json: {question} {repr(answer)[:10]}")
+    assert rule in refusal
     assert world.files() == before
+
+
+@pytest.mark.parametrize(
+    ("question", "rule"),
+    [
+        ("projectname", "did you mean project_name?"),
+        ("colour", "there are project_name, project_slug"),
+        ("__license", "did you mean license?"),
+        ("_template_version", "no such question"),
+        ("two\nlines", "no such question"),
+    ],
+)
+def test_a_question_that_does_not_exist_is_refused(world, question, rule):
+    before = world.files()
+    refusal = world.enter("flags", {question: "blue"})
+    shown = question if question.isidentifier() else repr(question)
+    assert refusal.startswith(f"cookiecutter.json: {shown} 'blue': no such question")
+    assert rule in refusal
+    assert len(refusal.splitlines()) == 1
+    assert world.files() == before
+
+
+def test_several_faults_are_told_at_once(world, entrance):
+    bad = {"project_slug": "A b", "pipeline_name": "1", "author": "", "license": "5"}
+    lines = world.enter(entrance, bad).splitlines()
+    assert [line.split()[1] for line in lines] == list(bad)
+
+
+def test_several_questions_that_do_not_exist_are_told_at_once(world):
+    lines = world.enter("flags", {"projectname": "x", "colour": "blue"}).splitlines()
+    assert [line.split()[1] for line in lines] == ["projectname", "colour"]
+
+
+def test_what_follows_from_a_bad_slug_is_not_told_again(world):
+    for answers in ({"project_slug": "A b"}, {"project_slug": "json", "pipeline_name": "json"}):
+        [line] = world.enter("flags", answers).splitlines()
+        assert line.startswith("cookiecutter.json: project_slug")
+
+
+def test_a_refused_run_is_not_kept_to_be_replayed(world):
+    world.generate(author="")
+    assert not (world.home / f"{TEMPLATE.name}.json").exists()
+
+
+# Jinja
+
+
+@pytest.mark.parametrize("question", PUBLIC)
+def test_jinja_in_an_answer_is_never_run(world, entrance, question):
+    before = world.files()
+    code = "{{ cycler.__init__.__globals__.os.mkdir('%s') }}" % (world.root / "ran")
+    for answer in (code, {"{{ x }}": code}, [code]) if entrance == "program" else (code,):
+        refusal = world.enter(entrance, {question: answer})
+        assert f"cookiecutter.json: {question} " in refusal
+        assert world.files() == before
+
+
+@pytest.mark.parametrize("question", PUBLIC)
+def test_an_answer_that_reads_like_the_template_s_folder_is_refused(world, entrance, question):
+    before = world.files()
+    assert world.enter(entrance, {question: FOLDER}).startswith(f"cookiecutter.json: {question}")
+    assert world.files() == before
+
+
+def test_an_answer_that_reads_like_the_template_s_own_jinja_runs_nothing(world, entrance):
+    for own in [QUESTIONS["__gathered"], "{{ folder(cookiecutter) }}", "{{ literal(0) }}"]:
+        assert "cookiecutter.json: author" in world.enter(entrance, {"author": own})
+
+
+# What is no answer
+
+
+EVIL = '"\nevil = 1\nx = "'
+PRIVATE = {
+    "_template_version": EVIL,
+    "_derived": {"__description_in_quotes": EVIL, "__more": EVIL},
+    "_licenses": [],
+    "_copy_without_render": [],
+    "__gathered": "",
+    "__description_in_quotes": EVIL,
+    "__license": "GPL-3.0",
+    "__partition": EVIL,
+    "_new_lines": "\r\n",
+}
+
+
+@pytest.mark.parametrize("entrance", ["configuration", "replay", "program"], indirect=True)
+def test_private_variables_of_others_have_no_effect(world, default_project, entrance):
+    assert world.enter(entrance, PRIVATE) == ""
+    assert tree(world.target / "abalone") == tree(default_project)
+
+
+@pytest.mark.parametrize("entrance", ["configuration", "replay", "program"], indirect=True)
+def test_private_variables_of_others_let_nothing_through(world, entrance):
+    before = world.files()
+    refusal = world.enter(entrance, {**PRIVATE, "project_slug": "../up", "author": EVIL})
+    assert [line.split()[1] for line in refusal.splitlines()] == ["project_slug", "author"]
+    assert world.files() == before
+
+
+STRANGE = [None, True, 7, 2.5, {}, {"a": "b"}, [["a"]], [{"a": None}], ["a", "b"]]
+
+
+@pytest.mark.parametrize("question", PUBLIC)
+@pytest.mark.parametrize("answer", STRANGE, ids=repr)
+def test_an_answer_that_is_no_text_is_no_reason_for_a_traceback(world, question, answer):
+    before = world.files()
+    bad = {"license": "5", "author": ""}
+    with pytest.raises(click.ClickException) as refused:
+        world.program(extra_context={**bad, question: answer})
+    lines = refused.value.format_message().splitlines()
+    assert all(line.startswith("cookiecutter.json: ") for line in lines)
+    if isinstance(answer, dict) or answer is None:
+        assert any(line.split()[1] == question for line in lines)
+    assert world.files() == before
+
+
+def test_a_number_is_understood_as_its_text(world):
+    project = world.program(extra_context={"project_slug": "ab", "description": 7, "license": 2})
+    settings = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+    assert (settings["description"], settings["license"]) == ("7", "Apache-2.0")
+
+
+# Replay
+
+
+def tree(project):
+    command = ["git", "rev-parse", "HEAD^{tree}"]
+    return subprocess.run(command, cwd=project, check=True, capture_output=True).stdout
+
+
+def test_a_replay_gives_the_same_project(world):
+    answers = {"project_name": "Shells 🐚", "aws_region": "cn-north-1", "license": "bsd-3-clause"}
+    assert world.generate(project_slug="shells", **answers).exit_code == 0
+    kept = world.home / f"{TEMPLATE.name}.json"
+    for number, options in enumerate([["--replay"], ["--replay-file", kept]]):
+        place = world.root / f"again{number}"
+        result = world.generate(*options, "--output-dir", place)
+        assert result.exit_code == 0, result.output
+        assert tree(place / "shells") == tree(world.target / "shells")
+
+
+def test_the_answers_are_recorded_in_the_project(world):
+    answers = {
+        "project_name": 'Shell "age"',
+        "project_slug": "shell",
+        "pipeline_name": "shell_age",
+        "description": r"C:\new # 🐚",
+        "author": "Ana",
+        "aws_region": "eu-west-1",
+        "license": "2",
+    }
+    assert world.generate(**answers).exit_code == 0
+    settings = tomllib.loads((world.target / "shell/pyproject.toml").read_text("utf-8"))
+    recorded = settings["tool"]["sagemaker-project"]
+    assert recorded["answers"] == {**answers, "license": "Apache-2.0"}
+    assert recorded["template-version"] == QUESTIONS["_template_version"]
+
+
+# The command
 
 
 def test_the_command_itself_ends_with_code_2_and_one_line(tmp_path):
@@ -113,10 +283,7 @@ def test_a_very_long_answer_is_not_repeated_in_full(world):
     assert len(result.stderr) < 300
 
 
-def test_an_answer_of_a_user_configuration_is_checked_too(world):
-    settings = json.loads(world.config.read_text())
-    world.config.write_text(json.dumps({**settings, "default_context": {"aws_region": "mars"}}))
-    assert "cookiecutter.json: aws_region 'mars'" in world.generate().stderr
+# The target
 
 
 def test_a_target_that_exists_is_left_alone(world):
@@ -163,6 +330,9 @@ def test_a_full_disk_is_refused(world, monkeypatch):
     assert world.files() == before
 
 
+# Good answers
+
+
 ALLOWED = [
     {"license": license, "aws_region": region, **names}
     for license, region, names in zip(
@@ -192,7 +362,20 @@ def test_the_answers_name_and_choose_files(world, answers):
     assert metadata["name"] == project.name
     assert metadata["license"].removeprefix("LicenseRef-") == answers["license"]
     partition = local_extensions.PARTITIONS[answers["aws_region"]]
-    assert f"arn:{partition}:iam::" in (project / "demo.py").read_text()
+    assert f"arn:{partition}:iam::" in (project / "README.md").read_text()
+    assert f"arn:{partition}:iam::" in (project / NOTEBOOK).read_text()
+
+
+@pytest.mark.parametrize(
+    ("answer", "license"),
+    [("mit", "MIT"), ("2", "Apache-2.0"), ("BSD-3-clause", "BSD-3-Clause"), ("4", "Proprietary")],
+)
+def test_a_license_is_known_by_number_and_in_any_case(world, answer, license):
+    result = world.generate(license=answer)
+    assert result.exit_code == 0, result.output
+    assert LICENSES[license] in (world.target / "abalone/LICENSE").read_text()
+    settings = tomllib.loads((world.target / "abalone/pyproject.toml").read_text())
+    assert settings["project"]["license"].removeprefix("LicenseRef-") == license
 
 
 def test_every_region_has_sagemaker_and_the_container():
@@ -258,23 +441,69 @@ def test_a_hostile_but_legal_text_arrives_exactly(world, text):
     assert not (project / "x").exists()
 
 
-def test_the_prompts_ask_in_order_and_what_is_typed_is_never_run(world):
-    result = world.generate(typed="Shell {{ 7 * 7 }}\n\nshell\n{% if %}\n\n\n\n")
+# Prompts
+
+
+def test_the_prompts_ask_in_order(world):
+    result = world.generate(typed="Shells: 100 %\n\nshell\nAge [of] shells\n\n\nmit\n")
     assert result.exit_code == 0, result.output
     places = [result.stdout.index(prompt) for prompt in QUESTIONS["__prompts__"].values()]
     assert places == sorted(places)
-    project = world.target / "shell-7-7"
+    project = world.target / "shells-100"
     assert (project / "pipelines/shell").is_dir()
     metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
-    assert metadata["description"] == "{% if %}"
-    assert plain((project / "README.md").read_text(), "heading")[0] == "Shell {{ 7 * 7 }}"
+    assert metadata["description"] == "Age [of] shells"
+    assert plain((project / "README.md").read_text(), "heading")[0] == "Shells: 100 %"
+
+
+def test_what_is_typed_is_never_run(world):
+    before = world.files()
+    result = world.generate(typed="Shell {{ 7 * 7 }}\n\n\n{% if %}\n\n\n\n")
+    assert result.exit_code == 2
+    faults = result.stderr.splitlines()[:-1]
+    assert ["Shell {{ 7 * 7 }}" in faults[0], "{% if %}" in faults[1]] == [True, True]
+    assert world.files() == before
+
+
+GOOD = {"project_slug": "shells", "author": "Ana", "aws_region": "eu-west-1"}
+
+
+def test_after_prompts_the_command_is_told_that_repeats_the_good_answers(world):
+    typed = "Ana's shells\nA b\n\nAge of $shells\n {{\nmars\n2\n"
+    *faults, last = world.generate(typed=typed).stderr.splitlines()
+    assert [fault.split()[1] for fault in faults] == list(GOOD)
+    hint, _, command = last.partition(": ")
+    assert hint == "once more, with other answers for ..."
+    words = shlex.split(command)
+    for question, answer in GOOD.items():
+        words[words.index(f"{question}=...")] = f"{question}={answer}"
+    assert words[0] == "cookiecutter"
+    assert world.run(words[1:]).exit_code == 0
+    settings = tomllib.loads((world.target / "shells/pyproject.toml").read_text())
+    typed_answers = {"project_name": "Ana's shells", "description": "Age of $shells"}
+    others = {"pipeline_name": "shells", "license": "Apache-2.0"}
+    assert settings["tool"]["sagemaker-project"]["answers"] == {**typed_answers, **GOOD, **others}
+
+
+def test_after_prompts_a_target_that_exists_costs_no_answer(world):
+    (world.target / "shells").mkdir()
+    fault, last = world.generate(typed="Shells\n\n\n\n\n\n\n").stderr.splitlines()
+    assert "exists already" in fault
+    (world.target / "shells").rmdir()
+    hint, _, command = last.partition(": ")
+    assert hint == "then once more"
+    assert world.run(shlex.split(command)[1:]).exit_code == 0
+    assert (world.target / "shells/Makefile").is_file()
+
+
+# Written safely
 
 
 def is_legal(text):
     try:
-        local_extensions.check_text("author", {"author": text}, "")
+        local_extensions.RULES["author"](text)
         return True
-    except local_extensions.Refused:
+    except local_extensions.Fault:
         return False
 
 
@@ -292,4 +521,5 @@ def test_any_legal_text_survives_its_escaping(text):
 @given(st.text(max_size=40))
 def test_a_suggested_name_is_a_good_one(text):
     slug = local_extensions.suggest_slug(text)
-    local_extensions.check_name("project_slug", {"project_slug": slug}, "-", 21)
+    local_extensions.RULES["project_slug"](slug)
+    local_extensions.RULES["pipeline_name"](local_extensions.underscored(slug))

@@ -1,9 +1,12 @@
 """The template's own house: questions, documentation, locks and Makefiles agree with each other."""
 
+import hashlib
 import json
 import re
 import subprocess
 import sys
+import zipfile
+from email import message_from_bytes
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ else:
 
 TEMPLATE = Path(__file__).resolve().parents[1]
 PROJECT_LOCK = TEMPLATE / "{{cookiecutter.project_slug}}/requirements.lock"
+DEPLOY_LOCK = TEMPLATE / "{{cookiecutter.project_slug}}/requirements-deploy.lock"
 TEMPLATE_LOCK = TEMPLATE / "requirements.lock"
 PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 QUESTIONS = json.loads((TEMPLATE / "cookiecutter.json").read_text())
@@ -58,6 +62,7 @@ def test_every_make_target_of_the_documentation_exists():
 
 def read_lock(path):
     entries = path.read_text().replace("\\\n", " ").splitlines()
+    entries = [line for line in entries if line != "--find-links wheels"]
     return [
         (Requirement(line.split(" --hash")[0]), line.count("--hash=sha256:")) for line in entries
     ]
@@ -81,31 +86,83 @@ def versions(path, python, platform="linux"):
     }
 
 
-def wanted(pyproject):
+def wanted(pyproject, but=()):
+    """The requirements of a pyproject.toml, but for those of some groups."""
     settings = tomllib.loads(pyproject.read_text("utf-8"))
-    groups = settings["dependency-groups"].values()
     direct = settings.get("project", {}).get("dependencies", [])
-    return [Requirement(line) for line in [*direct, *(line for group in groups for line in group)]]
+    groups = settings["dependency-groups"].items()
+    grouped = [line for name, lines in groups if name not in but for line in lines]
+    return [Requirement(line) for line in [*direct, *grouped]]
 
 
-@pytest.mark.parametrize("lock", [PROJECT_LOCK, TEMPLATE_LOCK], ids=["project", "template"])
+def needed(project, python, *extras):
+    """What the wheels of a generated project need there, for themselves and for their extras."""
+    requirements = []
+    for path in project.glob("wheels/*.whl"):
+        with zipfile.ZipFile(path) as wheel:
+            [name] = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+            about = message_from_bytes(wheel.read(name))
+        for requirement in map(Requirement, about.get_all("Requires-Dist")):
+            marker, requirement.marker = requirement.marker, None
+            there = [{"python_version": python, "extra": extra} for extra in ("", *extras)]
+            if marker is None or any(map(marker.evaluate, there)):
+                requirements.append(requirement)
+    return requirements
+
+
+@pytest.mark.parametrize(
+    "lock", [PROJECT_LOCK, DEPLOY_LOCK, TEMPLATE_LOCK], ids=["project", "deploy", "template"]
+)
 def test_a_lock_has_hashes_and_no_address(lock):
     text = lock.read_text()
     assert "://" not in text and "--index" not in text and "--find-links" not in text
     assert all(hashes for _, hashes in read_lock(lock))
+    assert "\nsagemaker-emulator==" not in text and "\nsagemaker-project==" not in text
+
+
+def test_a_generated_lock_takes_its_own_wheels_and_no_others(default_project):
+    wheels = {}
+    for path in default_project.glob("wheels/*.whl"):
+        name, version = path.name.split("-")[:2]
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        wheels[name.replace("_", "-")] = f"=={version} --hash=sha256:{digest}"
+    assert set(wheels) == {"sagemaker-emulator", "sagemaker-project"}
+    for lock, names in (
+        (PROJECT_LOCK, {"sagemaker-emulator", "sagemaker-project"}),
+        (DEPLOY_LOCK, {"sagemaker-project"}),
+    ):
+        first, *lines = (default_project / lock.name).read_text().splitlines()
+        assert first == "--find-links wheels"
+        assert sorted({*lines} - {*lock.read_text().splitlines()}) == sorted(
+            name + wheels[name] for name in names
+        )
+        assert all(hashes for _, hashes in read_lock(default_project / lock.name))
 
 
 @pytest.mark.parametrize("python", PYTHONS)
 def test_the_locks_have_what_pyproject_wants(default_project, python):
-    for pyproject, lock in [
-        (default_project / "pyproject.toml", PROJECT_LOCK),
-        (TEMPLATE / "pyproject.toml", TEMPLATE_LOCK),
+    project = default_project / "pyproject.toml"
+    groups = tomllib.loads(project.read_text("utf-8"))["dependency-groups"]
+    for requirements, lock in [
+        (wanted(project, but=["deploy"]), default_project / PROJECT_LOCK.name),
+        (needed(default_project, python, "build", "local"), default_project / PROJECT_LOCK.name),
+        (map(Requirement, groups["deploy"]), default_project / DEPLOY_LOCK.name),
+        (wanted(TEMPLATE / "pyproject.toml"), TEMPLATE_LOCK),
     ]:
         locked = versions(lock, python)
-        for requirement in wanted(pyproject):
+        for requirement in requirements:
             marker = requirement.marker
             if marker is None or marker.evaluate({"python_version": python}):
                 assert locked[canonicalize_name(requirement.name)] in requirement.specifier
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+def test_what_deploys_is_little_and_of_the_same_versions(default_project, python, platform):
+    everything = versions(default_project / PROJECT_LOCK.name, python, platform)
+    little = versions(default_project / DEPLOY_LOCK.name, python, platform)
+    assert len(little) <= 20
+    assert little.items() <= everything.items()
 
 
 @pytest.mark.parametrize("python", PYTHONS)
@@ -139,6 +196,60 @@ def makefile(request, default_project, tmp_path):
         version + (tmp_path / "requirements.lock").read_text()
     )
     return tmp_path
+
+
+@pytest.fixture
+def built(tmp_path):
+    """The template's Makefile, an environment that looks right, and a `cookiecutter` in it."""
+    (tmp_path / "Makefile").write_text((TEMPLATE / "Makefile").read_text())
+    (tmp_path / "requirements.lock").write_text("")
+    version = subprocess.run([sys.executable, "--version"], capture_output=True, text=True).stdout
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/made-from").write_text(version)
+    tool = tmp_path / ".venv/bin/cookiecutter"
+    tool.write_text(
+        '#!/bin/sh\nwhile [ "$1" != --output-dir ]; do shift; done\n'
+        'mkdir -p "$2/abalone" && echo new > "$2/abalone/README.md" && exit ${FAIL:-0}\n'
+    )
+    tool.chmod(0o755)
+    (tmp_path / "build/abalone/.venv").mkdir(parents=True)
+    for name in (".venv/made-from", "README.md", "old.py"):
+        (tmp_path / "build/abalone" / name).write_text("old")
+    return tmp_path / "build"
+
+
+def content(folder):
+    return {path.name: path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_make_generate_keeps_only_the_environment_of_an_earlier_project(built):
+    for _ in range(2):
+        done = make(built.parent, "generate", f"PYTHON={sys.executable}")
+        assert done.returncode == 0, done.stderr
+        assert content(built) == {"made-from": "old", "README.md": "new\n"}
+        assert (built / "abalone/.venv/made-from").is_file()
+
+
+def test_make_generate_makes_a_first_project(built):
+    (built / "abalone").rename(built.parent / "elsewhere")
+    done = make(built.parent, "generate", f"PYTHON={sys.executable}")
+    assert done.returncode == 0, done.stderr
+    assert content(built) == {"README.md": "new\n"}
+
+
+def test_make_generate_that_fails_leaves_an_earlier_project(built, monkeypatch):
+    monkeypatch.setenv("FAIL", "2")
+    assert make(built.parent, "generate", f"PYTHON={sys.executable}").returncode != 0
+    assert content(built / "abalone") == {"made-from": "old", "README.md": "old", "old.py": "old"}
+
+
+@pytest.mark.parametrize("lock", [PROJECT_LOCK, DEPLOY_LOCK], ids=["project", "deploy"])
+def test_make_lock_leaves_out_the_wheels(default_project, tmp_path, lock):
+    (tmp_path / "Makefile").write_text(
+        f"include {TEMPLATE / 'Makefile'}\nothers:\n\t@$(OTHERS) {lock.name}\n"
+    )
+    (tmp_path / lock.name).write_text((default_project / lock.name).read_text())
+    assert make(tmp_path, "others").stdout == lock.read_text()
 
 
 def make(folder, *arguments):

@@ -1,0 +1,10 @@
+"""ModelBuild. PROJECT is what the commands of pipelines/ and deploy/ have in common."""
+
+from sagemaker_project import Project
+
+PROJECT = Project(
+    name="{{cookiecutter.project_slug}}",
+    region="{{cookiecutter.aws_region}}",
+    pipeline="{{cookiecutter.pipeline_name}}",
+    model_package_group="{{cookiecutter.__pipeline_title}}PackageGroup",
+)

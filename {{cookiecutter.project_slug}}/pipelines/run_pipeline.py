@@ -1,99 +1,14 @@
-"""Create or update a pipeline, run it, and wait for what comes of it.
+"""The command `run-pipeline`: create or update a pipeline, run it and wait for its end."""
 
-    run-pipeline --module-name pipelines.{{cookiecutter.pipeline_name}}.pipeline --role-arn ARN
-
-With `--local` the same definition runs on this machine: `sagemaker_local` answers instead of AWS,
-and nothing else is different. Results and progress go to standard output, what went wrong to
-standard error in one line.
-"""
-
-import argparse
 import sys
 
-EXIT_CODES = """\
-exit codes:
-  0    the execution succeeded (with --no-wait: it was started; with --cooldown: or need not be)
-  1    it failed, was stopped, did not end in time, or AWS refused a call
-  2    the arguments cannot be used; nothing was created or started
-  130  interrupted
-"""
+from sagemaker_project.build import run_pipeline
+
+from pipelines import PROJECT
 
 
 def main(argv=None):
-    parser = _parser()
-    args = parser.parse_args(argv)
-    if not args.module_name or not args.role_arn:
-        parser.print_help()
-        return 2
-    from pipelines import _run  # not before: --help needs none of it
-
-    try:
-        _run.run(args)
-    except _run.UsageError as error:
-        return _complain(parser, error, 2)
-    except _run.Failed as error:
-        return _complain(parser, error, 1)
-    except KeyboardInterrupt:
-        return _complain(parser, "interrupted", 130)
-    return 0
-
-
-def _complain(parser, error, exit_code):
-    sys.stdout.flush()  # so that the reason comes last, also in a file
-    print(f"{parser.prog}: {error}", file=sys.stderr)
-    return exit_code
-
-
-def seconds(text):
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise ValueError
-    return value
-
-
-def _parser():
-    parser = argparse.ArgumentParser(
-        "run-pipeline",
-        description="Create or update a pipeline, and run it.",
-        epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add("-n", "--module-name", help="module that has get_pipeline()")
-    add("-kwargs", "--kwargs", help="arguments of get_pipeline(), as JSON or as a Python dict")
-    add("-role-arn", "--role-arn", help="ARN of the role that the pipeline and its jobs run as")
-    add("-description", "--description", help="description of the pipeline")
-    add(
-        "-tags",
-        "--tags",
-        help='tags of the pipeline, as JSON or as a Python list: [{"Key": "...", "Value": "..."}]',
-    )
-    add("--local", action="store_true", help="run on this machine, without AWS")
-    add("--input-data", metavar="PATH", help="CSV file to upload and run on (sets InputDataUrl)")
-    add(
-        "--parameters",
-        metavar="NAME=VALUE",
-        nargs="+",
-        action="extend",
-        default=[],
-        help="parameters of the execution, such as MseThreshold=5.0",
-    )
-    add("--no-wait", action="store_true", help="start the execution and do not wait for its end")
-    add(
-        "--timeout",
-        type=seconds,
-        default=7200,
-        metavar="SECONDS",
-        help="how long to wait for the end (default: 7200)",
-    )
-    add(
-        "--cooldown",
-        type=seconds,
-        metavar="SECONDS",
-        help="start nothing while an execution runs, or for so long after the start of the last",
-    )
-    return parser
+    return run_pipeline.main(PROJECT, argv)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,10 @@ changes from run to run is a pipeline parameter.
 import os
 from pathlib import Path
 
+from pipelines import PROJECT
+
 NAME = "{{cookiecutter.__pipeline_title}}"
-REGION = "{{cookiecutter.aws_region}}"
+REGION = PROJECT.region
 
 # Stands where the role belongs in a definition that is built to be read, not to be created.
 NO_ROLE = "arn:aws:iam::000000000000:role/no-role-was-given"
@@ -105,9 +107,9 @@ def get_pipeline(
     from sagemaker.core.workflow.properties import PropertyFile
     from sagemaker.mlops.workflow.condition_step import ConditionStep
     from sagemaker.mlops.workflow.fail_step import FailStep
+    from sagemaker_project.build.code import PipelineWithCode
 
-    from pipelines._code import PipelineWithCode
-    from pipelines._steps import Steps, output
+    from pipelines.steps import Steps, output
 
     input_data = ParameterString(
         "InputDataUrl",

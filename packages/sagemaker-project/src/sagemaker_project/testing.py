@@ -1,0 +1,65 @@
+"""A pytest plugin for repositories: tests of a pipeline's scripts import them by name.
+
+A script's own folder is first on sys.path in a container, so scripts say `import preprocess`. Two
+pipelines have scripts of the same names. So a test in `tests/<pipeline>/` is imported and run with
+the modules of `pipelines/<pipeline>/`, and with no other pipeline's; a conftest.py imports them in
+its fixtures. pytest finds this plugin by itself wherever the package is installed.
+"""
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from sagemaker_project.project import PACKAGE
+
+
+class Scripts:
+    """The scripts of one pipeline at a time, as top-level modules."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.folder: Path | None = None
+        self.modules: dict[Path, dict[str, ModuleType]] = {}
+
+    def enter(self, test: Path) -> None:
+        """Have the scripts importable that a test module belongs to, and no others."""
+        folders = [self.root / PACKAGE / parent.name for parent in test.parents]
+        folder = next((path for path in folders if (path / "pipeline.py").is_file()), None)
+        if folder == self.folder:
+            return
+        if self.folder:
+            self._leave(self.folder)
+        self.folder = folder
+        if folder:
+            sys.path.insert(0, str(folder))
+            sys.modules.update(self.modules.get(folder, {}))
+
+    def _leave(self, folder: Path) -> None:
+        mine = {
+            name: module
+            for name, module in sys.modules.items()
+            if folder in Path(getattr(module, "__file__", None) or "/").parents
+            and not name.startswith(f"{PACKAGE}.")
+        }
+        for name in mine:
+            del sys.modules[name]
+        self.modules[folder] = mine
+        sys.path.remove(str(folder))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    scripts = Scripts(config.rootpath)
+
+    class Plugin:
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_make_collect_report(self, collector: pytest.Collector) -> None:
+            if isinstance(collector, pytest.Module):
+                scripts.enter(collector.path)
+
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_runtest_setup(self, item: pytest.Item) -> None:
+            scripts.enter(item.path)
+
+    config.pluginmanager.register(Plugin())

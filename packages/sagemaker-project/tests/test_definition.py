@@ -1,0 +1,124 @@
+"""The pipeline definition: the same bytes for the same sources, and what AWS would accept.
+
+The golden file is the default project's definition. `pytest --update-golden` writes it anew; the
+change is then read as a diff.
+"""
+
+import json
+import re
+
+import boto3
+import pytest
+from botocore.validate import ParamValidator
+
+ROLE = "arn:aws:iam::123456789012:role/service-role/AmazonSageMakerProjectsExecutionRole"
+
+MODULE = "pipelines.abalone.pipeline"
+
+
+def definition_of(project, **kwargs):
+    done = project.run("get-pipeline-definition", "-n", MODULE, "-kwargs", json.dumps(kwargs))
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def definition_text(project):
+    return definition_of(project)
+
+
+def test_definition_is_the_golden_one(definition_text, golden):
+    golden("definition.json", definition_text)
+
+
+def test_building_it_twice_gives_the_same_bytes_and_a_changed_script_changes_its_hash_only(
+    make_project, tmp_path
+):
+    project = make_project()
+    first = definition_of(project)
+    done = project.run("get-pipeline-definition", "-n", MODULE, "-f", tmp_path / "definition.json")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / "definition.json").read_text() == first
+
+    script = project.path / "pipelines/abalone/evaluate.py"
+    script.write_text(script.read_text() + "\n# changed\n")
+    lines = list(zip(first.splitlines(), definition_of(project).splitlines(), strict=True))
+    changed = [(old, new) for old, new in lines if old != new]
+    assert len(changed) == 1
+    old, new = (re.sub(r"[0-9a-f]{64}", "SHA256", line) for line in changed[0])
+    assert old == new and "evaluate.py" in old
+
+
+@pytest.mark.parametrize(
+    "region, registry",
+    [
+        ("eu-central-1", "492215442770.dkr.ecr.eu-central-1.amazonaws.com"),
+        ("cn-north-1", "450853457545.dkr.ecr.cn-north-1.amazonaws.com.cn"),
+        ("us-gov-west-1", "414596584902.dkr.ecr.us-gov-west-1.amazonaws.com"),
+    ],
+)
+def test_region_reaches_image_and_bucket(project, region, registry):
+    text = definition_of(project, region=region)
+    assert f"{registry}/sagemaker-scikit-learn:1.9-0" in text
+    assert "us-east-1" not in text
+
+
+def test_arguments_of_every_step_fit_the_service_model(project):
+    """AWS's own shapes: botocore refuses unknown, missing and mistyped members."""
+    definition = json.loads(definition_of(project, role=ROLE))
+    model = boto3.Session(region_name="us-east-1").client("sagemaker").meta.service_model
+    defaults = {entry["Name"]: entry["DefaultValue"] for entry in definition["Parameters"]}
+    operations = {
+        "Processing": ("CreateProcessingJob", {"ProcessingJobName": "job"}),
+        "Training": ("CreateTrainingJob", {"TrainingJobName": "job"}),
+        "RegisterModel": ("CreateModelPackage", {}),
+    }
+    checked = []
+    for step in steps_of(definition):
+        if step["Type"] in operations:
+            operation, added_by_pipelines = operations[step["Type"]]
+            arguments = {**resolved(step["Arguments"], defaults), **added_by_pipelines}
+            shape = model.operation_model(operation).input_shape
+            report = ParamValidator().validate(arguments, shape)
+            assert not report.has_errors(), (step["Name"], report.generate_report())
+            checked.append(step["Type"])
+    assert checked == ["Processing", "Training", "Processing", "RegisterModel"]
+
+
+def test_names_and_numbers_are_within_the_limits_of_pipelines(project):
+    definition = json.loads(definition_of(project, role=ROLE))
+    assert len(definition_of(project, role=ROLE)) < 100 * 1024  # from there on the SDK goes via S3
+    for step in steps_of(definition):
+        assert re.fullmatch(r"[A-Za-z0-9\-_]{1,64}", step["Name"])
+        for policy in step.get("RetryPolicies", []):
+            assert ("MaxAttempts" in policy) != ("ExpireAfterMin" in policy)
+            assert policy["IntervalSeconds"] <= 43_200
+    cached = {step["Name"] for step in steps_of(definition) if "CacheConfig" in step}
+    assert cached == {"PreprocessAbaloneData", "TrainAbaloneModel", "EvaluateAbaloneModel"}
+
+
+def test_a_definition_without_a_role_cannot_be_created(project):
+    done = project.python(
+        "from pipelines.abalone.pipeline import get_pipeline; get_pipeline().create()"
+    )
+    assert "get_pipeline() was called without a role" in done.stderr
+
+
+def steps_of(definition):
+    for step in definition["Steps"]:
+        yield step
+        for branch in ("IfSteps", "ElseSteps"):
+            yield from step["Arguments"].get(branch, [])
+
+
+def resolved(value, defaults):
+    """`value` with parameters at their defaults, and text where the execution writes text."""
+    if isinstance(value, dict):
+        if set(value) == {"Get"}:
+            return defaults.get(value["Get"].removeprefix("Parameters."), "s3://bucket/key")
+        if "Std:Join" in value or "Std:JsonGet" in value:
+            return "s3://bucket/key"
+        return {key: resolved(inner, defaults) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [resolved(inner, defaults) for inner in value]
+    return value

@@ -1,0 +1,261 @@
+"""The steps of a pipeline as this project writes them.
+
+One container image, scikit-learn's, runs every job. A processing step gets its script, its inputs
+and its outputs as folders below /opt/ml/processing, and is told of each by an argument of the same
+name: the input `model` is `--model /opt/ml/processing/input/model`. A training step runs in script
+mode, where the container does the telling. Jobs are tried again when AWS has no capacity or fails,
+and a step whose code, arguments and inputs are those of an earlier run is taken from there.
+
+Only `get_pipeline()` functions import this module: it imports the SageMaker SDK, which takes
+seconds.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sagemaker.core import image_uris
+from sagemaker.core.model_metrics import MetricsSource, ModelMetrics
+from sagemaker.core.processing import Processor
+from sagemaker.core.shapes import (
+    MetricDefinition,
+    ProcessingInput,
+    ProcessingOutput,
+    ProcessingS3Input,
+    ProcessingS3Output,
+    Tag,
+)
+from sagemaker.core.training.configs import (
+    Compute,
+    InputData,
+    OutputDataConfig,
+    StoppingCondition,
+)
+from sagemaker.core.workflow.execution_variables import ExecutionVariables
+from sagemaker.core.workflow.functions import Join
+from sagemaker.core.workflow.pipeline_context import PipelineSession
+from sagemaker.mlops.workflow.model_step import ModelStep
+from sagemaker.mlops.workflow.retry import (
+    SageMakerJobExceptionTypeEnum,
+    SageMakerJobStepRetryPolicy,
+    StepExceptionTypeEnum,
+    StepRetryPolicy,
+)
+from sagemaker.mlops.workflow.steps import CacheConfig, ProcessingStep, TrainingStep
+from sagemaker.serve.model_builder import ModelBuilder
+from sagemaker.train import ModelTrainer
+from sagemaker_project.build.code import StepCode, s3_uri
+
+SKLEARN_VERSION = "1.9-0"
+MAX_RUNTIME_SECONDS = 3600
+CACHING = CacheConfig(enable_caching=True, expire_after="P30D")
+RETRIES = [
+    StepRetryPolicy(
+        exception_types=[StepExceptionTypeEnum.SERVICE_FAULT, StepExceptionTypeEnum.THROTTLING],
+        interval_seconds=5,
+        max_attempts=5,
+    )
+]
+JOB_RETRIES = [
+    *RETRIES,
+    SageMakerJobStepRetryPolicy(
+        exception_types=[SageMakerJobExceptionTypeEnum.RESOURCE_LIMIT],
+        failure_reason_types=[
+            SageMakerJobExceptionTypeEnum.INTERNAL_ERROR,
+            SageMakerJobExceptionTypeEnum.CAPACITY_ERROR,
+        ],
+        interval_seconds=60,
+        max_attempts=5,
+    ),
+]
+
+# What the container needs to find inference.py in the artifact; and one thread a request: with
+# more, the OpenMP pools of its web workers fight for the same cores and throughput collapses.
+SERVING = {
+    "SAGEMAKER_PROGRAM": "inference.py",
+    "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+}
+
+
+@dataclass
+class Steps:
+    """Makes steps that share a session, a role, a place in S3 and a folder of scripts."""
+
+    session: PipelineSession
+    role: str
+    bucket: str
+    prefix: str
+    folder: Path
+    tags: dict
+    code: StepCode = field(init=False)
+    image: str = field(init=False)
+
+    def __post_init__(self):
+        self.code = StepCode(self.bucket, self.prefix)
+        self.image = image_uris.retrieve(
+            "sklearn",
+            region=self.session.boto_region_name,
+            version=SKLEARN_VERSION,
+            py_version="py3",
+        )
+
+    def processing(
+        self,
+        name,
+        script,
+        inputs,
+        outputs,
+        instance_type,
+        instance_count=1,
+        arguments=(),
+        environment=None,
+        property_files=(),
+        **described,
+    ):
+        """A ProcessingStep that runs `script`.
+
+        Args:
+            inputs: {name: S3 URI}.
+            outputs: names; `output()` gives the S3 URI of one.
+            arguments: for the script, beside those that name its folders.
+        """
+        processor = Processor(
+            role=self.role,
+            image_uri=self.image,
+            entrypoint=["python3", f"/opt/ml/processing/input/code/{script}"],
+            instance_count=instance_count,
+            instance_type=instance_type,
+            max_runtime_in_seconds=MAX_RUNTIME_SECONDS,
+            sagemaker_session=self.session,
+            env=environment,
+            tags=[{"Key": key, "Value": value} for key, value in self.tags.items()],
+        )
+        folders = {name: f"/opt/ml/processing/input/{name}" for name in inputs}
+        folders |= {name: f"/opt/ml/processing/{name}" for name in outputs}
+        told = [part for name, path in folders.items() for part in (f"--{name}", path)]
+        code = {"code": self.code.script(self.folder / script)}
+        step_args = processor.run(
+            inputs=[_input(name, uri) for name, uri in {**inputs, **code}.items()],
+            outputs=[_output(name, folders[name], self._uri(name)) for name in outputs],
+            arguments=[*told, "--message", "/opt/ml/output/message", *arguments],
+        )
+        return ProcessingStep(
+            name=name,
+            step_args=step_args,
+            property_files=list(property_files),
+            cache_config=CACHING,
+            retry_policies=JOB_RETRIES,
+            **described,
+        )
+
+    def training(
+        self,
+        name,
+        scripts,
+        channels,
+        hyperparameters,
+        metrics,
+        instance_type,
+        instance_count=1,
+        **described,
+    ):
+        """A TrainingStep that runs the first of `scripts`; the others lie beside it.
+
+        Args:
+            channels: {name: S3 URI}.
+            hyperparameters: {name: text or pipeline variable}.
+            metrics: names of what the script prints as `name=number`.
+        """
+        source = self.code.source_dir(*(self.folder / script for script in scripts))
+        trainer = ModelTrainer(
+            training_image=self.image,
+            role=self.role,
+            sagemaker_session=self.session,
+            base_job_name=self.prefix,
+            compute=Compute(
+                instance_type=instance_type, instance_count=instance_count, volume_size_in_gb=30
+            ),
+            stopping_condition=StoppingCondition(max_runtime_in_seconds=MAX_RUNTIME_SECONDS),
+            output_data_config=OutputDataConfig(s3_output_path=self._uri("model")),
+            hyperparameters={
+                "sagemaker_program": scripts[0],
+                "sagemaker_submit_directory": source,
+                **hyperparameters,
+            },
+            tags=[Tag(key=key, value=value) for key, value in self.tags.items()],
+        ).with_metric_definitions(
+            [MetricDefinition(name=metric, regex=f"{metric}=([0-9.eE+-]+)") for metric in metrics]
+        )
+        step_args = trainer.train(
+            input_data_config=[
+                InputData(channel_name=channel, data_source=uri, content_type="text/csv")
+                for channel, uri in channels.items()
+            ]
+        )
+        return TrainingStep(
+            name=name,
+            step_args=step_args,
+            cache_config=CACHING,
+            retry_policies=JOB_RETRIES,
+            **described,
+        )
+
+    def register(self, name, model, group, approval_status, metrics, metadata, **described):
+        """A ModelStep that adds a version to the model package group `group`.
+
+        Args:
+            model: S3 URI of model.tar.gz, which holds its own inference code.
+            metrics: S3 URI of a file in the Model Quality format.
+            metadata: {name: text or pipeline variable}, kept with the package.
+        """
+        builder = ModelBuilder(
+            image_uri=self.image,
+            s3_model_data_url=model,
+            role_arn=self.role,
+            sagemaker_session=self.session,
+            dependencies={},  # or the builder packs some, and asks for the bucket to put them in
+            env_vars=SERVING,
+        )
+        step_args = builder.register(
+            model_package_group_name=group,
+            content_types=["text/csv", "application/json"],
+            response_types=["text/csv", "application/json"],
+            inference_instances=["ml.t2.medium", "ml.m5.large", "ml.m5.xlarge"],
+            transform_instances=["ml.m5.large", "ml.m5.xlarge"],
+            approval_status=approval_status,
+            model_metrics=ModelMetrics(
+                model_statistics=MetricsSource(content_type="application/json", s3_uri=metrics)
+            ),
+            customer_metadata_properties=metadata,
+        )
+        return ModelStep(name=name, step_args=step_args, retry_policies=RETRIES, **described)
+
+    def _uri(self, *parts):
+        return s3_uri(self.bucket, self.prefix, ExecutionVariables.PIPELINE_EXECUTION_ID, *parts)
+
+
+def output(step, name, *path):
+    """The S3 URI of an output of a ProcessingStep, or of a file in it."""
+    uri = step.properties.ProcessingOutputConfig.Outputs[name].S3Output.S3Uri
+    return Join(on="/", values=[uri, *path]) if path else uri
+
+
+def _input(name, uri):
+    return ProcessingInput(
+        input_name=name,
+        s3_input=ProcessingS3Input(
+            s3_uri=uri,
+            local_path=f"/opt/ml/processing/input/{name}",
+            s3_data_type="S3Prefix",
+            s3_input_mode="File",
+        ),
+    )
+
+
+def _output(name, folder, uri):
+    return ProcessingOutput(
+        output_name=name,
+        s3_output=ProcessingS3Output(s3_uri=uri, local_path=folder, s3_upload_mode="EndOfJob"),
+    )
