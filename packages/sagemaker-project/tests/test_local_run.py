@@ -215,7 +215,7 @@ def test_bad_data_ends_at_once_with_line_column_and_log(project, tmp_path):
     assert len(done.stderr.splitlines()) == 1
     assert "step PreprocessAbaloneData" in done.stderr
     assert "bad rows.csv: line 17, column 'length': 'tall'" in done.stderr
-    log = re.search(r"^log of \w+: \S*sagemaker-local logs (\S+)$", done.stdout, re.M)
+    log = re.search(r"^log of \w+: .*sagemaker-local'? logs (\S+)$", done.stdout, re.M)
     assert "line 17" in project.run("sagemaker-local", "logs", log[1]).stdout
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def print_results(metrics, report, packages):
 def _command(name):
     """A command of this project, as it can be typed here."""
     path = Path(sys.executable).with_name(name)
-    return os.path.relpath(path) if path.exists() else name
+    return shlex.quote(os.path.relpath(path)) if path.exists() else name
 
 
 def print_failures(steps, local):
