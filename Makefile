@@ -41,7 +41,7 @@ dist: test-environment
 generate: environment
 	rm -rf build/new
 	$(BIN)/cookiecutter . --default-config --no-input --output-dir build/new
-	-mv build/abalone/.venv build/new/abalone/.venv 2>/dev/null
+	if [ -d build/abalone/.venv ]; then mv build/abalone/.venv build/new/abalone/.venv; fi
 	rm -rf build/abalone
 	mv build/new/abalone build/abalone
 
