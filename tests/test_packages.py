@@ -4,6 +4,7 @@ import ast
 import hashlib
 import importlib
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -131,7 +132,9 @@ def standard(tmp_path_factory):
     """sdist and wheel of both packages as standard tools make them."""
     folder = tmp_path_factory.mktemp("standard")
     for house in HOUSES.values():
-        command = ["-m", "build", "--no-isolation", "--outdir", str(folder), str(house)]
+        copy = tmp_path_factory.mktemp("sources") / house.name  # setuptools writes beside them
+        shutil.copytree(house, copy, ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
+        command = ["-m", "build", "--no-isolation", "--outdir", str(folder), str(copy)]
         subprocess.run([sys.executable, *command], check=True, capture_output=True)
     return folder
 

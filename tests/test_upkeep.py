@@ -387,6 +387,24 @@ def test_two_wheels_of_one_package_are_refused_in_one_line(project):
         assert done.returncode == 2 and "delete one of them" in done.stderr
 
 
+def test_a_lock_whose_last_line_has_no_end_keeps_that_line(project):
+    for lock in ("requirements.lock", "requirements-deploy.lock"):
+        path = project / lock
+        path.write_text(path.read_text().rstrip("\n"))
+    assert tool(project, "pin").returncode == 0
+    assert git(project, "status", "--porcelain") == ""
+
+
+def test_one_package_may_come_from_an_index_already(project):
+    [wheel] = (project / "wheels").glob("sagemaker_project-*.whl")
+    wheel.unlink()
+    [other] = (project / "wheels").glob("sagemaker_emulator-*.whl")
+    done = tool(project, "upgrade", other)
+    assert (done.returncode, done.stdout) == (0, "sagemaker-emulator 0.1.0: unchanged\n")
+    for lock in ("requirements.lock", "requirements-deploy.lock"):
+        assert "\nsagemaker-project==0.1.0 --hash" in f"\n{(project / lock).read_text()}"
+
+
 def test_without_wheels_the_locks_are_left_as_they_are(project):
     """As it is on the day the packages come from an index."""
     shutil.rmtree(project / "wheels")

@@ -50,7 +50,8 @@ def wheels_of(root: Path) -> dict[str, Path]:
 
 def _rewrite(lock: Path, without: set[str], pinned: dict[str, str]) -> None:
     """Put lines into a lock, in the place of what it has of these packages."""
-    entries = re.findall(r"^[^\n]+(?:\n[ \t]+[^\n]+)*\n", lock.read_text("utf-8"), re.MULTILINE)
+    text = lock.read_text("utf-8").rstrip("\n") + "\n"
+    entries = re.findall(r"^[^\n]+(?:\n[ \t]+[^\n]+)*\n", text, re.MULTILINE)
     other = [e for e in entries if _name(e) not in {"--find-links", *without}]
     first = [f"--find-links {FOLDER}\n"] if pinned else []
     content = "".join([*first, *sorted([*other, *pinned.values()], key=_name)])
@@ -69,7 +70,9 @@ def _replace(path: Path, content: bytes) -> None:
 
 def write_schema(root: Path) -> None:
     """Write the schema of the stages' settings beside them, for editors, on one long line."""
-    with zipfile.ZipFile(wheels_of(root)["sagemaker-project"]) as file:
+    if (wheel := wheels_of(root).get("sagemaker-project")) is None:
+        return  # it comes from an index
+    with zipfile.ZipFile(wheel) as file:
         schema = json.loads(file.read("sagemaker_project/deploy/config.schema.json"))
     text = json.dumps(schema, separators=(",", ":")) + "\n"
     _replace(Path(root, "deploy/config.schema.json"), text.encode())
