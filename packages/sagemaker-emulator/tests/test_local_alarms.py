@@ -9,7 +9,7 @@ import pytest
 from endpoint_helpers import endpoint, invoke, simple
 from local_helpers import Cloud, unique, until
 from sagemaker_emulator import client as local_client
-from sagemaker_emulator.metrics import _statistic, _values, judge
+from sagemaker_emulator.hosting.metrics import _statistic, _values, judge
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,10 @@ from local_helpers import (
     s3_output,
     step,
 )
-from sagemaker_emulator.definition import parameter_values, parse
 from sagemaker_emulator.errors import AwsError
-from sagemaker_emulator.resolver import ExpressionError, Scope, holds, resolve, tokens
-from sagemaker_emulator.steps import PROPERTIES
+from sagemaker_emulator.pipelines.definition import parameter_values, parse
+from sagemaker_emulator.pipelines.resolver import ExpressionError, Scope, holds, resolve, tokens
+from sagemaker_emulator.pipelines.steps import PROPERTIES
 
 SCOPE = Scope(
     parameters={"N": 3, "Rate": 0.5, "Flag": True, "Name": "ada"},

@@ -23,9 +23,10 @@ from endpoint_helpers import (
 )
 from local_helpers import Cloud, unique, until
 from sagemaker_emulator import client as local_client
-from sagemaker_emulator import deployments, registry
-from sagemaker_emulator.serving import ServingError
-from sagemaker_emulator.store import Store
+from sagemaker_emulator.api import registry
+from sagemaker_emulator.api.store import Store
+from sagemaker_emulator.hosting import deployments
+from sagemaker_emulator.hosting.serving import ServingError
 
 SPEED = 600  # ten minutes on AWS are a second here
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import sagemaker_emulator
 from sagemaker_emulator.__main__ import _parser
-from sagemaker_emulator.model import service
-from sagemaker_emulator.server import OPERATIONS
-from sagemaker_emulator.steps import STEPS
+from sagemaker_emulator.api.server import OPERATIONS
+from sagemaker_emulator.api.service_model import service
+from sagemaker_emulator.pipelines.steps import STEPS
 
 PAGE = (Path(sagemaker_emulator.__file__).parent / "reference.md").read_text()
 
@@ -38,5 +38,5 @@ def test_the_page_has_every_command():
 
 def test_every_module_is_on_the_map():
     folder = Path(sagemaker_emulator.__file__).parent
-    for path in folder.glob("*.py"):
+    for path in folder.rglob("*.py"):
         assert path.name == "__init__.py" or path.name in sagemaker_emulator.__doc__

@@ -12,7 +12,7 @@ from botocore.exceptions import (
 )
 from local_helpers import Cloud, unique
 from sagemaker_emulator import client as local_client
-from sagemaker_emulator import faults
+from sagemaker_emulator.api import faults
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,9 @@ from botocore.exceptions import ClientError
 from endpoint_helpers import SCRIPT, config, describe, endpoint, variant
 from local_helpers import IMAGE, ROLE, Cloud, unique, until
 from sagemaker_emulator import client as local_client
-from sagemaker_emulator.http import Connection, Later
-from sagemaker_emulator.runtime import Capture, Lane, Route, Traffic
-from sagemaker_emulator.server import SageMaker
+from sagemaker_emulator.api.http import Connection, Later
+from sagemaker_emulator.api.server import SageMaker
+from sagemaker_emulator.hosting.runtime import Capture, Lane, Route, Traffic
 
 # What a request's body asks for is what happens.
 OBEDIENT = """

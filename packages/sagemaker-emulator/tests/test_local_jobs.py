@@ -22,7 +22,7 @@ from local_helpers import (
     until,
     wait,
 )
-from sagemaker_emulator.jobs import PROCESSING, Job, JobError, Jobs
+from sagemaker_emulator.jobs.operations import PROCESSING, Job, JobError, Jobs
 
 
 def test_a_processing_job_reads_and_writes_s3(cloud):

@@ -23,8 +23,8 @@ from local_helpers import (
     unique,
 )
 from sagemaker_emulator import client as local_client
-from sagemaker_emulator import neighbours
-from sagemaker_emulator.store import Store
+from sagemaker_emulator.api import moto_services as neighbours
+from sagemaker_emulator.api.store import Store
 
 
 def caller(cloud, name, service="sagemaker"):

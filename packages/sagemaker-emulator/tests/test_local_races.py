@@ -7,9 +7,9 @@ import time
 
 import pytest
 from local_helpers import IMAGE, ROLE, definition, fail, processing, unique, until
-from sagemaker_emulator.jobs import Jobs
-from sagemaker_emulator.pipelines import Execution
-from sagemaker_emulator.server import Front, SageMaker
+from sagemaker_emulator.api.server import Front, SageMaker
+from sagemaker_emulator.jobs.operations import Jobs
+from sagemaker_emulator.pipelines.operations import Execution
 
 REGION = "us-east-1"
 

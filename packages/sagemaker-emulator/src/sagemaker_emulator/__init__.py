@@ -7,7 +7,7 @@
        +------+---------------------------+
        |  scope "sagemaker"               |  every other service: S3, IAM, STS, logs, events
        |                                  |
-    model.py      requests and answers    neighbours.py   moto, with a journal so that it
+    service_model.py   requests and answers    moto_services.py   moto, with a journal so that it
                   held to AWS's shapes                    remembers
     resources.py  what all resources share
     registry.py   model package groups and packages, events
@@ -27,7 +27,7 @@
     http.py       HTTP/1.1 on one event loop, for the server and for the workers
     faults.py     faults on purpose and a log of calls, for tests
     store.py      all state, in one SQLite file
-    wire.py       an HTTP request as a value
+    request.py    an HTTP request as a value
     errors.py     what a client is told, and what a person is told
 
     client.py     starts or joins a server; imports nothing heavy
@@ -49,7 +49,7 @@ server sends nothing to AWS; such a script is pointed at the server, and may rea
 machine reaches.
 """
 
-from .client import Local, attach
-from .errors import LocalError
+from sagemaker_emulator.client import Local, attach
+from sagemaker_emulator.errors import LocalError
 
 __all__ = ["Local", "LocalError", "attach"]

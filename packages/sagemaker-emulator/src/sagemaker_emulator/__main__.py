@@ -11,8 +11,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from . import client
-from .errors import LocalError
+from sagemaker_emulator import client
+from sagemaker_emulator.errors import LocalError
 
 EXIT_CODES = """\
 exit codes: 0 done; 1 an error, told in one line; 2 a wrong command line;
@@ -86,7 +86,7 @@ def _port(text):
 
 
 def _up(folder, arguments):
-    from . import server
+    from sagemaker_emulator.api import server
 
     region = client.region(arguments.region)
 
@@ -101,7 +101,7 @@ def _up(folder, arguments):
 
 
 def _serve(folder, arguments):
-    from . import server
+    from sagemaker_emulator.api import server
 
     try:
         server.serve(folder, until_eof=sys.stdin.buffer)
@@ -132,7 +132,7 @@ def _status(folder, arguments):
     print(f"{'Server':16}{at}")
     if not (folder / "state.db").exists():
         return 0
-    from .store import Store
+    from sagemaker_emulator.api.store import Store
 
     store = Store(folder / "state.db")
     for kind in ("Pipeline", "ProcessingJob", "TrainingJob", "Model", "EndpointConfig"):
@@ -160,7 +160,7 @@ def _size(folder):
 
 
 def _is_locked(folder):
-    from . import server
+    from sagemaker_emulator.api import server
 
     if not (folder / "lock").exists():
         return False
@@ -182,7 +182,7 @@ def _logs(folder, arguments):
 
 
 def _reset(folder, arguments):
-    from . import server
+    from sagemaker_emulator.api import server
 
     if not folder.exists():
         print(f"nothing to reset: there is no {folder}")
@@ -208,7 +208,7 @@ def _help(folder, arguments):
 
 
 def _operations(folder, arguments):
-    from . import server
+    from sagemaker_emulator.api import server
 
     print("\n".join(sorted(server.OPERATIONS)))
     return 0

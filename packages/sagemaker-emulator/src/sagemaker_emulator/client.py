@@ -31,7 +31,7 @@ from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .errors import LocalError
+from sagemaker_emulator.errors import LocalError
 
 ATTACH = "/_sagemaker_local/attach"
 CHALLENGE, PROOF = "x-local-challenge", "x-local-proof"  # headers of a request to attach

@@ -13,10 +13,18 @@ import time
 import uuid
 from datetime import datetime, timezone
 
-from . import resources
-from .errors import AwsError, invalid
-from .neighbours import ACCOUNT, made_up_digest
-from .resources import Kind, found, identity, insert, lacking, refuse, region_of
+from sagemaker_emulator.api import resources
+from sagemaker_emulator.api.moto_services import ACCOUNT, made_up_digest
+from sagemaker_emulator.api.resources import (
+    Kind,
+    found,
+    identity,
+    insert,
+    lacking,
+    refuse,
+    region_of,
+)
+from sagemaker_emulator.errors import AwsError, invalid
 
 GROUP = Kind(
     name="ModelPackageGroup",

@@ -14,7 +14,7 @@ import string
 import unicodedata
 from datetime import datetime, timezone
 
-from .errors import AwsError, invalid
+from sagemaker_emulator.errors import AwsError, invalid
 
 TYPES = {
     "string": str,

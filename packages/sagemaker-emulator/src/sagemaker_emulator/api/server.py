@@ -26,13 +26,18 @@ import uuid
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from . import endpoints, faults, http, jobs, model, neighbours, pipelines, registry, resources
-from .client import ATTACH, CHALLENGE, PROOF, claim, proof
-from .errors import AwsError, LocalError, invalid
-from .metrics import Metrics
-from .runtime import MAX_BODY, Runtime, too_large
-from .store import Store
-from .wire import Request, Response, session_token
+from sagemaker_emulator.api import faults, http, registry, resources
+from sagemaker_emulator.api import moto_services as neighbours
+from sagemaker_emulator.api import service_model as model
+from sagemaker_emulator.api.request import Request, Response, session_token
+from sagemaker_emulator.api.store import Store
+from sagemaker_emulator.client import ATTACH, CHALLENGE, PROOF, claim, proof
+from sagemaker_emulator.errors import AwsError, LocalError, invalid
+from sagemaker_emulator.hosting import endpoints
+from sagemaker_emulator.hosting.metrics import Metrics
+from sagemaker_emulator.hosting.runtime import MAX_BODY, Runtime, too_large
+from sagemaker_emulator.jobs import operations as jobs
+from sagemaker_emulator.pipelines import operations as pipelines
 
 OPERATIONS = {
     **resources.OPERATIONS,

@@ -17,8 +17,8 @@ import traceback
 from collections import defaultdict, deque
 from datetime import datetime, timezone
 
-from .neighbours import ACCOUNT
-from .store import AlreadyExists
+from sagemaker_emulator.api.moto_services import ACCOUNT
+from sagemaker_emulator.api.store import AlreadyExists
 
 NAMESPACE = "AWS/SageMaker"
 PUBLISH_SECONDS = 10  # on AWS's clock

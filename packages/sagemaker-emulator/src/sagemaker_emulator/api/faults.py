@@ -33,9 +33,9 @@ import time
 from collections import deque
 from urllib.parse import unquote
 
-from .errors import AwsError
-from .http import Cut
-from .wire import Response
+from sagemaker_emulator.api.http import Cut
+from sagemaker_emulator.api.request import Response
+from sagemaker_emulator.errors import AwsError
 
 SWITCH = "SAGEMAKER_LOCAL_FAULTS"
 PATH = "/_sagemaker_local/faults"

@@ -14,13 +14,22 @@ import time
 import traceback
 from datetime import datetime, timezone
 
-from . import model, resources
-from .definition import parameter_values, parse
-from .errors import AwsError, invalid
-from .jobs import BROKE
-from .resolver import ExpressionError, Scope, resolve
-from .resources import Kind, find, identity, insert, refuse
-from .steps import PROPERTIES, STEPS, StepFailed, cache_key, cached, job_name, property_files
+from sagemaker_emulator.api import resources
+from sagemaker_emulator.api import service_model as model
+from sagemaker_emulator.api.resources import Kind, find, identity, insert, refuse
+from sagemaker_emulator.errors import AwsError, invalid
+from sagemaker_emulator.jobs.operations import BROKE
+from sagemaker_emulator.pipelines.definition import parameter_values, parse
+from sagemaker_emulator.pipelines.resolver import ExpressionError, Scope, resolve
+from sagemaker_emulator.pipelines.steps import (
+    PROPERTIES,
+    STEPS,
+    StepFailed,
+    cache_key,
+    cached,
+    job_name,
+    property_files,
+)
 
 PIPELINE = Kind(
     name="Pipeline",

@@ -27,13 +27,13 @@ from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from .errors import AwsError
-from .http import Connection, Later
-from .jobs import bucket_and_key
-from .model import partition
-from .neighbours import ACCOUNT
-from .serving import MODEL_SECONDS, Died, Stopped, TimedOut, Unavailable
-from .wire import SCOPE, Response
+from sagemaker_emulator.api.http import Connection, Later
+from sagemaker_emulator.api.moto_services import ACCOUNT
+from sagemaker_emulator.api.request import SCOPE, Response
+from sagemaker_emulator.api.service_model import partition
+from sagemaker_emulator.errors import AwsError
+from sagemaker_emulator.hosting.serving import MODEL_SECONDS, Died, Stopped, TimedOut, Unavailable
+from sagemaker_emulator.jobs.operations import bucket_and_key
 
 MAX_BODY = 6_291_456
 MAX_ASYNC_BODY = 128_000

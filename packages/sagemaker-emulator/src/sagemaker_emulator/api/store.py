@@ -13,7 +13,7 @@ import sqlite3
 import sys
 import threading
 
-from .errors import LocalError
+from sagemaker_emulator.errors import LocalError
 
 VERSION = 1
 SCHEMA = """

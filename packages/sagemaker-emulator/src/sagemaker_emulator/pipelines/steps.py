@@ -11,11 +11,13 @@ import string
 import time
 from dataclasses import dataclass, field
 
-from . import endpoints, model, registry, resources
-from .errors import AwsError
-from .jobs import PROCESSING, TRAINING, start_job
-from .registry import GROUP, PACKAGE
-from .resolver import ExpressionError, holds
+from sagemaker_emulator.api import registry, resources
+from sagemaker_emulator.api import service_model as model
+from sagemaker_emulator.api.registry import GROUP, PACKAGE
+from sagemaker_emulator.errors import AwsError
+from sagemaker_emulator.hosting import endpoints
+from sagemaker_emulator.jobs.operations import PROCESSING, TRAINING, start_job
+from sagemaker_emulator.pipelines.resolver import ExpressionError, holds
 
 
 @dataclass(frozen=True)

@@ -32,12 +32,21 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from . import _serve, client
-from .http import Channel
-from .jobs import PASSED_ON, JobError, bucket_and_key, last_words, relocate
+from sagemaker_emulator import client
+from sagemaker_emulator.api.http import Channel
+from sagemaker_emulator.hosting import _serve
+from sagemaker_emulator.jobs.operations import (
+    PASSED_ON,
+    JobError,
+    bucket_and_key,
+    last_words,
+    relocate,
+)
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["sagemaker_emulator._libraries", "sagemaker_emulator._serve"])
+FORKS.set_forkserver_preload(
+    ["sagemaker_emulator.hosting._libraries", "sagemaker_emulator.hosting._serve"]
+)
 QUICK_SECONDS = 0.002  # a model that answers sooner gets requests ahead, not to wait for the next
 AHEAD = 16
 MAX_QUEUED = 2000

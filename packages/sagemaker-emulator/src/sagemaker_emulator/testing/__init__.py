@@ -16,8 +16,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from .client import Local, attach
-from .faults import SWITCH, calls, clear, clear_calls, inject
+from sagemaker_emulator.api.faults import SWITCH, calls, clear, clear_calls, inject
+from sagemaker_emulator.client import Local, attach
 
 __all__ = ["calls", "clear", "clear_calls", "inject", "sagemaker_local"]
 

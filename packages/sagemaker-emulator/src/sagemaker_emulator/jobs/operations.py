@@ -30,11 +30,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from . import client, resources
-from .errors import invalid
-from .neighbours import ACCOUNT
-from .resources import Kind, find, insert, lacking, name_of, refuse, region_of
-from .store import AlreadyExists
+from sagemaker_emulator import client
+from sagemaker_emulator.api import resources
+from sagemaker_emulator.api.moto_services import ACCOUNT
+from sagemaker_emulator.api.resources import Kind, find, insert, lacking, name_of, refuse, region_of
+from sagemaker_emulator.api.store import AlreadyExists
+from sagemaker_emulator.errors import invalid
 
 CHILD = str(Path(__file__).with_name("_job.py"))
 SCRIPT_MODE_IMAGE = "sagemaker-scikit-learn"

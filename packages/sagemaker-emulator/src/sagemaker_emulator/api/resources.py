@@ -12,10 +12,10 @@ import time
 from dataclasses import dataclass, field
 from functools import partial
 
-from .errors import AwsError, invalid
-from .model import moment, partition
-from .neighbours import ACCOUNT
-from .store import AlreadyExists
+from sagemaker_emulator.api.moto_services import ACCOUNT
+from sagemaker_emulator.api.service_model import moment, partition
+from sagemaker_emulator.api.store import AlreadyExists
+from sagemaker_emulator.errors import AwsError, invalid
 
 # On whose behalf a thread acts: a request is signed with an access key, which is taken as a name.
 CALLER = contextvars.ContextVar("caller", default="user/local")

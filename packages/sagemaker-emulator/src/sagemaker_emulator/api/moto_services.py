@@ -29,8 +29,8 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-from . import wire
-from .errors import AwsError
+from sagemaker_emulator.api import request as wire
+from sagemaker_emulator.errors import AwsError
 
 ACCOUNT = "123456789012"  # moto's
 AUTHORIZATION = "AWS4-HMAC-SHA256 Credential=local/20000101/{}/{}/aws4_request"

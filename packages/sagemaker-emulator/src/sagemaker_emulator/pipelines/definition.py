@@ -11,9 +11,10 @@ import json
 import re
 from dataclasses import dataclass
 
-from . import model, resolver
-from .errors import invalid
-from .resolver import ExpressionError
+from sagemaker_emulator.api import service_model as model
+from sagemaker_emulator.errors import invalid
+from sagemaker_emulator.pipelines import resolver
+from sagemaker_emulator.pipelines.resolver import ExpressionError
 
 NAME = re.compile(r"[A-Za-z0-9\-_]{1,64}")
 MAX_PARAMETERS = 200

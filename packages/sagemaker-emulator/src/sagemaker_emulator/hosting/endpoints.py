@@ -10,12 +10,13 @@ Members that only AWS has a use for (KmsKeyId, VpcConfig, volume sizes, ...) are
 
 import time
 
-from . import deployments, resources
-from .deployments import CONFIG, ENDPOINT, Hosting
-from .errors import invalid
-from .neighbours import repository_of
-from .registry import PACKAGE, resolve_image
-from .resources import MODEL, find, found, insert, lacking, refuse
+from sagemaker_emulator.api import resources
+from sagemaker_emulator.api.moto_services import repository_of
+from sagemaker_emulator.api.registry import PACKAGE, resolve_image
+from sagemaker_emulator.api.resources import MODEL, find, found, insert, lacking, refuse
+from sagemaker_emulator.errors import invalid
+from sagemaker_emulator.hosting import deployments
+from sagemaker_emulator.hosting.deployments import CONFIG, ENDPOINT, Hosting
 
 IN_PROGRESS = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
 NOT_IN_VARIANTS = (

@@ -20,7 +20,7 @@ import sys
 import traceback
 from typing import NamedTuple
 
-from .http import Connection
+from sagemaker_emulator.api.http import Connection
 
 JSON, CSV = "application/json", "text/csv"
 OOPS = b"""<!doctype html>

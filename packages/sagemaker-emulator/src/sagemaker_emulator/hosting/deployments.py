@@ -17,11 +17,11 @@ import traceback
 from dataclasses import replace
 from itertools import count as counted
 
-from . import registry
-from .errors import invalid
-from .resources import Kind, name_of, region_of
-from .runtime import Lane, Route
-from .serving import Container, Fleet, ServingError
+from sagemaker_emulator.api import registry
+from sagemaker_emulator.api.resources import Kind, name_of, region_of
+from sagemaker_emulator.errors import invalid
+from sagemaker_emulator.hosting.runtime import Lane, Route
+from sagemaker_emulator.hosting.serving import Container, Fleet, ServingError
 
 CONFIG = Kind(
     name="EndpointConfig",

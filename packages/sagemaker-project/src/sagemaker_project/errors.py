@@ -1,0 +1,75 @@
+"""Every error that a command reports in one line, and the exit code it ends with.
+
+    ProjectError          the root
+      UsageError      2   the arguments, the settings or the credentials cannot be used
+      RunFailed       1   the execution of a pipeline failed, or could not be followed to its end
+      DeployFailed    1   the new version does not serve; the version before it serves again
+      Refused         3   a gate says no; what serves was not changed
+        Busy          4   another deployment is in progress
+      AwsError        5   AWS refused a call for good (2: AWS called the request invalid)
+        Unavailable   4   AWS did not answer, or asked to try again later
+      NeedsHuman      5   the endpoint needs a person
+        LedgerError   5   the ledger or the lock cannot be trusted as it is
+
+Anything else that is raised is a fault of this package and keeps its traceback. `wheels.WheelError`
+is not in the tree: that module runs before this package is installed.
+"""
+
+
+class ProjectError(Exception):
+    """The root of the tree. The message is one line; `exit_code` is what the command ends with."""
+
+    exit_code = 1
+
+    def __init__(self, message: object, exit_code: int | None = None) -> None:
+        super().__init__(str(message))
+        if exit_code is not None:
+            self.exit_code = exit_code
+
+
+class UsageError(ProjectError):
+    """The command was called with something it cannot use."""
+
+    exit_code = 2
+
+
+class RunFailed(ProjectError):
+    """A pipeline could not be run to a good end."""
+
+
+class DeployFailed(ProjectError):
+    """The new version does not serve; the version before it still does."""
+
+
+class Refused(ProjectError):
+    """A gate says no; what serves was not changed."""
+
+    exit_code = 3
+
+
+class Busy(Refused):
+    """Another deployment is in progress; the same command may succeed later."""
+
+    exit_code = 4
+
+
+class AwsError(ProjectError):
+    """AWS refused a call for good."""
+
+    exit_code = 5
+
+
+class Unavailable(AwsError):
+    """AWS did not answer, or asked to try again later; the same command may succeed then."""
+
+    exit_code = 4
+
+
+class NeedsHuman(ProjectError):
+    """Neither the new version nor the one before it can be made to serve by this command."""
+
+    exit_code = 5
+
+
+class LedgerError(NeedsHuman):
+    """The ledger or the lock cannot be trusted as it is; nothing was done."""
