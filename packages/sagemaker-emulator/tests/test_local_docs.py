@@ -5,7 +5,7 @@ from pathlib import Path
 
 import sagemaker_emulator
 from sagemaker_emulator.__main__ import _parser
-from sagemaker_emulator.api.server import OPERATIONS
+from sagemaker_emulator.api.sagemaker import OPERATIONS
 from sagemaker_emulator.api.service_model import service
 from sagemaker_emulator.pipelines.steps import STEPS
 

@@ -19,7 +19,7 @@ from endpoint_helpers import SCRIPT, config, describe, endpoint, variant
 from local_helpers import IMAGE, ROLE, Cloud, unique, until
 from sagemaker_emulator import client as local_client
 from sagemaker_emulator.api.http import Connection, Later
-from sagemaker_emulator.api.server import SageMaker
+from sagemaker_emulator.api.sagemaker import SageMaker
 from sagemaker_emulator.hosting.runtime import Capture, Lane, Route, Traffic
 
 # What a request's body asks for is what happens.

@@ -22,7 +22,7 @@ from botocore.exceptions import ClientError
 from endpoint_helpers import SCRIPT, config, describe, endpoint, invoke, settled, variant
 from local_helpers import IMAGE, ROLE, Cloud, alive, source, unique, until
 from sagemaker_emulator import client as local_client
-from sagemaker_emulator.api.server import SageMaker
+from sagemaker_emulator.api.sagemaker import SageMaker
 from sagemaker_emulator.hosting import _serve
 from sagemaker_emulator.hosting.deployments import Stack
 from sagemaker_emulator.hosting.serving import FORKS, Container, Fleet, ServingError

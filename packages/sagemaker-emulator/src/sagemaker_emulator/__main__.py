@@ -208,9 +208,9 @@ def _help(folder, arguments):
 
 
 def _operations(folder, arguments):
-    from sagemaker_emulator.api import server
+    from sagemaker_emulator.api import sagemaker
 
-    print("\n".join(sorted(server.OPERATIONS)))
+    print("\n".join(sorted(sagemaker.OPERATIONS)))
     return 0
 
 

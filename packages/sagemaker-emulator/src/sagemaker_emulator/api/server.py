@@ -14,9 +14,7 @@ import contextlib
 import fcntl
 import hmac
 import json
-import math
 import os
-import secrets
 import signal
 import socket
 import sys
@@ -26,27 +24,13 @@ import uuid
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from sagemaker_emulator.api import faults, http, registry, resources
-from sagemaker_emulator.api import moto_services as neighbours
+from sagemaker_emulator.api import faults, http, resources
 from sagemaker_emulator.api import service_model as model
 from sagemaker_emulator.api.request import Request, Response, session_token
-from sagemaker_emulator.api.store import Store
+from sagemaker_emulator.api.sagemaker import SageMaker
 from sagemaker_emulator.client import ATTACH, CHALLENGE, PROOF, claim, proof
 from sagemaker_emulator.errors import AwsError, LocalError, invalid
-from sagemaker_emulator.hosting import endpoints
-from sagemaker_emulator.hosting.metrics import Metrics
-from sagemaker_emulator.hosting.runtime import MAX_BODY, Runtime, too_large
-from sagemaker_emulator.jobs import operations as jobs
-from sagemaker_emulator.pipelines import operations as pipelines
-
-OPERATIONS = {
-    **resources.OPERATIONS,
-    **registry.OPERATIONS,
-    **jobs.OPERATIONS,
-    **pipelines.OPERATIONS,
-    **endpoints.OPERATIONS,
-}
-
+from sagemaker_emulator.hosting.runtime import MAX_BODY, too_large
 
 OWN_SITES = ("none", "same-origin")  # what a browser says of no web page, or of one of ours
 ONLY_PROGRAMS = Response(403, body=b"only programs on this machine\n")
@@ -56,76 +40,10 @@ NO_SECRET = AwsError(
     " printed, or `sagemaker-local run -- COMMAND`",
     403,
 )
-SPEED = 60  # the waits of endpoints: a minute on AWS is a second here
 
 
 class Busy(LocalError):
     pass
-
-
-class SageMaker:
-    """The API as a function: operation name, request and region in, answer out."""
-
-    def __init__(self, folder, speed=None):
-        self.folder = folder
-        self.secret = secrets.token_urlsafe(32)
-        self.speed = _speed(speed or os.environ.get("SAGEMAKER_LOCAL_SPEED") or SPEED)
-        self.store = Store(folder / "state.db")
-        self._recover()
-        self.neighbours = neighbours.Neighbours(self.store, self.secret)
-        self.jobs = jobs.Jobs(folder, self.store, self.neighbours, self.secret)
-        self.neighbours.before["logs"] = self.jobs.import_logs
-        self.executions = {}
-        self.runtime = Runtime(self)
-        self.metrics = Metrics(self)
-
-    def seconds(self, number):
-        """How long a wait of so many seconds on AWS takes here."""
-        return number / self.speed
-
-    def begin(self, url):
-        """The server listens: what needs it may start."""
-        self.jobs.url = url
-        self.runtime.start()
-        endpoints.recover(self)
-
-    def _recover(self):
-        """What the store says is running, and is not, has failed."""
-        jobs.recover(self.store)
-        pipelines.recover(self.store)
-
-    def close(self):
-        endpoints.close(self)
-        self.runtime.close()
-        self.store.lock.acquire()  # for good: no thread writes any more
-        self.jobs.kill()
-        self.jobs.tidy()
-        self._recover()
-        self.store.close()
-
-    def call(self, name, request, region):
-        if name not in OPERATIONS:
-            raise resources.lacking(name)
-        operation = model.operation(name)
-        if operation.input_shape:
-            model.check(operation.input_shape, request)
-        result = OPERATIONS[name](self, request, region)
-        if not operation.output_shape:
-            return {}
-        return model.answer(operation.output_shape, result)
-
-
-def _speed(given):
-    try:
-        speed = float(given)
-    except ValueError:
-        speed = math.nan
-    if not 0.01 <= speed <= 10_000:
-        raise LocalError(
-            f"the speed (SAGEMAKER_LOCAL_SPEED) is {given!r}; give a number from 0.01 to 10000,"
-            " such as 60"
-        )
-    return speed
 
 
 class Front:
