@@ -206,9 +206,10 @@ class Clients:
         self.used, self.spare, self.in_child = {}, {}, False
 
     def install(self, patch):
-        from sagemaker_project.deploy import aws, commands
+        from sagemaker_project import usage
+        from sagemaker_project.deploy import client
 
-        make = aws.Aws._new_client
+        make = client.Client._new_client
 
         def new_client(session, service, retries):
             if service == "sagemaker-runtime":
@@ -219,8 +220,8 @@ class Clients:
             return (self.spare if self.in_child else self.used)[service]
 
         self.used.clear(), self.spare.clear()
-        patch.setattr(aws.Aws, "_new_client", new_client)
-        patch.setattr(commands.usage, "check_region", lambda *_: None)
+        patch.setattr(client.Client, "_new_client", new_client)
+        patch.setattr(usage, "check_region", lambda *_: None)
 
 
 CLIENTS = Clients()

@@ -8,8 +8,10 @@ from dataclasses import replace
 import pytest
 from deploy_helpers import ROLE, Place, environment, project_in, refused
 from sagemaker_project import Project, deploy
-from sagemaker_project.deploy import planner
+from sagemaker_project.deploy.endpoint_gates import endpoint_is_of_this_group
+from sagemaker_project.deploy.evidence import State
 from sagemaker_project.deploy.ledger import Ledger
+from sagemaker_project.deploy.target import Target
 
 FAST = {"DeploymentConfig": None, "RetainAllVariantProperties": None, "DataCaptureConfig": None}
 
@@ -122,11 +124,11 @@ def test_what_was_begun_keeps_an_endpoint_for_its_group(kinds):
     arn = "arn:aws:sagemaker:us-east-1:123456789012:model-package/one/1"
     deployment = {"ModelPackageArn": arn, "EndpointConfigName": "c", "Models": []}
     history = Ledger(tuple({"Kind": kind, "Deployment": deployment} for kind in kinds))
-    target = planner.Target("p", "", "", "staging", "", "us-east-1", "b", "r", "one", None)
-    planner.check_group(target, history)
+    target = Target("p", "", "", "staging", "", "us-east-1", "b", "r", "one", None)
+    endpoint_is_of_this_group(State(None, target, None, history))
     with pytest.raises(deploy.Refused, match="group one, not of two.*--pipeline"):
-        planner.check_group(replace(target, group="two"), history)
-    planner.check_group(replace(target, group="two"), Ledger())
+        endpoint_is_of_this_group(State(None, replace(target, group="two"), None, history))
+    endpoint_is_of_this_group(State(None, replace(target, group="two"), None, Ledger()))
 
 
 def test_commands_to_type_name_the_pipeline(place, churn):

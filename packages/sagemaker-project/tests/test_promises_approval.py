@@ -691,7 +691,7 @@ def test_p35_interrupted(place, monkeypatch, number, code):
         os.kill(os.getpid(), number)
         time.sleep(5)
 
-    monkeypatch.setattr(commands, "status", status)
+    monkeypatch.setitem(commands.COMMANDS, "status", status)
     result = place.deploy("status")
     assert (result["ExitCode"], result["Outcome"]) == (code, "Interrupted")
     assert "run the same command again to go on" in result["Message"]
@@ -701,7 +701,7 @@ def test_p35_a_mistake_of_ours_has_a_result_too(place, monkeypatch):
     """A traceback on standard error for whoever mends it; never a code that says what is not so."""
     from sagemaker_project.deploy import commands
 
-    monkeypatch.setattr(commands, "status", lambda session: {}["no such key"])
+    monkeypatch.setitem(commands.COMMANDS, "status", lambda context: {}["no such key"])
     result = place.deploy("status")
     assert (result["ExitCode"], result["Outcome"]) == (5, "NeedsHuman"), result
     assert "KeyError('no such key')" in result["Message"]
@@ -729,7 +729,8 @@ def test_p35_people_read_what_programs_read(place):
 
 def test_p35_help_and_documentation_have_the_same_table(deploy_project):
     """The codes and what each means, word for word but for the markup."""
-    from sagemaker_project.deploy.deploy_model import COMMANDS, EXIT_CODES, OUTCOMES
+    from sagemaker_project.deploy.arguments import COMMANDS, EXIT_CODES
+    from sagemaker_project.deploy.deploy_model import OUTCOMES
 
     helped = dict(re.findall(r"^  (\d+) +(.+)$", EXIT_CODES, re.M))
     assert set(helped) == {"0", "1", "2", "3", "4", "5", "130"} and "143" in helped["130"]

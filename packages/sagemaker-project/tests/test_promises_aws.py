@@ -46,7 +46,9 @@ def no_backoff(deploy_project, monkeypatch):
         return 0
 
     monkeypatch.setattr(ExponentialBackoff, "delay_amount", delay)
-    monkeypatch.setattr("sagemaker_project.deploy.aws.Aws._pause", lambda self, attempt: None)
+    monkeypatch.setattr(
+        "sagemaker_project.deploy.client.Client.back_off", lambda self, attempt: None
+    )
     return delays
 
 
@@ -233,7 +235,7 @@ def impatient(monkeypatch):
     def hasty(**members):
         return Config(**members | {"read_timeout": 0.15})
 
-    monkeypatch.setattr("sagemaker_project.deploy.aws.Config", hasty)
+    monkeypatch.setattr("sagemaker_project.deploy.client.Config", hasty)
 
 
 def assert_updates_are_looked_at(calls):
@@ -596,7 +598,7 @@ def test_p15_an_update_that_is_not_seen_yet_is_not_taken_for_a_rollback(place):
 def test_p15_what_never_comes_to_be_seen_ends_the_command(place, monkeypatch):
     monkeypatch.setattr("sagemaker_project.deploy.aws.SETTLES_SECONDS", 0.3)
     monkeypatch.setattr(
-        "sagemaker_project.deploy.aws.Aws._pause", lambda self, attempt: time.sleep(0.05)
+        "sagemaker_project.deploy.client.Client.back_off", lambda self, attempt: time.sleep(0.05)
     )
     hide(place, "CreateEndpoint", "endpoint configuration", times=None)
     result, calls = promote(place, place.register())

@@ -12,6 +12,8 @@ import pytest
 from deploy_helpers import BUCKET, IMAGE, Place, artifact, changing, lists
 from hypothesis import given
 from hypothesis import strategies as st
+from sagemaker_project.deploy.names import digest, resource_name
+from sagemaker_project.deploy.target import Target
 
 APPROVALS = ("Approved", "Rejected", "PendingManualApproval")
 STATUSES = ("Pending", "InProgress", "Completed", "Failed", "Deleting")
@@ -279,19 +281,12 @@ settings = st.dictionaries(st.text(max_size=3), st.integers() | st.text(max_size
 names = st.tuples(projects, stages, versions, settings)
 
 
-def planner():
-    from sagemaker_project.deploy import planner
-
-    return planner
-
-
 @given(names, names)
 def test_p6_names_follow_from_content_fit_and_never_collide(deploy_project, one, other):
-    resource_name = planner().resource_name
     name = resource_name(*one)
     assert AWS_NAME.fullmatch(name) and len(name) <= 63
     assert name == resource_name(*json.loads(json.dumps(one)))
-    whole = planner().digest(list(one))
+    whole = digest(list(one))
     assert name.endswith(f"-v{one[2]}-{whole[:10]}")
     assert (name == resource_name(*other)) is (one == other)
 
@@ -300,15 +295,15 @@ def test_p6_names_follow_from_content_fit_and_never_collide(deploy_project, one,
 def test_p6_no_project_or_stage_makes_a_name_that_lacks_its_hash(
     deploy_project, project, stage, version, content
 ):
-    name = planner().resource_name(project, stage, version, content)
-    whole = planner().digest([project, stage, version, content])
+    name = resource_name(project, stage, version, content)
+    whole = digest([project, stage, version, content])
     assert len(name) <= 63 and name.endswith(f"-v{version}-{whole[:10]}")
 
 
 @given(projects, projects, stages, stages)
 def test_p6_endpoints_of_two_projects_never_share_a_name(deploy_project, one, other, a, b):
     def endpoint(project, stage):
-        return planner().Target(project, "", "", stage, "", "", "", "", "", None).endpoint
+        return Target(project, "", "", stage, "", "", "", "", "", None).endpoint
 
     assert AWS_NAME.fullmatch(endpoint(one, a)) and len(endpoint(one, a)) <= 63
     assert (endpoint(one, a) == endpoint(other, b)) is ((one, a) == (other, b))
@@ -316,9 +311,8 @@ def test_p6_endpoints_of_two_projects_never_share_a_name(deploy_project, one, ot
 
 def test_p6_long_projects_that_begin_alike_have_endpoints_of_their_own(deploy_project):
     long = "a" * 58
-    target = planner().Target
     found = {
-        target(f"{long}{n}", "", "", "prod", "", "", "", "", "", None).endpoint for n in range(5)
+        Target(f"{long}{n}", "", "", "prod", "", "", "", "", "", None).endpoint for n in range(5)
     }
     assert len(found) == 5
 

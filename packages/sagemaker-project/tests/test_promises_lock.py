@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
+from datetime import timedelta
 
 import pytest
 from boundary_helpers import changes, kill, ledger_of, lock_key, locked, run, together
@@ -15,6 +15,8 @@ from hypothesis import given
 from hypothesis import settings as bounded
 from hypothesis import strategies as st
 from sagemaker_emulator import testing as faults
+from sagemaker_project.clock import Clock
+from sagemaker_project.errors import LedgerError
 
 ELSEWHERE = {"Host": "build-7", "Machine": "0123 pid:[4026531836]"}
 COMMANDS = ("promote", "rollback", "cleanup", "test", "status", "history")
@@ -22,13 +24,13 @@ COMMANDS = ("promote", "rollback", "cleanup", "test", "status", "history")
 
 def owned(place, **changed):
     """The stage's lock as somebody has written it just now."""
-    from sagemaker_project.deploy import executor
+    from sagemaker_project.deploy import lock
 
     owner = {
         "Version": 1,
         "By": "arn:aws:iam::123456789012:user/ann",
         "Host": socket.gethostname(),
-        "Machine": executor._machine(),
+        "Machine": lock.machine(),
         "Pid": os.getpid(),
         "What": "promote version 7",
         "Since": "2026-01-02T03:04:05.678+00:00",
@@ -130,9 +132,9 @@ def lock_writes(calls):
 
 
 def test_p25_the_lock_is_renewed_while_the_new_version_is_tried(place, monkeypatch):
-    from sagemaker_project.deploy import executor
+    from sagemaker_project.deploy import lock
 
-    monkeypatch.setattr(executor, "RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(lock, "RENEW_SECONDS", 0.05)
     arn = place.register(body=slow(0.15))
     result, calls = place.logged("promote", "--model-package-arn", arn)
     assert result["ExitCode"] == 0, result
@@ -145,9 +147,9 @@ def test_p25_the_lock_is_renewed_while_the_new_version_is_tried(place, monkeypat
 @pytest.mark.parametrize("operation", ["UpdateEndpoint", "InvokeEndpoint"])
 def test_p25_a_promotion_that_lost_its_lock_stops(place, monkeypatch, operation):
     """Asleep for longer than its lease, it finds somebody else at work."""
-    from sagemaker_project.deploy import executor
+    from sagemaker_project.deploy import lock
 
-    monkeypatch.setattr(executor, "RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(lock, "RENEW_SECONDS", 0.05)
     promote(place, place.register())
     arn = place.register(factor=3, body=slow(0.2, factor=3))
     commands = ("promote", "--model-package-arn", arn)
@@ -167,9 +169,9 @@ def test_p25_a_promotion_that_lost_its_lock_stops(place, monkeypatch, operation)
 
 def test_p25_a_lock_that_is_gone_is_lost(place, monkeypatch):
     """S3 answers 404 to If-Match where there is no object."""
-    from sagemaker_project.deploy import executor
+    from sagemaker_project.deploy import lock
 
-    monkeypatch.setattr(executor, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(lock, "RENEW_SECONDS", 0.01)
     promote(place, place.register())
     arn = place.register(factor=3)
     gone = {"code": "NoSuchKey", "message": "The specified key does not exist.", "status": 404}
@@ -219,24 +221,16 @@ def test_p25_a_process_of_another_machine_keeps_its_lock_for_its_lease(place, en
 
 
 @pytest.mark.parametrize("days", [-1, 1])
-def test_p25_s3_decides_whether_a_lease_is_over_and_not_the_clock_of_this_machine(
-    place, monkeypatch, days
-):
-    from datetime import datetime, timedelta
+def test_p25_s3_decides_whether_a_lease_is_over_and_not_the_clock_of_this_machine(place, days):
+    class Wrong(Clock):
+        def now(self):
+            return super().now() + timedelta(days=days)
 
-    from sagemaker_project.deploy import executor
-
-    class Wrong(datetime):
-        @classmethod
-        def now(cls, tz=None):
-            return datetime.now(tz) + timedelta(days=days)
-
-    monkeypatch.setattr(executor, "datetime", Wrong)
+    place.clock = Wrong()
     arn = place.register()
     owned(place, **ELSEWHERE)
     assert promote(place, arn)["ExitCode"] == 4
-    owned(place, **ELSEWHERE, LeaseSeconds=1)
-    time.sleep(2.1)
+    owned(place, **ELSEWHERE, LeaseSeconds=-5)  # was over five seconds ago
     assert promote(place, arn)["ExitCode"] == 0
     assert not locked(place)
 
@@ -270,13 +264,13 @@ def test_row_47_a_damaged_lock_stops_and_is_left_as_it_is(place, damage):
 
 
 def test_p34_a_lock_cut_at_any_byte_is_damaged(place):
-    from sagemaker_project.deploy import executor
+    from sagemaker_project.deploy import lock
 
     body = owned(place)
     for length in range(len(body)):
-        with pytest.raises(executor.NeedsHuman, match="damaged"):
-            executor._owner(body[:length], {"Bucket": "b", "Key": "k"})
-    assert executor._owner(body, {"Bucket": "b", "Key": "k"})["Pid"] == os.getpid()
+        with pytest.raises(LedgerError, match="damaged"):
+            lock.owner_in(body[:length], {"Bucket": "b", "Key": "k"})
+    assert lock.owner_in(body, {"Bucket": "b", "Key": "k"})["Pid"] == os.getpid()
 
 
 def test_row_47_a_lock_of_a_newer_version_stops(place):

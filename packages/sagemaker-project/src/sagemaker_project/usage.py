@@ -8,6 +8,8 @@ import logging
 import re
 import warnings
 
+from sagemaker_project.errors import UsageError
+
 ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
 BUCKET = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 # The partitions but `aws`, by how the names of their regions begin.
@@ -21,10 +23,6 @@ PARTITIONS = {
     "eusc-": "aws-eusc",
 }
 NAME = re.compile(r"(?=.{1,63}$)[a-zA-Z0-9](-*[a-zA-Z0-9])*")
-
-
-class UsageError(Exception):
-    """The command was called with something it cannot use. The message is one line."""
 
 
 def near(name, names):

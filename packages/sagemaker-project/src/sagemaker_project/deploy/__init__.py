@@ -1,22 +1,56 @@
-"""From an approved model package to an endpoint that serves it, and back."""
+"""From an approved model package to an endpoint that serves it, and back.
 
-from collections.abc import Sequence
+    arguments, request   the command line, and the frozen request that it makes
+    context              a command at work: request, target, AWS, clock
+    look -> evidence     read everything that a command decides on
+    gates                pure functions of the evidence that may refuse
+    promotion, rollback, cleanup -> steps    pure functions from the evidence to a plan
+    executor, undo       do the steps of a plan; undo what cannot be finished
+    lock, ledger         one deployment at a time, and what happened so far, in S3
+    client, aws          requests to AWS: retries, deadlines, each change once
+    endpoint_test        invoke an endpoint with recorded requests, judge, report
+    config               the settings of a stage
 
+Public are the names in `__all__`; the rest may change with any version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sagemaker_project.errors import Refused
 from sagemaker_project.project import Project
 
-__all__ = ["Refused", "main"]
+if TYPE_CHECKING:
+    from sagemaker_project.clock import Clock
+    from sagemaker_project.deploy.evidence import Evidence
+
+__all__ = ["Evidence", "Refused", "main"]
 
 
-class Refused(Exception):
-    """A gate says no, in one line; nothing was changed. `code` is the exit code."""
+def main(
+    project: Project,
+    argv: Sequence[str] | None = None,
+    gates: Sequence[Callable[[Evidence], None]] = (),
+    clock: Clock | None = None,
+) -> int:
+    """Run the command `deploy-model` of a project; return its exit code.
 
-    def __init__(self, reason: object, code: int | None = 3) -> None:
-        super().__init__(reason)
-        self.code = code
-
-
-def main(project: Project, argv: Sequence[str] | None = None) -> int:
-    """Run the command `deploy-model` of a project; its exit code."""
+    Args:
+        gates: of the project's own. Each gets the Evidence of a promotion and raises Refused to
+            stop it; they are asked after the built-in ones, before anything is changed.
+        clock: the time, for tests.
+    """
     from sagemaker_project.deploy import deploy_model
 
-    return deploy_model.main(project, argv)
+    return deploy_model.main(project, argv, gates, clock)
+
+
+def __getattr__(name: str) -> Any:
+    """Import Evidence when it is asked for: `--help` does without it and what it imports."""
+    if name == "Evidence":
+        from sagemaker_project.deploy.evidence import Evidence
+
+        return Evidence
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

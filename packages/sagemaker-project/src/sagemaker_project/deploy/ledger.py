@@ -21,13 +21,11 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+from sagemaker_project.errors import LedgerError
+
 VERSION = 1
 KINDS = ("Started", "Promoted", "RolledBack", "Failed", "Tested", "CleanedUp")
 REQUIRED = {"Version", "Number", "Previous", "Kind", "Time", "By", "Sha256"}
-
-
-class LedgerError(Exception):
-    """The ledger or the lock cannot be trusted as it is. The message is one line."""
 
 
 def prefix(project, stage):

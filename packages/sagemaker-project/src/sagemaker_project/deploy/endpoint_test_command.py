@@ -1,0 +1,96 @@
+"""`deploy-model test`: invoke the endpoint with recorded requests, and keep a report."""
+
+import json
+from pathlib import Path
+
+from sagemaker_project.deploy import endpoint_test, ledger_writer, look, smoke_test
+from sagemaker_project.deploy import ledger as ledgers
+from sagemaker_project.deploy.calls import Call, Members
+from sagemaker_project.deploy.candidate import images_of
+from sagemaker_project.deploy.config import pinned_versions
+from sagemaker_project.deploy.context import Context
+from sagemaker_project.deploy.endpoint_gates import TEST_GATES
+from sagemaker_project.deploy.evidence import State, recorded_requests
+from sagemaker_project.deploy.gates import check
+from sagemaker_project.errors import Refused, UsageError
+
+
+def test(context: Context) -> Members:
+    """Test what serves, and record the result where the gate of the next stage reads it."""
+    state = look.look_at_stage(context)
+    check(TEST_GATES, state)
+    deployment = state.ledger.current or {}
+    package = context.aws.package(deployment["ModelPackageArn"])
+    if package is None:
+        raise Refused(f"{deployment['ModelPackageArn']} does not exist any more")
+    requests = recorded_requests(package, look.samples(context.aws, package))
+    report = {
+        **smoke_test.run(context, requests),
+        "Stage": context.target.stage,
+        "EndpointName": context.target.endpoint,
+        "ModelPackageArn": deployment["ModelPackageArn"],
+        "EndpointConfigName": deployment["EndpointConfigName"],
+        "ConfigHash": deployment["ConfigHash"],
+        "TestedBy": context.aws.caller,
+    }
+    return _keep(context, state, deployment, report)
+
+
+def _keep(context: Context, state: State, deployment: Members, report: Members) -> Members:
+    """Write the report beside the ledger for the gate, and to disk for people."""
+    body, page = (
+        (json.dumps(report, indent=2, default=str) + "\n").encode(),
+        endpoint_test.report_html(report).encode(),
+    )
+    uri = _upload(context, state, body, page)
+    kept = {
+        "ModelPackageArn": deployment["ModelPackageArn"],
+        "EndpointConfigName": deployment["EndpointConfigName"],
+        "ConfigHash": deployment["ConfigHash"],
+        "Pins": deployment["Pins"],
+        "Images": images_of(state.endpoint or {}, pinned_versions(context.target.config)),
+        "Status": report["Status"],
+        "ReportUri": uri,
+        "ReportSha256": endpoint_test.digest(body),
+    }
+    ledger_writer.append(context, state.ledger, "Tested", {"Action": "test", "Test": kept})
+    path = _write(context, body, page)
+    return {
+        "Outcome": report["Status"],
+        "Message": f"{context.target.endpoint}: {endpoint_test.summary(report)}",
+        **{name: value for name, value in kept.items() if name != "Pins"},
+        "Report": str(path),
+    }
+
+
+def _upload(context: Context, state: State, body: bytes, page: bytes) -> str:
+    """Write both reports to S3; return the URI of the JSON.
+
+    Their folder is named by number and content: of two tests at once, one gets the ledger's number.
+    """
+    target = context.target
+    number = f"{state.ledger.next_number:08d}-{endpoint_test.digest(body)[:10]}"
+    folder = f"{ledgers.prefix(target.name, target.stage)}/tests/{number}"
+    for name, content, kind in (
+        ("report.json", body, "application/json"),
+        ("report.html", page, "text/html"),
+    ):
+        where = {"Bucket": target.bucket, "Key": f"{folder}/{name}"}
+        call = Call("s3", "PutObject", {**where, "Body": content, "ContentType": kind})
+        context.aws.change(call)
+    return f"s3://{target.bucket}/{folder}/report.json"
+
+
+def _write(context: Context, body: bytes, page: bytes) -> Path:
+    """Write both reports to disk; return the path of the HTML."""
+    folder = Path("reports") / f"{context.target.endpoint}-test"
+    path = Path(context.request.export_test_results or folder / "report.json")
+    try:
+        for file, content in ((path, body), (path.with_suffix(".html"), page)):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            part = file.with_name(f".{file.name}.part")
+            part.write_bytes(content)
+            part.replace(file)
+    except OSError as error:
+        raise UsageError(f"the report cannot be written: {error}") from None
+    return path.with_suffix(".html")

@@ -1,0 +1,200 @@
+"""What a command decides on: everything that was read, frozen before anything is decided.
+
+    State       what a stage is now: its ledger, its endpoint, its autoscaling
+    Evidence    a State and what concerns the version that is to be deployed
+    Rollback    a State and what concerns the version that a rollback leads to
+
+look.py reads them; gates.py and the modules that plan are pure functions of them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sagemaker_project.deploy.calls import Members
+from sagemaker_project.deploy.candidate import Candidate
+from sagemaker_project.deploy.endpoint_test import read_samples
+from sagemaker_project.deploy.ledger import Ledger
+from sagemaker_project.deploy.request import DeployRequest
+from sagemaker_project.deploy.target import Target
+from sagemaker_project.errors import Refused, UsageError
+
+STEADY = ("InService", "Failed", "OutOfService", "UpdateRollbackFailed")
+NEEDS_PERSON = ("Failed", "OutOfService", "UpdateRollbackFailed")
+
+
+@dataclass(frozen=True)
+class State:
+    """What a stage is now.
+
+    `endpoint` and `endpoint_config` are the answers of DescribeEndpoint and DescribeEndpointConfig,
+    None where there is none; `scaling` is {variant: AutoScaling} as registered.
+    """
+
+    request: DeployRequest
+    target: Target
+    now: datetime
+    ledger: Ledger
+    endpoint: Members | None = None
+    endpoint_config: Members | None = None
+    scaling: Mapping[str, Members] = field(default_factory=dict)
+
+    @property
+    def action(self) -> str:
+        """What the command is about to do; a plan is of a promotion."""
+        return "promote" if self.request.command == "plan" else self.request.command
+
+    @property
+    def live(self) -> str | None:
+        """The name of the endpoint configuration that serves."""
+        return self.endpoint["EndpointConfigName"] if self.endpoint else None
+
+    @property
+    def status(self) -> str:
+        """The endpoint's status; empty where there is no endpoint."""
+        return self.endpoint["EndpointStatus"] if self.endpoint else ""
+
+    @property
+    def changing(self) -> bool:
+        """Whether the endpoint is on its way from one status to another."""
+        return is_changing(self.endpoint)
+
+    @property
+    def needs_person(self) -> bool:
+        """Whether the endpoint is in a status that SageMaker does not leave by itself."""
+        return self.status in NEEDS_PERSON
+
+    @property
+    def pending(self) -> Members | None:
+        """The Started entry of a deployment that was interrupted."""
+        return self.ledger.pending
+
+    @property
+    def resumed(self) -> Members | None:
+        """The Started entry that this command continues."""
+        pending = self.pending
+        return pending if pending and pending["Action"] == self.action else None
+
+    @property
+    def never_served(self) -> bool:
+        """Whether the endpoint is what an interrupted first deployment failed to create."""
+        pending = self.pending
+        return (
+            pending is not None
+            and pending["Action"] == "promote"
+            and pending["Deployment"]["Before"] is None
+            and self.status == "Failed"
+        )
+
+
+@dataclass(frozen=True)
+class Document:
+    """A file in S3: `body` is None where it does not exist."""
+
+    uri: str
+    body: bytes | None
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A package's model: what identifies its bytes, or what is wrong with it, in one line."""
+
+    pin: Members = field(default_factory=dict)
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Staged:
+    """What the stage before knows of the version.
+
+    `config_hash` is that of its settings today; `test` is the last test of the version with these
+    settings and `report` its report, both None where there is none.
+    """
+
+    ledger: Ledger
+    config_hash: str
+    test: Members | None = None
+    report: Document | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence(State):
+    """What a promotion is decided on.
+
+    `models` and `endpoint_configs` are what exists under the candidate's names. `metrics`,
+    `samples` and `artifacts` are read only of packages that may be deployed (`is_deployable`).
+    `staged` is None for the first stage.
+    """
+
+    candidate: Candidate
+    metrics: Document | None = None
+    samples: Document | None = None
+    artifacts: Mapping[str, Artifact] = field(default_factory=dict)  # {package ARN: Artifact}
+    models: Mapping[str, Members] = field(default_factory=dict)  # {name: DescribeModel}
+    endpoint_configs: Mapping[str, Members] = field(default_factory=dict)
+    alarms: Mapping[str, Members] = field(default_factory=dict)  # {name: DescribeAlarms entry}
+    staged: Staged | None = None
+
+    @property
+    def resumed(self) -> Members | None:
+        """The Started entry of this very version with these settings."""
+        pending = super().resumed
+        return pending if pending and is_of(pending["Deployment"], self.candidate.name) else None
+
+    @property
+    def pins(self) -> list[Members]:
+        """What identifies the bytes of each package that serves."""
+        return [self.artifacts[arn].pin for arn in self.candidate.packages]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollback(State):
+    """What a rollback is decided on.
+
+    `goal` is the deployment of the ledger that it leads to, None where none is left or where what
+    serves stays; `goal_config` is its endpoint configuration and `missing` what of it was deleted.
+    """
+
+    goal: Members | None = None
+    goal_config: Members | None = None
+    missing: tuple[str, ...] = ()
+
+
+def is_changing(endpoint: Members | None) -> bool:
+    return endpoint is not None and endpoint["EndpointStatus"] not in STEADY
+
+
+def is_of(deployment: Members | None, endpoint_config: str | None) -> bool:
+    """Whether a deployment of the ledger made the endpoint configuration of this name."""
+    return deployment is not None and deployment["EndpointConfigName"] == endpoint_config
+
+
+def is_deployable(package: Members, target: Target) -> bool:
+    """Whether a package is approved, complete and of the target's group."""
+    return (
+        package.get("ModelPackageGroupName") == target.group
+        and package.get("ModelApprovalStatus") == "Approved"
+        and package.get("ModelPackageStatus") == "Completed"
+    )
+
+
+def recorded_requests(package: Members, samples: Document | None) -> Members:
+    """Return the recorded requests of a package's model.
+
+    Args:
+        samples: the file samples.json beside the package's metrics.
+
+    Raises:
+        Refused: there is none, or it is not what the pipeline wrote.
+    """
+    arn = package["ModelPackageArn"]
+    if samples is None or samples.body is None:
+        raise Refused(
+            f"{arn}: there are no sample requests at {samples.uri if samples else 'its metrics'},"
+            " so it cannot be tested: register a model that this project's evaluate.py has scored"
+        )
+    sha256 = package.get("CustomerMetadataProperties", {}).get("SamplesSha256")
+    try:
+        return read_samples(samples.body, sha256)
+    except UsageError as error:
+        raise Refused(f"{arn}: {samples.uri}: {error}") from None

@@ -1,0 +1,313 @@
+"""What stands between a version and a stage: GATES, in the order in which they are asked.
+
+A gate is a pure function of the evidence: it raises Refused, or says nothing. It reads nothing, so
+every gate can be tested with a made-up Evidence. A project passes gates of its own to `main`; they
+are asked after these. To add a gate here: a function, and its place in GATES.
+
+Those about the endpoint are in endpoint_gates.py, with what the other commands ask.
+"""
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import TypeVar
+
+from sagemaker_project.deploy import endpoint_test
+from sagemaker_project.deploy.calls import Members
+from sagemaker_project.deploy.candidate import identity, principal
+from sagemaker_project.deploy.endpoint_gates import (
+    endpoint_is_not_busy,
+    endpoint_is_of_this_group,
+    endpoint_needs_no_person,
+    endpoint_was_not_changed_by_hand,
+    live_config_exists,
+)
+from sagemaker_project.deploy.evidence import (
+    Evidence,
+    State,
+    recorded_requests,
+)
+from sagemaker_project.deploy.matching import matches
+from sagemaker_project.deploy.promotion import guardrail_problems, plan_promotion
+from sagemaker_project.deploy.target import Target
+from sagemaker_project.errors import AwsError, Refused, UsageError
+
+PINNED = ("ModelDataUrl", "VersionId", "ETag", "Sha256", "Image", "ImageDigest")
+AnyState = TypeVar("AnyState", bound=State)
+Gate = Callable[[Evidence], None]
+
+
+def check(gates: Iterable[Callable[[AnyState], None]], state: AnyState) -> None:
+    """Ask each gate in turn.
+
+    Raises:
+        Refused: the first that says no.
+    """
+    for gate in gates:
+        gate(state)
+
+
+def if_it_deploys(gate: Gate) -> Gate:
+    """Ask a gate only where the version does not serve already and is still to be tried."""
+
+    @functools.wraps(gate)
+    def asked(evidence: Evidence) -> None:
+        if plan_promotion(evidence).deploys:
+            gate(evidence)
+
+    return asked
+
+
+# The packages
+
+
+def packages_may_be_deployed(evidence: Evidence) -> None:
+    """Only what is approved, complete and of this project's group is deployed."""
+    for package in evidence.candidate.packages.values():
+        check_package(package, evidence.target)
+
+
+def check_package(package: Members, target: Target) -> None:
+    """Refuse a package that may not be deployed; `is_deployable` says the same without reasons."""
+    arn = package["ModelPackageArn"]
+    approved, status = package.get("ModelApprovalStatus"), package["ModelPackageStatus"]
+    if package.get("ModelPackageGroupName") != target.group:
+        raise Refused(
+            f"{arn} is of the group {package.get('ModelPackageGroupName')}, this project deploys"
+            f" {target.group}: name one of its versions, or give --model-package-group-name"
+        )
+    if approved != "Approved":
+        raise Refused(f"{arn} is {approved}: approve it first (aws sagemaker update-model-package)")
+    if status != "Completed":
+        raise Refused(f"{arn}: its status is {status}, only Completed packages are deployed")
+
+
+def metrics_are_numbers(evidence: Evidence) -> None:
+    """Every metric is a finite number: one that says nothing promotes nothing."""
+    arn, metrics = evidence.candidate.arn, evidence.metrics
+    if metrics is None:
+        raise Refused(f"{arn} has no metrics: nothing says that it is good")
+    if metrics.body is None:
+        raise Refused(f"{arn}: its metrics {metrics.uri} are gone")
+    try:
+        content = json.loads(metrics.body)
+    except ValueError as error:
+        raise Refused(f"{metrics.uri} is not JSON: {error}") from None
+    found = 0
+    for group, members in content.items() if isinstance(content, dict) else ():
+        if not group.endswith("_metrics") or not isinstance(members, dict):
+            continue
+        for name, metric in members.items():
+            value = metric.get("value") if isinstance(metric, dict) else None
+            if not _is_finite(value):
+                raise Refused(
+                    f"{metrics.uri}: {group}.{name}.value is {value!r}, wanted a finite number"
+                )
+            found += 1
+    if not found:
+        raise Refused(f"{metrics.uri}: it has no metric such as regression_metrics.mse.value")
+
+
+def _is_finite(value: object) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) <= sys.float_info.max
+
+
+def artifacts_are_what_was_registered(evidence: Evidence) -> None:
+    """Each model is whole, and its bytes are those that were registered."""
+    for arn, package in evidence.candidate.packages.items():
+        artifact = evidence.artifacts[arn]
+        if artifact.problem:
+            raise Refused(f"{arn}: {artifact.problem}")
+        registered = package["InferenceSpecification"]["Containers"][0].get("ModelDataETag")
+        if registered and registered.strip('"') != artifact.pin["ETag"]:
+            raise Refused(
+                f"{arn}: {artifact.pin['ModelDataUrl']} was written again after it was registered"
+                f" (ETag {artifact.pin['ETag']}, registered {registered}): register the model anew"
+            )
+
+
+def names_have_this_content(evidence: Evidence) -> None:
+    """What exists under a candidate's names is what the candidate would create."""
+    candidate = evidence.candidate
+    wanted = {m["ModelName"]: m for m in candidate.models}
+    wanted[candidate.name] = candidate.endpoint_config
+    live = evidence.endpoint_config or {"ProductionVariants": []}
+    serving = {evidence.live, *(v["ModelName"] for v in live["ProductionVariants"])}
+    for name, found in {**evidence.models, **evidence.endpoint_configs}.items():
+        if not matches(wanted[name], found):
+            way_out = "Delete it, then run again"
+            if name in serving:
+                way_out = "Leave it, it serves: promote another version, which gets other names"
+            raise AwsError(
+                f"{name} exists with other content than this project gives that name: it was"
+                f" changed or made by hand. {way_out}"
+            )
+
+
+# The endpoint: the rest is in endpoint_gates.py
+
+
+def live_config_exists_or_is_made(evidence: Evidence) -> None:
+    """Making a configuration again that was deleted is the way out."""
+    if evidence.live != evidence.candidate.name:
+        live_config_exists(evidence)
+
+
+# The approval
+
+
+def approval_is_recent(evidence: Evidence) -> None:
+    """An approval counts for Approval.MaxAgeDays of the stage's settings."""
+    package = evidence.candidate.package
+    days = evidence.target.config.content.get("Approval", {}).get("MaxAgeDays")
+    approved = package.get("LastModifiedTime") or package.get("CreationTime")
+    if days and approved and evidence.now - approved > timedelta(days=days):
+        raise Refused(
+            f"{evidence.candidate.arn}: approved {approved:%Y-%m-%d}, longer ago than the"
+            f" {days} days of Approval.MaxAgeDays: look at it again and approve it anew"
+        )
+
+
+def two_people_agree(evidence: Evidence) -> None:
+    """With Approval.RequireTwoPeople, the approver is not the one who made the package."""
+    if not evidence.target.config.content.get("Approval", {}).get("RequireTwoPeople"):
+        return
+    author = identity(evidence.candidate.package.get("CreatedBy"))
+    approver = evidence.candidate.approval["By"]
+    if approver != "unknown" and principal(approver) != principal(author):
+        return
+    who = "made it and approved it"
+    if approver == "unknown":
+        who = "made it, and who approved it is unknown"
+    elif approver != author:
+        who = f"made it and {approver} approved it, which may be the same person"
+    raise Refused(
+        f"{evidence.candidate.arn}: {author} {who};"
+        f" {evidence.target.stage} needs the approval of another person (Approval.RequireTwoPeople)"
+    )
+
+
+def approval_was_not_used(evidence: Evidence) -> None:
+    """An approval deploys once: a late or repeated event neither repeats nor undoes anything."""
+    candidate = evidence.candidate
+    used = evidence.ledger.uses(candidate.arn, candidate.approval["Time"])
+    if used and used["Kind"] != "Promoted" and not evidence.request.retry:
+        how = "was rolled back" if used["Kind"] == "RolledBack" else "failed here"
+        why = f" ({used['Reason']})" if used.get("Reason") else ""
+        raise Refused(
+            f"version {candidate.version} {how} on {used['Time'][:16]}{why}:"
+            " approve it anew, or pass --retry to deploy it under the same approval"
+        )
+
+
+def version_is_not_older(evidence: Evidence) -> None:
+    """A version that is older than what serves needs --retry."""
+    current, version = evidence.ledger.current, evidence.candidate.version
+    if current and version < current["ModelPackageVersion"] and not evidence.request.retry:
+        raise Refused(
+            f"version {version} is older than version {current['ModelPackageVersion']},"
+            " which serves: `deploy-model rollback` rolls back, --retry deploys it all the same"
+        )
+
+
+# The tests
+
+
+def samples_are_readable(evidence: Evidence) -> None:
+    """A version that cannot be tested is refused before it serves."""
+    recorded_requests(evidence.candidate.package, evidence.samples)
+
+
+def stage_before_tested_it(evidence: Evidence) -> None:
+    """A stage gets what the stage before tested: this package, these settings, these bytes."""
+    staged, target, version = evidence.staged, evidence.target, evidence.candidate.version
+    if staged is None:
+        return
+    if staged.test is None:
+        tests = [entry["Test"] for entry in staged.ledger.entries if entry["Kind"] == "Tested"]
+        earlier = any(test["ModelPackageArn"] == evidence.candidate.arn for test in tests)
+        why = f" with the {target.before} settings as they are now" if earlier else ""
+        raise Refused(
+            f"version {version} was not tested in {target.before}{why}: run {_test_again(target)}"
+        )
+    if staged.test["Status"] != "Passed":
+        raise Refused(
+            f"the last {target.before} test of version {version} is {staged.test['Status']}"
+            f" ({staged.test['ReportUri']}): fix it, then run {_test_again(target)}"
+        )
+    body = staged.report.body if staged.report else None
+    if body is None or endpoint_test.digest(body) != staged.test["ReportSha256"]:
+        state = "gone" if body is None else "not what the test wrote"
+        raise Refused(
+            f"the {target.before} report {staged.test['ReportUri']} is {state}: test again"
+        )
+
+
+def bytes_are_what_was_tested(evidence: Evidence) -> None:
+    """Models and images are, byte for byte, those that the stage before tested."""
+    staged, target = evidence.staged, evidence.target
+    if staged is None or staged.test is None:
+        return
+    tested = {pin["ModelPackageArn"]: pin for pin in staged.test["Pins"]}
+    for pin in evidence.pins:
+        arn = pin["ModelPackageArn"]
+        passed = tested.get(arn) or staged.ledger.tested_pin(arn)
+        if passed is None:
+            raise Refused(
+                f"{arn}, which serves beside version {evidence.candidate.version} in"
+                f" {target.stage}, never passed a test in {target.before}"
+            )
+        for name in PINNED:
+            if pin.get(name) != passed.get(name):
+                raise Refused(
+                    f"{arn}: {name} is {pin.get(name)}, the {target.before} test ran with"
+                    f" {passed.get(name)}: the bytes have changed since. Find out who changed them;"
+                    f" to go on with the new ones, run {_test_again(target)}"
+                )
+
+
+def _test_again(target: Target) -> str:
+    return ", then ".join(target.command(verb, stage=target.before) for verb in ("promote", "test"))
+
+
+# The alarms
+
+
+def alarms_can_guard_the_deployment(evidence: Evidence) -> None:
+    """Alarms exist, are quiet, and look soon enough; there is a fleet to shift traffic from."""
+    problems = guardrail_problems(evidence)
+    if evidence.endpoint is None:
+        return  # a first deployment has no canary; the plan's notes say what will be needed
+    for problem in sorted(problems, key=lambda problem: problem.kind == "inconclusive"):
+        if problem.kind == "inconclusive":
+            raise Refused(problem.message)
+        raise UsageError(problem.message)
+
+
+GATES: tuple[Gate, ...] = (
+    packages_may_be_deployed,
+    metrics_are_numbers,
+    artifacts_are_what_was_registered,
+    names_have_this_content,
+    endpoint_is_of_this_group,
+    endpoint_is_not_busy,
+    endpoint_needs_no_person,
+    endpoint_was_not_changed_by_hand,
+    live_config_exists_or_is_made,
+    *map(
+        if_it_deploys,
+        (
+            approval_is_recent,
+            two_people_agree,
+            approval_was_not_used,
+            version_is_not_older,
+            samples_are_readable,
+            stage_before_tested_it,
+            bytes_are_what_was_tested,
+            alarms_can_guard_the_deployment,
+        ),
+    ),
+)

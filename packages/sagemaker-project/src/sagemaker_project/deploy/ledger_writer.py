@@ -1,0 +1,39 @@
+"""Append entries to the ledger of a stage."""
+
+from dataclasses import replace
+
+from sagemaker_project.deploy import ledger as ledgers
+from sagemaker_project.deploy.aws import Conflict
+from sagemaker_project.deploy.calls import Call, Members
+from sagemaker_project.deploy.context import Context
+from sagemaker_project.deploy.ledger import Ledger
+from sagemaker_project.deploy.lock import timestamp
+from sagemaker_project.errors import Busy
+
+
+def append(context: Context, ledger: Ledger, kind: str, entry: Members) -> Ledger:
+    """Write an entry after the last one of `ledger`, and return the ledger with it.
+
+    Raises:
+        Busy: another command has written an entry of that number meanwhile.
+    """
+    target, aws = context.target, context.aws
+    content = {
+        "Version": ledgers.VERSION,
+        "Number": ledger.next_number,
+        "Previous": ledger.previous_sha256,
+        "Kind": kind,
+        "Time": timestamp(context.clock),
+        "By": aws.caller,
+        **entry,
+    }
+    body = ledgers.encode(content)
+    key = ledgers.entry_key(target.name, target.stage, ledger.next_number)
+    members = {"Bucket": target.bucket, "Key": key, "Body": body, "IfNoneMatch": "*"}
+    try:
+        aws.change(Call("s3", "PutObject", members))
+    except Conflict:
+        raise Busy(
+            f"{key}: another command has written to the ledger meanwhile: run again"
+        ) from None
+    return replace(ledger, entries=(*ledger.entries, ledgers.decode(body, key)))

@@ -1,0 +1,202 @@
+"""The lock of a stage: an object in S3 that only one deployment can create.
+
+It names its owner and expires unless it is renewed, which a thread does for as long as it is held.
+S3's clock decides whether it has expired, never this machine's. A lock whose owner was a process of
+this machine that has ended is taken over at once.
+"""
+
+import contextlib
+import io
+import json
+import os
+import socket
+import threading
+import uuid
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+from sagemaker_project.clock import Clock
+from sagemaker_project.deploy import ledger
+from sagemaker_project.deploy.aws import Aws, Conflict
+from sagemaker_project.deploy.calls import Call, Members
+from sagemaker_project.deploy.context import Context
+from sagemaker_project.errors import AwsError, Busy, LedgerError, NeedsHuman, UsageError
+
+LEASE_SECONDS = 180
+RENEW_SECONDS = 30
+GRACE_SECONDS = 10  # to give the lock back when time is up
+OWNER = {  # what a lock says of its owner
+    **dict.fromkeys(("By", "Host", "Machine", "What", "Since"), str),
+    **dict.fromkeys(("Pid", "LeaseSeconds"), int),
+}
+
+
+class Lock:
+    """Hold a stage's lock while a block runs.
+
+    `inherited` is the content of the lock that was taken over, of a run that was killed.
+
+    Raises:
+        Busy: another deployment holds it.
+        LedgerError: it is damaged.
+    """
+
+    def __init__(self, context: Context, what: str) -> None:
+        target = context.target
+        self.aws: Aws = context.aws
+        self.clock: Clock = context.clock
+        self.say, self.what = context.say, what
+        self.where: Members = {"Bucket": target.bucket, "Key": target.lock_key}
+        self.since = timestamp(context.clock)
+        self.inherited: Members | None = None
+        self.etag, self.renewed, self.lost = "", 0.0, False
+        self.turn, self.ended = threading.Lock(), threading.Event()
+        self.keeper = threading.Thread(target=self._keep, daemon=True)
+
+    def __enter__(self) -> "Lock":
+        try:
+            self._write(IfNoneMatch="*")
+        except Conflict:
+            self._take_over()
+        self.keeper.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended.set()
+        self.keeper.join(GRACE_SECONDS)
+        self.aws.extend(GRACE_SECONDS)
+        try:
+            self.aws.change(Call("s3", "DeleteObject", {**self.where, "IfMatch": self.etag}))
+        except Conflict:
+            pass  # another deployment has taken it over
+        except (AwsError, UsageError) as error:
+            self.say(f"the lock stays until it expires, in {LEASE_SECONDS} seconds: {error}")
+
+    def renew(self) -> None:
+        """Write the lock anew where that is due.
+
+        Raises:
+            NeedsHuman: another deployment took it over; this one must not go on.
+        """
+        with self.turn:
+            if not self.lost and self.clock.monotonic() - self.renewed > RENEW_SECONDS:
+                try:
+                    self._write(IfMatch=self.etag)
+                except Conflict:
+                    self.lost = True
+        if self.lost:
+            raise NeedsHuman(
+                f"the lock s3://{self.where['Bucket']}/{self.where['Key']} was taken over while"
+                " this deployment still ran: look at deploy-model status"
+            )
+
+    def _keep(self) -> None:
+        """Renew the lock until the block ends or the command's deadline is over."""
+        while not self.ended.wait(RENEW_SECONDS):
+            # The next step meets the same error, on the command's own thread.
+            with contextlib.suppress(AwsError, NeedsHuman, UsageError):
+                self.renew()
+
+    def _write(self, **condition: str) -> None:
+        content = {
+            "Version": ledger.VERSION,
+            "By": self.aws.caller,
+            "Host": socket.gethostname(),
+            "Machine": machine(),
+            "Pid": os.getpid(),
+            "What": self.what,
+            "Since": self.since,
+            "LeaseSeconds": LEASE_SECONDS,
+            "Id": str(uuid.uuid4()),  # makes each write unique, so it is seen which came first
+        }
+        body = json.dumps(content, indent=1).encode()
+        answer = self.aws.change(Call("s3", "PutObject", {**self.where, "Body": body, **condition}))
+        self.etag = answer.get("ETag") or (self._read() or {})["ETag"]
+        self.renewed = self.clock.monotonic()
+
+    def _read(self) -> Members | None:
+        file = io.BytesIO()
+        answer = self.aws.download(file, **self.where)
+        return answer and {**answer, "Body": file.getvalue()}
+
+    def _take_over(self) -> None:
+        """Take the lock of an owner that has ended; respect that of a living one."""
+        answer = self._read()
+        if answer is None:  # it was released in between
+            return self._write_or_busy(None, IfNoneMatch="*")
+        owner = owner_in(answer["Body"], self.where)
+        if not _is_gone(owner, answer):
+            raise _busy(owner)
+        self.inherited = owner
+        if owner["What"] == self.what:
+            self.since = owner["Since"]
+        return self._write_or_busy(owner, IfMatch=answer["ETag"])
+
+    def _write_or_busy(self, owner: Members | None, **condition: str) -> None:
+        try:
+            self._write(**condition)
+        except Conflict:
+            answer = self._read()
+            owner = owner_in(answer["Body"], self.where) if answer else owner
+            raise _busy(owner) from None
+
+
+def owner_in(body: bytes, where: Members) -> Members:
+    """Return what a lock says of its owner.
+
+    Raises:
+        LedgerError: it is damaged, or a newer version of this package wrote it.
+    """
+    place = f"s3://{where['Bucket']}/{where['Key']}"
+    try:
+        owner: Members = json.loads(body)
+        if owner["Version"] > ledger.VERSION:
+            raise LedgerError(f"{place}: written by a newer version of this project; update this")
+        if not all(isinstance(owner[name], kind) for name, kind in OWNER.items()):
+            raise ValueError
+        return owner
+    except (ValueError, LookupError, TypeError):
+        raise LedgerError(
+            f"{place}: damaged, so it is unknown whether a deployment is in progress. Nothing was"
+            " done. Make sure that none is (deploy-model status), delete the object, then run again"
+        ) from None
+
+
+def _is_gone(owner: Members, answer: Members) -> bool:
+    """Whether the owner's process has ended, or its lease is over by S3's clock."""
+    here = os.name == "posix" and owner["Machine"] == machine()
+    if here and 0 < owner["Pid"] != os.getpid():
+        try:
+            os.kill(owner["Pid"], 0)
+        except (ProcessLookupError, OverflowError):
+            return True
+        except PermissionError:
+            return False
+    date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+    now = parsedate_to_datetime(date) if date else datetime.now(timezone.utc)
+    age: float = (now - answer["LastModified"]).total_seconds()
+    return age > float(owner["LeaseSeconds"])
+
+
+def machine() -> str:
+    """Name the space in which process numbers are unique; containers may share a host name."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return f"{socket.gethostname()} {uuid.getnode():x}"
+
+
+def _busy(owner: Members | None) -> Busy:
+    if owner is None:
+        return Busy("another deployment has just begun: run again when it has ended")
+    return Busy(
+        f"{owner['What']} is in progress by {owner['By']} on {owner['Host']} since"
+        f" {owner['Since'][:19]}: run again when it has ended"
+    )
+
+
+def timestamp(clock: Clock) -> str:
+    """Return the time as ledger and lock write it."""
+    return clock.now().isoformat(timespec="milliseconds")

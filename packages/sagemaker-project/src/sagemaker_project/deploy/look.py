@@ -1,0 +1,193 @@
+"""Read everything that a command decides on. Nothing is decided here, and nothing is changed.
+
+`look` is called twice by a promotion: before the lock is taken, and again when it is held, since
+another command may have changed the stage in between.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from sagemaker_project.deploy import ledger
+from sagemaker_project.deploy.artifact import ArtifactError, check_artifact
+from sagemaker_project.deploy.aws import Aws
+from sagemaker_project.deploy.calls import Members
+from sagemaker_project.deploy.candidate import Candidate, candidate, config_hash, pinned_arns
+from sagemaker_project.deploy.context import Context
+from sagemaker_project.deploy.evidence import (
+    Artifact,
+    Document,
+    Evidence,
+    Rollback,
+    Staged,
+    State,
+    is_deployable,
+)
+from sagemaker_project.deploy.rollback import goal_of
+from sagemaker_project.deploy.scaling import all_variants
+from sagemaker_project.deploy.target import Target
+from sagemaker_project.errors import Refused
+
+
+def look(context: Context, before: Evidence | None = None) -> Evidence:
+    """Read what a promotion is decided on.
+
+    Args:
+        before: an earlier look. This one is at the same version, and takes over the artifacts.
+
+    Raises:
+        Refused: the package, or one that the settings name, does not exist.
+        AwsError, LedgerError: something cannot be read.
+    """
+    target, aws = context.target, context.aws
+    package = _package(aws, before.candidate.arn if before else _chosen_arn(context))
+    pinned = {
+        variant: _package(aws, arn, f"{target.config.path.name}: {variant} serves ")
+        for variant, arn in pinned_arns(target.config, package["ModelPackageArn"]).items()
+    }
+    new = candidate(target, package, pinned)
+    state = look_at_stage(context, scaled=new.scaling)
+    models = {m["ModelName"]: aws.model(m["ModelName"]) for m in new.models}
+    evidence = Evidence(
+        **vars(state),
+        candidate=new,
+        models={name: model for name, model in models.items() if model},
+        endpoint_configs=_existing_config(aws, new.name),
+        alarms=aws.alarms(target.config.alarms),
+        staged=_staged(context, new.arn),
+    )
+    # A model may have gigabytes: those of packages that a gate refuses anyway are not read.
+    if not all(is_deployable(p, target) for p in new.packages.values()):
+        return evidence
+    return replace(
+        evidence,
+        metrics=_metrics(aws, package),
+        samples=samples(aws, package),
+        artifacts=before.artifacts if before else _artifacts(aws, new),
+    )
+
+
+def look_at_stage(context: Context, scaled: Iterable[str] = ()) -> State:
+    """Read what the stage is now.
+
+    Args:
+        scaled: variants whose autoscaling is read beside that of the live ones.
+    """
+    aws, target = context.aws, context.target
+    endpoint = aws.endpoint(target.endpoint)
+    live = aws.endpoint_config(endpoint["EndpointConfigName"]) if endpoint else None
+    variants = {v["VariantName"] for v in all_variants(live)} | set(scaled)
+    return State(
+        request=context.request,
+        target=target,
+        now=context.clock.now(),
+        ledger=read_ledger(aws, target),
+        endpoint=endpoint,
+        endpoint_config=live,
+        scaling=aws.scaling(target.endpoint, sorted(variants)),
+    )
+
+
+def look_back(context: Context) -> Rollback:
+    """Read what a rollback is decided on."""
+    state = look_at_stage(context)
+    goal = goal_of(state)
+    rollback = Rollback(**vars(state), goal=goal)
+    if goal is None or state.live == goal["EndpointConfigName"]:
+        return rollback
+    name = goal["EndpointConfigName"]
+    config = context.aws.endpoint_config(name)
+    models = [variant["ModelName"] for variant in all_variants(config)]
+    missing = [] if config else [name]
+    missing += [model for model in models if context.aws.model(model) is None]
+    return replace(rollback, goal_config=config, missing=tuple(missing))
+
+
+def read_ledger(aws: Aws, target: Target) -> ledger.Ledger:
+    """Read the ledger of a stage; every entry is checked against the one before it."""
+    folder = f"{target.ledger_folder}/"
+    objects = aws.pages("s3", "ListObjectsV2", "Contents", Bucket=target.bucket, Prefix=folder)
+    keys = sorted(item["Key"] for item in objects)
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        bodies = list(pool.map(lambda key: aws.get_object(target.bucket, key) or b"", keys))
+    return ledger.read(bodies, lambda number: f"s3://{target.bucket}/{keys[number - 1]}")
+
+
+def samples(aws: Aws, package: Members) -> Document:
+    """Read the recorded requests of a package's model, which lie beside its metrics."""
+    uri = f"{_metrics_uri(package).rpartition('/')[0]}/samples.json"
+    return _document(aws, uri)
+
+
+def _chosen_arn(context: Context) -> str:
+    """Return the ARN that --model-package-arn or --latest-approved means."""
+    if context.request.package_arn:
+        return context.request.package_arn
+    group = context.target.group
+    arn = context.aws.latest_approved(group)
+    if arn is None:
+        raise Refused(f"the group {group} has no approved version: approve one first")
+    return arn
+
+
+def _package(aws: Aws, arn: str, named_by: str = "") -> Members:
+    package = aws.package(arn)
+    if package is None:
+        raise Refused(f"{named_by}{arn}{', which' if named_by else ''} does not exist")
+    return package
+
+
+def _existing_config(aws: Aws, name: str) -> Mapping[str, Members]:
+    config = aws.endpoint_config(name)
+    return {name: config} if config else {}
+
+
+def _metrics_uri(package: Members) -> str:
+    source = package.get("ModelMetrics", {}).get("ModelQuality", {}).get("Statistics", {})
+    return str(source.get("S3Uri", ""))
+
+
+def _metrics(aws: Aws, package: Members) -> Document | None:
+    uri = _metrics_uri(package)
+    return _document(aws, uri) if uri else None
+
+
+def _document(aws: Aws, uri: str) -> Document:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return Document(uri, aws.get_object(bucket, key) if bucket and key else None)
+
+
+def _artifacts(aws: Aws, new: Candidate) -> dict[str, Artifact]:
+    return {arn: _artifact(aws, package) for arn, package in new.packages.items()}
+
+
+def _artifact(aws: Aws, package: Members) -> Artifact:
+    """Read a package's model and image, and check that the model is whole."""
+    expected = package.get("CustomerMetadataProperties", {}).get("ModelSha256")
+    try:
+        pin = aws.pin(
+            package,
+            lambda file, image: check_artifact(file, expected, _scikit_learn_version(image)),
+        )
+    except (ArtifactError, Refused) as problem:
+        return Artifact(problem=str(problem))
+    return Artifact(pin)
+
+
+def _scikit_learn_version(image: str) -> str | None:
+    """Return the scikit-learn version of SageMaker's own container image, None of any other."""
+    found = re.search(r"/sagemaker-scikit-learn:(\d+\.\d+)-", image)
+    return found[1] if found else None
+
+
+def _staged(context: Context, package_arn: str) -> Staged | None:
+    """Read what the stage before knows of a version: its last test, and the report of that test."""
+    before = context.before
+    if before is None:
+        return None
+    staged = Staged(read_ledger(context.aws, before), config_hash(before.config, package_arn))
+    test = staged.ledger.test(package_arn, staged.config_hash)
+    if test is None:
+        return staged
+    return replace(staged, test=test, report=_document(context.aws, test["ReportUri"]))

@@ -1,0 +1,244 @@
+"""The plan of a promotion: from what a stage is to a version that serves. Pure; nothing is read."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from sagemaker_project.deploy import scaling
+from sagemaker_project.deploy.calls import Call, Members, sagemaker
+from sagemaker_project.deploy.config import Problem, deployment_problems, update_members
+from sagemaker_project.deploy.evidence import Evidence, State, is_of, recorded_requests
+from sagemaker_project.deploy.interrupted import closing_entries, ended, rolled_back_because
+from sagemaker_project.deploy.names import digest
+from sagemaker_project.deploy.steps import (
+    CheckApproval,
+    CheckOutcome,
+    Plan,
+    RecordEntry,
+    SendCall,
+    SmokeTest,
+    Step,
+    WaitForEndpoint,
+)
+from sagemaker_project.deploy.target import Target
+
+
+def plan_promotion(evidence: Evidence) -> Plan:
+    """Return the steps that bring the candidate into service; none where it serves already."""
+    candidate, resumed = evidence.candidate, evidence.resumed
+    closing = [] if resumed else closing_entries(evidence)
+    evidence = replace(evidence, ledger=evidence.ledger.after(*closing))
+    capacity = _Scaling.of(evidence)
+    if _is_done(evidence) and not (resumed or closing or capacity.before or capacity.after):
+        return Plan()
+    entry = ended(resumed) if resumed else _started(evidence)
+    if resumed and (why := rolled_back_because(evidence)):
+        return _recorded_failure(evidence, {**entry, "Reason": why})
+    steps: list[Step] = [record(evidence.target, *end) for end in closing]
+    if not resumed:
+        steps.append(record(evidence.target, "Started", entry))
+    steps += _creations(evidence)
+    steps += map(SendCall, capacity.before)
+    if not _serves(evidence):
+        if not (resumed and (evidence.changing or evidence.never_served)):
+            steps += [CheckApproval(candidate.arn), SendCall(_start(evidence))]
+        steps.append(WaitForEndpoint(candidate.name))
+    steps.append(_smoke_test(evidence))
+    steps += map(SendCall, capacity.after)
+    steps.append(record(evidence.target, "Promoted", entry))
+    return Plan(tuple(steps), tuple(_notes(evidence)))
+
+
+@dataclass(frozen=True)
+class _Scaling:
+    """The calls about autoscaling, before an update and after it."""
+
+    before: list[Call]
+    after: list[Call]
+
+    @classmethod
+    def of(cls, evidence: Evidence) -> "_Scaling":
+        candidate, endpoint = evidence.candidate, evidence.target.endpoint
+        off = scaling.in_the_way(
+            candidate.scaling,
+            evidence.scaling,
+            evidence.endpoint_config,
+            candidate.endpoint_config,
+        )
+        kept = scaling.without(evidence.scaling, off)
+        return cls(
+            [scaling.deregistration(endpoint, variant) for variant in off],
+            scaling.registrations(endpoint, candidate.scaling, kept),
+        )
+
+
+def _serves(evidence: Evidence) -> bool:
+    return evidence.live == evidence.candidate.name and evidence.status == "InService"
+
+
+def _is_done(evidence: Evidence) -> bool:
+    """Whether the candidate serves, is the ledger's current version, and all of it exists."""
+    candidate = evidence.candidate
+    return (
+        _serves(evidence)
+        and candidate.name in evidence.endpoint_configs
+        and len(evidence.models) == len(candidate.models)
+        and is_of(evidence.ledger.current, candidate.name)
+    )
+
+
+def _recorded_failure(evidence: Evidence, entry: Members) -> Plan:
+    """Record that SageMaker rolled an update back while no command watched it."""
+    steps = (
+        CheckOutcome(evidence.candidate.name),
+        record(evidence.target, "Failed", entry),
+    )
+    note = f"SageMaker rolled back to {evidence.live}, which serves: {entry['Reason']}"
+    return Plan(steps, (note,))
+
+
+def _creations(evidence: Evidence) -> Iterator[Step]:
+    candidate = evidence.candidate
+    for members in candidate.models:
+        if members["ModelName"] not in evidence.models:
+            yield SendCall(sagemaker("CreateModel", members))
+    if candidate.name not in evidence.endpoint_configs:
+        yield SendCall(sagemaker("CreateEndpointConfig", candidate.endpoint_config))
+
+
+def _start(evidence: Evidence) -> Call:
+    target = evidence.target
+    members = {
+        "EndpointName": target.endpoint,
+        "EndpointConfigName": evidence.candidate.name,
+    }
+    if not evidence.endpoint:
+        return sagemaker("CreateEndpoint", {**members, "Tags": target.tags})
+    return sagemaker("UpdateEndpoint", {**members, **update_members(target.config)})
+
+
+def _smoke_test(evidence: Evidence) -> SmokeTest:
+    test = evidence.staged.test if evidence.staged else None
+    return SmokeTest(
+        recorded_requests(evidence.candidate.package, evidence.samples),
+        tuple(test["Images"]) if test else None,
+    )
+
+
+def _started(evidence: Evidence) -> Members:
+    candidate = evidence.candidate
+    new_models = [m["ModelName"] for m in candidate.models if m["ModelName"] not in evidence.models]
+    new_configs = [] if candidate.name in evidence.endpoint_configs else [candidate.name]
+    return {
+        "Action": "promote",
+        "Deployment": deployment(evidence),
+        "Creates": {"EndpointConfigs": new_configs, "Models": new_models},
+    }
+
+
+def deployment(evidence: Evidence) -> Members:
+    """Return what the ledger keeps of a deployment: enough to audit it, and to put it back."""
+    candidate = evidence.candidate
+    metadata = candidate.package.get("CustomerMetadataProperties", {})
+    return {
+        "ModelPackageArn": candidate.arn,
+        "ModelPackageVersion": candidate.version,
+        "EndpointName": evidence.target.endpoint,
+        "EndpointConfigName": candidate.name,
+        "ConfigHash": candidate.config_hash,
+        "Models": [model["ModelName"] for model in candidate.models],
+        "Pins": evidence.pins,
+        "Approval": candidate.approval,
+        "Scaling": candidate.scaling,
+        "GitCommit": metadata.get("GitCommit", "unknown"),
+        "DataSha256": metadata.get("DataSha256", "unknown"),
+        "DefinitionSha256": metadata.get("DefinitionSha256", "unknown"),
+        "Before": snapshot(evidence),
+    }
+
+
+def snapshot(state: State) -> Members | None:
+    """Return the weights and instance counts of what serves, which a rollback restores."""
+    if not state.endpoint:
+        return None
+    return {
+        "EndpointConfigName": state.live,
+        "Variants": [
+            {
+                "VariantName": variant["VariantName"],
+                "Weight": variant.get("DesiredWeight"),
+                "InstanceCount": variant.get("DesiredInstanceCount"),
+            }
+            for variant in state.endpoint.get("ProductionVariants", [])
+        ],
+    }
+
+
+def record(target: Target, kind: str, entry: Members) -> RecordEntry:
+    """Return the step that appends an entry to the stage's ledger."""
+    call = Call("s3", "PutObject", {"Bucket": target.bucket, "Key": target.ledger_folder})
+    return RecordEntry(call, kind, entry)
+
+
+def token(plan: Plan, evidence: Evidence) -> str:
+    """Return what stands for a plan and what it was made from; it changes when either does."""
+    lock, unlock = evidence.target.lock_calls
+    calls = [
+        [call.service, call.operation, call.resource, call.members]
+        for call in (lock, *plan.calls, unlock)
+    ]
+    return digest([calls, evidence.ledger.previous_sha256, evidence.live])[:32]
+
+
+# For the person who reads the plan
+
+
+def guardrail_problems(evidence: Evidence) -> list[Problem]:
+    """Return why SageMaker could not deploy with these settings, as the live endpoint is now."""
+    counts = None
+    if evidence.endpoint:
+        live = evidence.endpoint.get("ProductionVariants", [])
+        counts = {v["VariantName"]: v.get("DesiredInstanceCount") for v in live}
+    return deployment_problems(evidence.target.config, counts, evidence.alarms)
+
+
+def _notes(evidence: Evidence) -> Iterator[str]:
+    candidate, target = evidence.candidate, evidence.target
+    commit = candidate.package.get("CustomerMetadataProperties", {}).get("GitCommit", "unknown")
+    approval = candidate.approval
+    yield (
+        f"version {candidate.version} (commit {commit[:12]}), approved by {approval['By']}"
+        f" at {approval['Time'][:16]}"
+    )
+    if not evidence.endpoint:
+        yield (
+            f"first deployment of {target.endpoint}: nothing serves yet, so no canary is possible;"
+            " it is created at once and smoke-tested"
+        )
+        for problem in guardrail_problems(evidence):
+            yield f"before the next promotion: {problem.message}"
+    elif evidence.live != candidate.name:
+        how = described(target.config.deployment)
+        yield f"{evidence.live} serves until {candidate.name} does; {how}"
+
+
+def described(policy: Members) -> str:
+    """Return a DeploymentConfig in words."""
+    alarms = policy.get("AutoRollbackConfiguration", {}).get("Alarms", [])
+    names = ", ".join(alarm["AlarmName"] for alarm in alarms)
+    rollback = f"; rolled back by SageMaker when {names} is in ALARM" if names else ""
+    if rolling := policy.get("RollingUpdatePolicy"):
+        size, wait = rolling["MaximumBatchSize"], rolling["WaitIntervalInSeconds"]
+        return f"rolling, {size['Value']} {_unit(size)} at a time, {wait} s each{rollback}"
+    routing = policy.get("BlueGreenUpdatePolicy", {}).get("TrafficRoutingConfiguration", {})
+    wait = routing.get("WaitIntervalInSeconds", 0)
+    if routing.get("Type") == "CANARY":
+        size = routing["CanarySize"]
+        return f"canary of {size['Value']} {_unit(size)} for {wait} s, then all{rollback}"
+    if routing.get("Type") == "LINEAR":
+        size = routing["LinearStepSize"]
+        return f"linear, {size['Value']} {_unit(size)} every {wait} s{rollback}"
+    return f"all at once{rollback}"
+
+
+def _unit(size: Members) -> str:
+    return "%" if size["Type"] == "CAPACITY_PERCENT" else "instance(s)"

@@ -1,0 +1,111 @@
+"""What was asked of `deploy-model`: its command line, once it is read, as one frozen value."""
+
+import argparse
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sagemaker_project import usage
+from sagemaker_project.deploy.names import package_parts
+from sagemaker_project.errors import Refused, UsageError
+from sagemaker_project.project import Project
+
+PIPELINE = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class DeployRequest:
+    """The arguments of one command; what a command does not have is empty.
+
+    `package_arn` is None where --latest-approved is given, and for commands that name no package.
+    `bucket` is empty where SageMaker's default bucket of the account and region is meant.
+    """
+
+    command: str
+    stage: str
+    pipeline: str | None
+    region: str
+    project_name: str
+    project_id: str
+    group: str
+    bucket: str
+    role: str
+    timeout_seconds: float
+    package_arn: str | None = None
+    retry: bool = False
+    accept_drift: bool = False
+    plan_token: str | None = None
+    export_test_results: str | None = None
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> "DeployRequest":
+        """Return the request that the arguments of arguments.py make."""
+        given = vars(args)
+        return cls(
+            command=given["command"],
+            stage=given["stage"],
+            pipeline=given["pipeline"],
+            region=given["region"],
+            project_name=given["sagemaker_project_name"],
+            project_id=given["sagemaker_project_id"],
+            group=given["model_package_group_name"],
+            bucket=given["s3_bucket"],
+            role=given["model_execution_role"],
+            timeout_seconds=given["timeout"],
+            package_arn=given.get("model_package_arn"),
+            retry=given.get("retry", False),
+            accept_drift=given.get("accept_drift", False),
+            plan_token=given.get("plan_token"),
+            export_test_results=given.get("export_test_results"),
+        )
+
+
+def check_request(project: Project, request: DeployRequest, session: Any) -> None:
+    """Refuse what can be seen to be wrong before anything is read.
+
+    Args:
+        session: a boto3 session, which knows the regions.
+
+    Raises:
+        UsageError: a name, role, region or pipeline cannot be right.
+        Refused: the package is of another region, or has no version.
+    """
+    _check_pipeline(project, request.pipeline)
+    if request.command in ("plan", "promote") and not request.role:
+        raise UsageError(
+            "--model-execution-role (or MODEL_EXECUTION_ROLE_ARN) is needed: the role that the"
+            " endpoint's models run as, arn:aws:iam::<account>:role/<name>"
+        )
+    if request.role:
+        usage.check_role_arn(request.role, "--model-execution-role")
+        usage.check_partition(request.role, request.region, "--model-execution-role")
+    usage.check_region(request.region, "--region (or AWS_REGION)", session)
+    usage.check_name(request.project_name, "--sagemaker-project-name")
+    usage.check_name(request.group, "--model-package-group-name")
+    if request.bucket:
+        usage.check_bucket(request.bucket, "--s3-bucket")
+    if request.package_arn:
+        region = package_parts(request.package_arn)["region"]
+        if region != request.region:
+            raise Refused(
+                f"{request.package_arn} is in {region}, this deployment is in {request.region}"
+            )
+
+
+def _check_pipeline(project: Project, name: str | None) -> None:
+    """Refuse a pipeline without settings: its name is misspelt, or it was never deployed."""
+    if name is None or project.is_first(name):
+        return
+    folder = Path(project.settings_of(None))
+    if not PIPELINE.fullmatch(name) or not Path(folder, name).is_dir():
+        others = [path.parent.name for path in folder.glob("*/*-config.json")]
+        known = sorted({project.pipeline, *others} - {""})
+        raise UsageError(
+            f"--pipeline {name}: there are no settings of it in {folder}. {usage.near(name, known)}"
+        )
+
+
+def settings_path(project: Project, request: DeployRequest, stage: str) -> Path:
+    """Return the path of a stage's settings."""
+    return Path(project.settings_of(request.pipeline), f"{stage}-config.json")

@@ -1,0 +1,65 @@
+"""Invoke an endpoint with the recorded requests of its model."""
+
+from sagemaker_project.deploy import endpoint_test
+from sagemaker_project.deploy.calls import Members
+from sagemaker_project.deploy.candidate import images_of
+from sagemaker_project.deploy.config import pinned_versions
+from sagemaker_project.deploy.context import Context
+from sagemaker_project.deploy.endpoint_test_async import AsyncRuntime
+from sagemaker_project.deploy.steps import SmokeTest
+from sagemaker_project.errors import DeployFailed, UsageError
+
+CONCURRENCY = 4  # requests of a test at a time
+
+
+def smoke_test(context: Context, step: SmokeTest) -> None:
+    """Try each new variant with a few recorded requests.
+
+    Raises:
+        DeployFailed: it does not answer as its model did, or runs another image than was tested.
+    """
+    target = context.target
+    pinned = set(pinned_versions(target.config))
+    images = images_of(context.aws.endpoint(target.endpoint) or {"ProductionVariants": []}, pinned)
+    if step.images is not None and tuple(images) != step.images:
+        raise DeployFailed(
+            f"it runs {', '.join(images)}, the {target.before} test ran with"
+            f" {', '.join(step.images)}: the image's tag was moved meanwhile"
+        )
+    variants = [v["VariantName"] for v in target.config.production_variants]
+    for variant in variants:
+        if variant in pinned:
+            continue
+        context.say(f"invoke {target.endpoint} ({variant}) with recorded requests")
+        only = variant if len(variants) > 1 else None
+        try:
+            result = run(context, step.samples, smoke=True, target_variant=only)
+        except UsageError as error:  # a variant that cannot be invoked does not serve
+            raise DeployFailed(f"the smoke test: {error}") from None
+        if result["Status"] != "Passed":
+            raise DeployFailed(f"the smoke test: {endpoint_test.summary(result)}")
+
+
+def run(
+    context: Context, samples: Members, smoke: bool = False, target_variant: str | None = None
+) -> Members:
+    """Invoke the stage's endpoint as its settings say, and return the result of the test."""
+    config, name = context.target.config, context.target.endpoint
+    runtime = context.aws.runtime()
+    if "AsyncInferenceConfig" in config.content:
+        folder = f"s3://{context.target.bucket}/async-input/{name}"
+        runtime = AsyncRuntime(runtime, context.aws.client("s3"), folder)
+    limits = [
+        variant.get("ServerlessConfig", {}).get("MaxConcurrency", CONCURRENCY)
+        for variant in config.production_variants
+    ]
+    result: Members = endpoint_test.run_test(
+        runtime,
+        name,
+        samples,
+        config.test,
+        concurrency=min(CONCURRENCY, *limits),
+        smoke=smoke,
+        target_variant=target_variant,
+    )
+    return result

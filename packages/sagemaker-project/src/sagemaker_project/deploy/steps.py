@@ -1,0 +1,108 @@
+"""What a plan is made of: a dataclass for each kind of step.
+
+A plan is printed by `deploy-model plan` and done by `deploy-model promote`, which has one handler
+for each kind (executor.HANDLERS). To add a kind: a dataclass here, its name in `Step`, its handler
+there. What a step reads, it reads when its turn comes; nothing is read between the look that a plan
+was made from and its first step.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from sagemaker_project.deploy.calls import Call, Members
+
+
+@dataclass(frozen=True)
+class RecordEntry:
+    """Append an entry to the ledger."""
+
+    call: Call  # without the number in its key, which follows from the ledger at that moment
+    kind: str
+    entry: Members
+
+
+@dataclass(frozen=True)
+class SendCall:
+    """Send a call that changes something."""
+
+    call: Call
+
+
+@dataclass(frozen=True)
+class DeleteUnused:
+    """Delete a resource, if a look at the endpoint shows that it does not serve after all."""
+
+    call: Call
+
+
+@dataclass(frozen=True)
+class CheckApproval:
+    """Read the package again: its approval may have been withdrawn since the first look."""
+
+    package_arn: str
+
+
+@dataclass(frozen=True)
+class WaitForEndpoint:
+    """Wait until the endpoint is steady, and find out whether it runs this configuration."""
+
+    endpoint_config: str
+
+
+@dataclass(frozen=True)
+class CheckOutcome:
+    """Find out from what was read whether an earlier update led to this configuration."""
+
+    endpoint_config: str
+
+
+@dataclass(frozen=True)
+class SmokeTest:
+    """Invoke the new variants with the recorded requests of their model.
+
+    `images` are what the test in the stage before ran with, None where there was none.
+    """
+
+    samples: Members
+    images: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class RestoreVariants:
+    """Give the variants the weights and instance counts that a snapshot has."""
+
+    snapshot: Members
+
+
+Step: TypeAlias = (
+    RecordEntry
+    | SendCall
+    | DeleteUnused
+    | CheckApproval
+    | WaitForEndpoint
+    | CheckOutcome
+    | SmokeTest
+    | RestoreVariants
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps in their order, and notes for the person who reads the plan."""
+
+    steps: tuple[Step, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def calls(self) -> list[Call]:
+        """The calls that the steps will send, but for those that depend on what a step reads."""
+        return [
+            step.call
+            for step in self.steps
+            if isinstance(step, RecordEntry | SendCall | DeleteUnused)
+        ]
+
+    @property
+    def deploys(self) -> bool:
+        """Whether the plan brings a version into service."""
+        return any(isinstance(step, SmokeTest) for step in self.steps)

@@ -1,0 +1,71 @@
+"""Where a command acts: one stage of one pipeline, in one account and region."""
+
+from dataclasses import dataclass
+
+from sagemaker_project.deploy import ledger
+from sagemaker_project.deploy.calls import Call
+from sagemaker_project.deploy.config import Config
+from sagemaker_project.deploy.names import HASH, MAX_NAME, digest, fit
+
+
+@dataclass(frozen=True)
+class Target:
+    """A stage of one pipeline.
+
+    `pipeline` is empty for the first pipeline of a repository, and `before` for its first stage.
+    """
+
+    project: str
+    project_id: str
+    pipeline: str
+    stage: str
+    before: str
+    region: str
+    bucket: str
+    role: str
+    group: str
+    config: Config
+
+    @property
+    def name(self) -> str:
+        """The first part of the name of everything that belongs to the pipeline's endpoints."""
+        return "-".join(filter(None, [self.project, self.pipeline.replace("_", "-")]))
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint's name."""
+        name = f"{self.name}-{self.stage}"
+        if len(name) <= MAX_NAME:
+            return name
+        return fit(self.name, f"-{digest(self.name)[:HASH]}-{self.stage}")
+
+    @property
+    def tags(self) -> list[dict[str, str]]:
+        """The tags of everything that is created; those of the settings come first."""
+        own = {
+            "sagemaker:project-name": self.project,
+            "sagemaker:deployment-stage": self.stage,
+            **({"sagemaker:project-id": self.project_id} if self.project_id else {}),
+        }
+        given = {tag["Key"]: tag["Value"] for tag in self.config.content.get("Tags", [])}
+        return [{"Key": key, "Value": value} for key, value in (own | given).items()]
+
+    def command(self, verb: str, *words: str, stage: str | None = None) -> str:
+        """Return a command to type that acts on this pipeline."""
+        pipeline = ["--pipeline", self.pipeline] if self.pipeline else []
+        return " ".join(["deploy-model", verb, "--stage", stage or self.stage, *pipeline, *words])
+
+    @property
+    def ledger_folder(self) -> str:
+        """The prefix of the keys of the stage's ledger, without the slash at its end."""
+        return ledger.entry_key(self.name, self.stage, 0).rpartition("/")[0]
+
+    @property
+    def lock_key(self) -> str:
+        return ledger.lock_key(self.name, self.stage)
+
+    @property
+    def lock_calls(self) -> tuple[Call, Call]:
+        """The calls that take the stage's lock and give it back."""
+        where = {"Bucket": self.bucket, "Key": self.lock_key}
+        return Call("s3", "PutObject", where), Call("s3", "DeleteObject", where)

@@ -1,0 +1,99 @@
+"""End a deployment that cannot be finished, with everything as it was before it.
+
+What SageMaker refuses on the way does not hide the first reason; a person has to fix it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sagemaker_project.deploy import scaling
+from sagemaker_project.deploy.calls import Members, sagemaker
+from sagemaker_project.deploy.interrupted import ended
+from sagemaker_project.deploy.rollback import update_to
+from sagemaker_project.deploy.scaling import all_variants
+from sagemaker_project.errors import AwsError, NeedsHuman, Unavailable, UsageError
+
+if TYPE_CHECKING:
+    from sagemaker_project.deploy.executor import Executor
+
+LOOK_SECONDS = 0.2  # between two looks at an endpoint that is being deleted
+
+
+def end_as_failed(executor: Executor, reason: str) -> None:
+    """Undo what the deployment has begun, and record it as Failed.
+
+    Raises:
+        Unavailable: AWS does not answer; the same command goes on here when it is run again.
+        NeedsHuman: AWS refuses to undo it.
+    """
+    if executor.started is None:
+        return
+    entry = {**ended(executor.started), "Reason": reason}
+    try:
+        _restore_capacity(executor)
+        if executor.creates_endpoint:
+            entry["Deleted"] = {"EndpointConfigs": [], "Models": []}
+            _delete_created(executor, executor.started, entry["Deleted"])
+    except (AwsError, UsageError) as refusal:
+        entry["Reason"] += f". Undoing what had begun failed, too: {refusal}"
+        if isinstance(refusal, UsageError) or refusal.exit_code == Unavailable.exit_code:
+            raise Unavailable(entry["Reason"]) from None
+        executor.append("Failed", entry)
+        raise NeedsHuman(entry["Reason"]) from None
+    executor.append("Failed", entry)
+
+
+def put_back(executor: Executor, before: Members) -> str:
+    """Update the endpoint to what served before; return the name of its configuration."""
+    name: str = before["EndpointConfigName"]
+    executor.say(f"the new version does not answer as it should: back to {name}")
+    aws, target = executor.aws, executor.target
+    endpoint = aws.endpoint(target.endpoint)
+    if endpoint is None:
+        raise NeedsHuman(f"{target.endpoint} was deleted while it was being tested")
+    live, goal = aws.endpoint_config(endpoint["EndpointConfigName"]), aws.endpoint_config(name)
+    variants = sorted({v["VariantName"] for config in (live, goal) for v in all_variants(config)})
+    rules = (executor.ledger.deployed(name) or {}).get("Scaling", {})
+    registered = aws.scaling(target.endpoint, variants)
+    for variant in scaling.in_the_way(rules, registered, live, goal):
+        executor.send(scaling.deregistration(target.endpoint, variant))
+    executor.send(update_to(target.endpoint, endpoint, name, before))
+    executor.wait_for(name)
+    return name
+
+
+def _restore_capacity(executor: Executor) -> None:
+    """Give what serves after all the counts and the autoscaling that it had."""
+    endpoint = executor.aws.endpoint(executor.target.endpoint)
+    if executor.started is None or endpoint is None:
+        return
+    live, current = endpoint["EndpointConfigName"], executor.ledger.current or {}
+    before = executor.started["Deployment"]["Before"] or {}
+    if executor.started["Action"] == "promote" and before.get("EndpointConfigName") == live:
+        executor.restore(before)
+    if current.get("EndpointConfigName") == live:
+        rules = current["Scaling"]
+        registered = executor.aws.scaling(executor.target.endpoint, sorted(rules))
+        for call in scaling.registrations(executor.target.endpoint, rules, registered):
+            executor.send(call)
+
+
+def _delete_created(executor: Executor, started: Members, deleted: dict[str, list[str]]) -> None:
+    """Delete what a first deployment created: endpoint, configuration and models.
+
+    Args:
+        deleted: {kind: names}; gets the names of what was deleted.
+    """
+    aws, name = executor.aws, executor.target.endpoint
+    endpoint = aws.endpoint(name)
+    if endpoint and endpoint["EndpointConfigName"] == started["Deployment"]["EndpointConfigName"]:
+        executor.say(f"DeleteEndpoint {name}")
+        aws.change(sagemaker("DeleteEndpoint", {"EndpointName": name}))
+        while aws.endpoint(name):
+            executor.pause(LOOK_SECONDS)
+    for kind in ("EndpointConfig", "Model"):
+        for created in started["Creates"][f"{kind}s"]:
+            executor.say(f"Delete{kind} {created}")
+            aws.change(sagemaker(f"Delete{kind}", {f"{kind}Name": created}))
+            deleted[f"{kind}s"].append(created)
