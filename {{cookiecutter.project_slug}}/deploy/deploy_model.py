@@ -1,4 +1,8 @@
-"""The command `deploy-model`: deploy an approved model package to a stage, and go back."""
+"""The command `deploy-model`: deploy an approved model package to a stage, and roll back.
+
+A gate is a function that gets what a promotion is decided on (deploy.Evidence) and raises
+deploy.Refused to stop it. The package asks its own gates first, then those listed in GATES.
+"""
 
 import sys
 
@@ -6,9 +10,11 @@ from sagemaker_project import deploy
 
 from pipelines import PROJECT
 
+GATES = ()
+
 
 def main(argv=None):
-    return deploy.main(PROJECT, argv)
+    return deploy.main(PROJECT, argv, gates=GATES)
 
 
 if __name__ == "__main__":

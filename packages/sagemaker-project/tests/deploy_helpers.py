@@ -156,6 +156,7 @@ class Place:
         self.group = f"{self.name}-group"
         self.environment = environment
         self.workdir = workdir
+        self.gates = ()  # of the project's own
         self.clock = None  # that of this machine
         self.sm.create_model_package_group(ModelPackageGroupName=self.group)
 
@@ -236,7 +237,7 @@ class Place:
 
     def main(self, arguments):
         """`deploy-model` of the project, in this process."""
-        return deploy.main(project_in(self.project), arguments, clock=self.clock)
+        return deploy.main(project_in(self.project), arguments, self.gates, self.clock)
 
     def arguments(self, *words, stage=None):
         command, *rest = map(str, words)

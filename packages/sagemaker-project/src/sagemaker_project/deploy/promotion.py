@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from sagemaker_project.deploy import scaling
 from sagemaker_project.deploy.calls import Call, Members, sagemaker
 from sagemaker_project.deploy.config import Problem, deployment_problems, update_members
-from sagemaker_project.deploy.evidence import Evidence, State, is_of, recorded_requests
+from sagemaker_project.deploy.evidence import Evidence, State, is_of
 from sagemaker_project.deploy.interrupted import closing_entries, ended, rolled_back_because
 from sagemaker_project.deploy.names import digest
 from sagemaker_project.deploy.steps import (
@@ -118,10 +118,8 @@ def _start(evidence: Evidence) -> Call:
 
 def _smoke_test(evidence: Evidence) -> SmokeTest:
     test = evidence.staged.test if evidence.staged else None
-    return SmokeTest(
-        recorded_requests(evidence.candidate.package, evidence.samples),
-        tuple(test["Images"]) if test else None,
-    )
+    images = tuple(test["Images"]) if test else None
+    return SmokeTest(evidence.candidate.package, evidence.samples, images)
 
 
 def _started(evidence: Evidence) -> Members:

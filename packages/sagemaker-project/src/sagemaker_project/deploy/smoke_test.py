@@ -6,6 +6,7 @@ from sagemaker_project.deploy.candidate import images_of
 from sagemaker_project.deploy.config import pinned_versions
 from sagemaker_project.deploy.context import Context
 from sagemaker_project.deploy.endpoint_test_async import AsyncRuntime
+from sagemaker_project.deploy.evidence import recorded_requests
 from sagemaker_project.deploy.steps import SmokeTest
 from sagemaker_project.errors import DeployFailed, UsageError
 
@@ -26,6 +27,7 @@ def smoke_test(context: Context, step: SmokeTest) -> None:
             f"it runs {', '.join(images)}, the {target.before} test ran with"
             f" {', '.join(step.images)}: the image's tag was moved meanwhile"
         )
+    requests = recorded_requests(step.package, step.samples)
     variants = [v["VariantName"] for v in target.config.production_variants]
     for variant in variants:
         if variant in pinned:
@@ -33,7 +35,7 @@ def smoke_test(context: Context, step: SmokeTest) -> None:
         context.say(f"invoke {target.endpoint} ({variant}) with recorded requests")
         only = variant if len(variants) > 1 else None
         try:
-            result = run(context, step.samples, smoke=True, target_variant=only)
+            result = run(context, requests, smoke=True, target_variant=only)
         except UsageError as error:  # a variant that cannot be invoked does not serve
             raise DeployFailed(f"the smoke test: {error}") from None
         if result["Status"] != "Passed":

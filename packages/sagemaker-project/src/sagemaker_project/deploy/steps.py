@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from sagemaker_project.deploy.calls import Call, Members
+from sagemaker_project.deploy.evidence import Document
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ class SmokeTest:
     `images` are what the test in the stage before ran with, None where there was none.
     """
 
-    samples: Members
+    package: Members
+    samples: Document | None
     images: tuple[str, ...] | None
 
 
