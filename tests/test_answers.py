@@ -102,6 +102,7 @@ REFUSED = [
 def test_a_bad_answer_is_refused_in_one_line_before_anything_is_written(
     world, entrance, question, answer, rule
 ):
+    """Rows 1 to 3 and 6 of the bad inputs."""
     before = world.files()
     refusal = world.enter(entrance, {question: answer})
     assert len(refusal.splitlines()) == 1
@@ -121,6 +122,7 @@ def test_a_bad_answer_is_refused_in_one_line_before_anything_is_written(
     ],
 )
 def test_a_question_that_does_not_exist_is_refused(world, question, rule):
+    """Row 11 of the bad inputs."""
     before = world.files()
     refusal = world.enter("flags", {question: "blue"})
     shown = question if question.isidentifier() else repr(question)
@@ -157,6 +159,7 @@ def test_a_refused_run_is_not_kept_to_be_replayed(world):
 
 @pytest.mark.parametrize("question", PUBLIC)
 def test_jinja_in_an_answer_is_never_run(world, entrance, question):
+    """Row 4 of the bad inputs."""
     before = world.files()
     code = "{{ cycler.__init__.__globals__.os.mkdir('%s') }}" % (world.root / "ran")
     for answer in (code, {"{{ x }}": code}, [code]) if entrance == "program" else (code,):
@@ -287,6 +290,7 @@ def test_a_very_long_answer_is_not_repeated_in_full(world):
 
 
 def test_a_target_that_exists_is_left_alone(world):
+    """Row 12 of the bad inputs."""
     (world.target / "abalone").mkdir()
     (world.target / "abalone" / "mine.txt").write_text("mine")
     before = world.files()
@@ -422,6 +426,7 @@ def plain(markdown, kind):
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_but_legal_text_arrives_exactly(world, text):
+    """Row 5 of the bad inputs."""
     text = text.strip()
     answers = {"project_name": f"{text}1", "description": f"{text}2", "author": f"{text}3"}
     result = world.generate(project_slug="abalone", **answers)

@@ -33,7 +33,7 @@ PUBLIC = {
     "sagemaker_project.build.execution": {"evaluation_files", "follow"},
     "sagemaker_project.build.get_pipeline_definition": {"get_definition", "main"},
     "sagemaker_project.build.run_pipeline": {"main"},
-    "sagemaker_project.deploy": {"Refused", "main"},
+    "sagemaker_project.deploy": {"Evidence", "Refused", "main"},
 }
 
 

@@ -427,6 +427,7 @@ def test_up_prints_what_points_boto3_at_it_and_ends_with_ctrl_c(state):
 
 
 def test_a_port_in_use_is_one_line(state):
+    """Row 48 of the bad inputs."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

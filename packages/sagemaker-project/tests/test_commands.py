@@ -115,6 +115,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("arguments, message", REFUSED.values(), ids=REFUSED)
 def test_refused_before_anything_is_started(project, arguments, message):
+    """Rows 6, 7, 9, 13 to 15 and 17 of the bad inputs."""
     done = project.run("run-pipeline", *arguments)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr.splitlines()[-1]
@@ -143,6 +144,7 @@ DECLARED = {
     ],
 )
 def test_parameters_are_checked_against_the_definition(project, name, value, message):
+    """Row 16 of the bad inputs."""
     done = project.python(
         "import json, sys\n"
         "from sagemaker_project.build.run import UsageError, check_parameters\n"

@@ -271,6 +271,7 @@ SHAPES = [
 
 @pytest.mark.parametrize(("change", "words"), SHAPES)
 def test_a_wrong_shape_is_refused_with_what_is_wanted_and_found(read, change, words):
+    """Rows 8, 10 and 11 of the bad inputs."""
     assert words in line(read, {**GOOD, **change})
 
 

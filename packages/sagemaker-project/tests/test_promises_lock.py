@@ -94,7 +94,10 @@ def test_p25_a_promotion_in_progress_is_named_and_nothing_is_done(place):
 
 
 def test_p25_twenty_promotions_at_once_leave_a_linear_history(place):
-    """Five each of four versions, again and again until each is done or too late."""
+    """Five each of four versions, again and again until each is done or too late.
+
+    Row 44 of the bad inputs as well.
+    """
     arns = [place.register(factor=2 + number) for number in range(4)]
     commands = [("promote", "--model-package-arn", arn) for arn in arns for _ in range(5)]
     faults.clear_calls(place.cloud.local)

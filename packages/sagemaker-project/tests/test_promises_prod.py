@@ -465,6 +465,7 @@ BAD_LIMITS = {
 
 @pytest.mark.parametrize("case", BAD_DEPLOYMENTS)
 def test_p20_a_deployment_that_cannot_work_is_refused_before_any_call(gate, case):
+    """Row 42 of the bad inputs as well."""
     deployment, named = BAD_DEPLOYMENTS[case]
     gate.settings("prod", DeploymentConfig=deployment)
     result, calls = promote(gate, gate.second)

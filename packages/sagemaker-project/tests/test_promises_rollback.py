@@ -505,7 +505,10 @@ def test_p28_a_configuration_deleted_by_hand(place):
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_p32_events_in_any_order_deploy_nothing_twice_and_nothing_older(place, seed):
-    """Every approval's event three times, shuffled, as EventBridge may deliver them."""
+    """Every approval's event three times, shuffled, as EventBridge may deliver them.
+
+    Row 46 of the bad inputs as well.
+    """
     arns = [place.register(factor=factor) for factor in (2, 3, 4)]
     arns.append(place.register(factor=5, approve=False))  # its event says Rejected
     place.approve(arns[3], "Rejected")
