@@ -392,8 +392,8 @@ def test_p31_an_approval_is_not_used_again_after_a_rollback(place):
     promoted(place, first)
     promoted(place, second)
     assert place.deploy("rollback")["ExitCode"] == 0
-    refused(*promote(place, second), "version 2 was taken back by a rollback", "--retry")
-    refused(*place.logged("promote", "--latest-approved"), "was taken back by a rollback")
+    refused(*promote(place, second), "version 2 was rolled back", "--retry")
+    refused(*place.logged("promote", "--latest-approved"), "was rolled back")
     promoted(place, second, "--retry")
     assert place.deploy("rollback")["ExitCode"] == 0
     place.approve(second, "Rejected")
@@ -405,7 +405,7 @@ def test_p31_an_approval_is_not_used_again_after_a_rollback(place):
 def test_p31_an_older_version_is_refused_unless_somebody_insists(place):
     first, second = place.register(factor=2), place.register(factor=3)
     promoted(place, second)
-    older = "version 1 is older than version 2, which serves: `deploy-model rollback` goes back"
+    older = "version 1 is older than version 2, which serves: `deploy-model rollback` rolls back"
     refused(*promote(place, first), older, "--retry")
     refused(*promote(place, first, "--accept-drift"), older)
     promoted(place, first, "--retry")
@@ -492,7 +492,7 @@ USAGE = {
     "no number": (["status", "--stage", "staging", "--timeout", "soon"], "soon"),
     "no time": (["status", "--stage", "staging", "--timeout", "0"], "--timeout"),
     "no file for the report": ([*TEST, "/"], "'/' is a folder"),
-    "no folder for the report": ([*TEST, "/dev/null/a/report.json"], "/dev/null is no folder"),
+    "no folder for the report": ([*TEST, "/dev/null/a/report.json"], "/dev/null is not a folder"),
     "a report over the other": ([*TEST, "report.html"], "report.html is the HTML report's"),
 }
 SETTINGS = {

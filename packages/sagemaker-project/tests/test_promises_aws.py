@@ -399,7 +399,7 @@ def test_p9_an_endpoint_that_somebody_else_has_just_made_is_left_alone(place):
     place.settled()
     hide(place, "DescribeEndpoint", "endpoint", times=2)
     result, calls = promote(place, arn)
-    one_line(result, 4, endpoint, "somebody else has just created", "run again")
+    one_line(result, 4, endpoint, "has just been created by another", "run again")
     assert times(calls, "CreateEndpoint") == 1 and place.live() == place.name
     result, _ = promote(place, arn)
     one_line(result, 3, endpoint, "changed outside deploy-model")

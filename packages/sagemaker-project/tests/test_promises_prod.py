@@ -290,7 +290,7 @@ def test_p17_two_tests_at_once_keep_both_reports(moody, place):
     moody.clear_faults()
     assert [result["ExitCode"] for result in results] == [0, 0], results
     for message in [message for result in results for message in result["Busy"]]:
-        assert "somebody else has written to the ledger" in message
+        assert "another command has written to the ledger" in message
     tests = [entry["Test"] for entry in moody.entries() if entry["Kind"] == "Tested"][before:]
     assert {test["ReportUri"] for test in tests} == {result["ReportUri"] for result in results}
     for test in tests:

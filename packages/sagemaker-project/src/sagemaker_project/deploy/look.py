@@ -63,8 +63,8 @@ def look(context: Context, before: Evidence | None = None) -> Evidence:
     return replace(
         evidence,
         metrics=_metrics(aws, package),
-        samples=samples(aws, package),
         artifacts=before.artifacts if before else _artifacts(aws, new),
+        samples=samples(aws, package),
     )
 
 
