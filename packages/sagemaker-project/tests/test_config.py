@@ -135,7 +135,7 @@ def line(read, content, stage="prod"):
         ),
         ('{"EndpointTest": {"Tolerance": NaN}}', "EndpointTest.Tolerance: NaN"),
         ('{"EndpointTest": {"Tolerance": 1e400}}', "EndpointTest.Tolerance: NaN"),
-        ('{"KmsKeyId": "\\ud800"}', 'KmsKeyId: "\\ud800" has half a character'),
+        ('{"KmsKeyId": "\\ud800"}', 'KmsKeyId: "\\ud800" has half of a surrogate pair'),
         ('{"a\\nb": NaN}', '"a\\nb": NaN'),
         ("{}", "ProductionVariants must be given"),
     ],
@@ -167,9 +167,9 @@ SHAPES = [
     (one(VariantNam="A", VariantName=DROP), "Did you mean VariantName?"),
     ({"EndpointTest": {"Request": 1}}, "Did you mean Requests?"),
     ({"a\nb": 1}, 'no setting "a\\nb"'),
-    (one(ModelName="m"), "ModelName is no setting: deploy-model names the models"),
-    ({"EndpointConfigName": "m"}, "EndpointConfigName is no setting"),
-    ({"ExecutionRoleArn": "arn"}, "ExecutionRoleArn is no setting: the role is an option"),
+    (one(ModelName="m"), "ModelName is not a setting: deploy-model names the models"),
+    ({"EndpointConfigName": "m"}, "EndpointConfigName is not a setting"),
+    ({"ExecutionRoleArn": "arn"}, "ExecutionRoleArn is not a setting: the role is an option"),
     ({"AccountId": 12345678901}, "AccountId: text in quotes is wanted, 12345678901 was found: put"),
     ({"AccountId": "12345678901"}, 'AccountId: "12345678901" was found, which is not of the form'),
     ({"AccountId": "123456789012\n"}, "AccountId: "),
@@ -311,8 +311,14 @@ COMBINATIONS = [
     ({**serverless(), "EnableNetworkIsolation": True}, "cannot have network isolation"),
     ({**serverless(), "AsyncInferenceConfig": ASYNC}, "cannot have asynchronous inference"),
     ({**serverless(), **shadow()}, "a serverless endpoint cannot have a shadow variant"),
-    ({**serverless(), "DeploymentConfig": traffic()}, "no instances to do a canary with"),
-    ({**serverless(), "DeploymentConfig": rolling()}, "no instances to do a rolling batch with"),
+    (
+        {**serverless(), "DeploymentConfig": traffic()},
+        "a serverless endpoint has no instances for a canary",
+    ),
+    (
+        {**serverless(), "DeploymentConfig": rolling()},
+        "a serverless endpoint has no instances for a rolling batch",
+    ),
     (
         {
             **serverless(),
@@ -327,10 +333,10 @@ COMBINATIONS = [
         {"AsyncInferenceConfig": ASYNC, **shadow()},
         "ShadowProductionVariants: an asynchronous endpoint cannot have it",
     ),
-    (shadow("S", "T"), "SageMaker takes one shadow variant, 2 were found"),
+    (shadow("S", "T"), "SageMaker accepts one shadow variant, 2 were found"),
     ({**two(), **shadow()}, "a shadow needs exactly one production variant, 2 were found"),
     (one(InitialVariantWeight=0), "all weights are 0"),
-    (one(ModelPackageVersion=6), "what is promoted would serve nowhere"),
+    (one(ModelPackageVersion=6), "none would serve the promoted version"),
     (one(AutoScaling={**SCALING, "MinCapacity": 5}), "MinCapacity 5 is more than MaxCapacity 4"),
     (one(InitialInstanceCount=5, AutoScaling=SCALING), "5 is outside AutoScaling's 1 to 4"),
     (one(InstanceType="ml.t2.medium", AutoScaling=SCALING), "ml.t2.medium is burstable"),
@@ -379,7 +385,7 @@ COMBINATIONS = [
     ({"DeploymentConfig": rolling(2, kind="INSTANCE_COUNT")}, "2 of the 2 instances of AllTraffic"),
     (
         {"DeploymentConfig": rolling(RollbackMaximumBatchSize=percent(101))},
-        "RollbackMaximumBatchSize: 101 % is more than all",
+        "RollbackMaximumBatchSize: at most 100 % is wanted, 101 % was found",
     ),
     (
         {**one(InitialInstanceCount=1), "DeploymentConfig": traffic()},
@@ -409,7 +415,7 @@ COMBINATIONS = [
         },
         "1 of the 20 instances of AllTraffic is 5 %, 10 to 50 % is wanted",
     ),
-    ({**two(), "DeploymentConfig": rolling()}, "several variants cannot be rolled"),
+    ({**two(), "DeploymentConfig": rolling()}, "a rolling update is for one variant only"),
     (
         {"DeploymentConfig": traffic(wait=600, end=300, timeout=900)},
         "the deployment waits 900 s in all, so it cannot end within 900 s",
@@ -436,8 +442,8 @@ COMBINATIONS = [
         {"DeploymentConfig": traffic("ALL_AT_ONCE", end=600, timeout=600)},
         "the deployment waits 600 s in all",
     ),
-    ({"DeploymentConfig": traffic(alarms=None)}, "a canary that no alarm watches"),
-    ({"DeploymentConfig": rolling(alarms=None)}, "a rolling batch that no alarm watches"),
+    ({"DeploymentConfig": traffic(alarms=None)}, "a canary without an alarm"),
+    ({"DeploymentConfig": rolling(alarms=None)}, "a rolling batch without an alarm"),
     ({"DeploymentConfig": traffic(wait=0)}, "WaitIntervalInSeconds is 0, so the alarms have no"),
     ({"DeploymentConfig": traffic("ALL_AT_ONCE")}, "TerminationWaitInSeconds is 0, so the alarms"),
     ({"DeploymentConfig": {"AutoRollbackConfiguration": ALARMS}}, "TerminationWaitInSeconds is 0"),
@@ -451,7 +457,7 @@ def test_p20_what_sagemaker_refuses_is_refused_before_any_call(read, change, wor
 
 def test_every_rule_is_broken_by_an_entry_of_the_table(config, read):
     """A rule that no entry reaches is either superfluous or untested."""
-    rules = importlib.import_module("sagemaker_project.deploy.config_rules").RULES
+    rules = config.RULES
     reached = set()
 
     def spy(rule):
@@ -663,8 +669,8 @@ LIVE = {"AllTraffic": 2}
 @pytest.mark.parametrize(
     ("change", "live", "alarm", "kind", "words"),
     [
-        ({}, LIVE, None, "invalid", "the alarm errors is no metric alarm of this account"),
-        ({}, None, None, "invalid", "the alarm errors is no metric alarm of this account"),
+        ({}, LIVE, None, "invalid", "the alarm errors is not a metric alarm of this account"),
+        ({}, None, None, "invalid", "the alarm errors is not a metric alarm of this account"),
         ({}, LIVE, {**OK, "StateValue": "ALARM"}, "invalid", "errors is in ALARM already"),
         ({}, LIVE, {**OK, "StateValue": "INSUFFICIENT_DATA"}, "inconclusive", "has no data"),
         ({}, LIVE, {**OK, "Period": 301}, "invalid", "needs 602 s to judge"),
