@@ -1,4 +1,4 @@
-"""The settings of a stage: what passes, and the one line for each thing that does not."""
+"""The settings of a stage: what passes, and the one-line message for each thing that does not."""
 
 import copy
 import importlib
@@ -526,11 +526,16 @@ def allowed(endpoint, deployment, extras):
     return deployment != "rolling" or "two" not in endpoint
 
 
+def together(endpoint, deployment):
+    """The sets of extras to try: each alone, all at once, and pairs if one side is the default."""
+    sizes = {0, 1, len(EXTRAS)} | ({2} if endpoint == "one" or deployment == "default" else set())
+    return [extras for size in sizes for extras in itertools.combinations(EXTRAS, size)]
+
+
 COMBINED = [
     (endpoint, deployment, extras)
     for endpoint, deployment in itertools.product(ENDPOINTS, DEPLOYMENTS)
-    for size in (0, 1, 2, len(EXTRAS))
-    for extras in itertools.combinations(EXTRAS, size)
+    for extras in together(endpoint, deployment)
     if allowed(endpoint, deployment, extras)
 ]
 
