@@ -817,7 +817,7 @@ def reads_or_says(read, content):
         str(refused).encode()
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.sampled_from(list(places(full()))), value=VALUES)
 def test_any_json_anywhere_is_settings_or_one_line(read, place, value):
     reads_or_says(read, json.dumps(put(full(), place, value)))
