@@ -31,7 +31,7 @@ DROP = object()
 
 
 def traffic(kind="CANARY", wait=600, timeout=DROP, end=0, alarms=ALARMS, **size):
-    """A DeploymentConfig of the kind blue/green."""
+    """A DeploymentConfig with a blue/green update."""
     sizes = {"CANARY": CANARY, "LINEAR": {"LinearStepSize": CANARY["CanarySize"]}}
     routing = {"Type": kind, "WaitIntervalInSeconds": wait, **(size or sizes.get(kind, {}))}
     policy = {"TrafficRoutingConfiguration": routing, "TerminationWaitInSeconds": end}
@@ -140,11 +140,11 @@ def line(read, content, stage="prod"):
         ("{}", "ProductionVariants must be given"),
     ],
 )
-def test_a_file_that_is_no_settings_is_one_line(read, content, words):
+def test_a_file_that_is_not_settings_is_refused_in_one_line(read, content, words):
     assert words in line(read, content)
 
 
-def test_a_file_that_is_not_there_is_one_line(config, tmp_path):
+def test_a_missing_file_is_refused_in_one_line(config, tmp_path):
     error = importlib.import_module("sagemaker_project.usage").UsageError
     for path in (tmp_path / "staging-config.json", tmp_path, tmp_path / "a\0b"):
         with pytest.raises(error, match="cannot be read"):
@@ -555,7 +555,7 @@ def test_all_that_sagemaker_allows_together_passes(config, read):
 
 
 def assert_botocore_takes(config, settings):
-    """boto3 itself finds nothing to say against what it would get."""
+    """boto3 accepts every request that is made from these settings."""
     validate = importlib.import_module("botocore.validate").ParamValidator().validate
     members = config.endpoint_config_members(settings, "bucket", "endpoint")
     for kind in ("ProductionVariants", "ShadowProductionVariants"):
@@ -769,7 +769,7 @@ VALUES = st.recursive(
 
 
 def full():
-    """Settings in which nearly every key stands somewhere."""
+    """Settings that use nearly every key."""
     return {
         "$schema": "./config.schema.json",
         "AccountId": "123456789012",
@@ -808,7 +808,7 @@ def put(value, place, new):
     return value
 
 
-def reads_or_says(read, content):
+def read_or_refused(read, content):
     error = importlib.import_module("sagemaker_project.usage").UsageError
     try:
         assert read(content).content
@@ -819,14 +819,14 @@ def reads_or_says(read, content):
 
 @settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.sampled_from(list(places(full()))), value=VALUES)
-def test_any_json_anywhere_is_settings_or_one_line(read, place, value):
-    reads_or_says(read, json.dumps(put(full(), place, value)))
+def test_any_json_anywhere_is_read_or_refused_in_one_line(read, place, value):
+    read_or_refused(read, json.dumps(put(full(), place, value)))
 
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cut=st.integers(0, len(json.dumps(full()))), junk=st.binary(max_size=4))
-def test_a_damaged_file_is_one_line(read, cut, junk):
-    reads_or_says(read, json.dumps(full()).encode()[:cut] + junk)
+def test_a_damaged_file_is_read_or_refused_in_one_line(read, cut, junk):
+    read_or_refused(read, json.dumps(full()).encode()[:cut] + junk)
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -839,7 +839,7 @@ def test_a_damaged_file_is_one_line(read, cut, junk):
     timeout=st.integers(600, 28_800),
 )
 def test_a_policy_that_passes_can_be_carried_out(read, count, kind, unit, value, wait, timeout):
-    """What passes takes at most half of the instances at a time, and ends before its timeout."""
+    """A valid policy takes at most half of the instances at a time and ends before its timeout."""
     size = {"Type": unit, "Value": value}
     if kind == "ROLLING":
         policy = rolling(value, wait, unit, MaximumExecutionTimeoutInSeconds=timeout)
@@ -867,7 +867,7 @@ def test_the_committed_schema_is_what_the_script_writes():
     )
 
 
-def test_the_schema_is_one_and_lies_beside_the_settings_on_one_line(deploy_project):
+def test_the_schema_is_valid_and_generated_beside_the_settings_on_one_line(deploy_project):
     schema = json.loads(make_schema.SCHEMA.read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     rendered = deploy_project / "deploy/config.schema.json"
