@@ -18,9 +18,7 @@ from os import PathLike
 from pathlib import PurePosixPath
 from typing import IO, Protocol, cast
 
-from sagemaker_project.errors import ArtifactError
-
-__all__ = ["ArtifactError", "check_artifact"]
+from sagemaker_project.errors import ArtifactError as ArtifactError
 
 MAX_MEMBERS = 1_000
 MAX_UNPACKED = 4 * 1024**3  # bytes

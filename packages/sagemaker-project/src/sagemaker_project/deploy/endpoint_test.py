@@ -52,37 +52,25 @@ from sagemaker_project.deploy.endpoint_test_checks import (
 )
 from sagemaker_project.deploy.endpoint_test_invoke import Answer, Endpoint, Runtime
 from sagemaker_project.deploy.endpoint_test_latency import histogram, percentiles
-from sagemaker_project.deploy.endpoint_test_report import report_html
+from sagemaker_project.deploy.endpoint_test_report import report_html as report_html
 from sagemaker_project.deploy.endpoint_test_result import (
     Check,
     Limits,
     MalformedResult,
-    TestReport,
     TestResult,
     one_line,
     overall_status,
-    summary,
 )
+from sagemaker_project.deploy.endpoint_test_result import TestReport as TestReport
+from sagemaker_project.deploy.endpoint_test_result import summary as summary
 from sagemaker_project.deploy.endpoint_test_samples import (
     MalformedRequest,
     Samples,
-    digest,
     is_finite_number,
-    read_samples,
 )
+from sagemaker_project.deploy.endpoint_test_samples import digest as digest
+from sagemaker_project.deploy.endpoint_test_samples import read_samples as read_samples
 from sagemaker_project.usage import UsageError
-
-__all__ = [
-    "Runtime",
-    "Samples",
-    "TestReport",
-    "TestResult",
-    "digest",
-    "read_samples",
-    "report_html",
-    "run_test",
-    "summary",
-]
 
 
 def run_test(

@@ -25,26 +25,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypedDict
 
-from sagemaker_project.errors import LedgerError
-
-__all__ = [
-    "KINDS",
-    "VERSION",
-    "Deployment",
-    "Entry",
-    "Ledger",
-    "LedgerError",
-    "ResourceNames",
-    "Snapshot",
-    "Test",
-    "VariantSnapshot",
-    "decode",
-    "encode",
-    "entry_key",
-    "lock_key",
-    "prefix",
-    "read",
-]
+from sagemaker_project.errors import LedgerError as LedgerError
 
 VERSION = 1
 KINDS = ("Started", "Promoted", "RolledBack", "Failed", "Tested", "CleanedUp")
