@@ -1,10 +1,10 @@
-"""Writes config.schema.json from the shapes of SageMaker's own service model.
+"""Write config.schema.json from the shapes of SageMaker's own service model.
 
     .venv/bin/python packages/sagemaker-project/tests/make_schema.py
 
-What botocore's model knows (members, types, enums, lengths, patterns, ranges) is taken over; below
-stands only what is ours, or what the API takes and a stage cannot say. test_config.py holds the
-committed file to what this writes.
+Members, types, enums, lengths, patterns and ranges come from botocore's service model. This file
+adds our own settings and the differences between a stage's settings and the API. test_config.py
+compares the committed schema with what this writes.
 """
 
 import json
@@ -14,7 +14,7 @@ import botocore.session
 
 SCHEMA = Path(__file__).parents[1] / "src/sagemaker_project/deploy/config.schema.json"
 
-# Their names come from the deployment, or they belong to endpoints of inference components.
+# deploy-model chooses the names; the role belongs to endpoints of inference components.
 NOT_SETTINGS = {"ModelName", "ModelNameOverride", "EndpointConfigName", "ExecutionRoleArn"}
 MANY = 20  # values: an enum this long is written once, under $defs
 
@@ -37,7 +37,7 @@ AUTO_SCALING = {
 }
 APPROVAL = {
     "type": "object",
-    "description": "What an approval must be like.",
+    "description": "Which approvals are valid.",
     "properties": {
         "MaxAgeDays": {
             "type": "integer",
@@ -49,7 +49,7 @@ APPROVAL = {
         "RequireTwoPeople": {
             "type": "boolean",
             "default": False,
-            "description": "Refuse a model approved by the one who made it.",
+            "description": "Refuse a model that was approved by the person who made it.",
         },
     },
     "additionalProperties": False,
@@ -58,7 +58,7 @@ APPROVAL = {
 LATENCY = {"type": "number", "exclusiveMinimum": 0, "maximum": 60_000}
 ENDPOINT_TEST = {
     "type": "object",
-    "description": "What `deploy-model test` asks of the endpoint.",
+    "description": "The limits of `deploy-model test`.",
     "properties": {
         "Requests": {"type": "integer", "minimum": 1, "maximum": 100_000, "default": 200},
         "MaxP50Milliseconds": {**LATENCY, "default": 500},
@@ -83,9 +83,60 @@ OURS = {
     "ModelPackageVersion": {
         "type": "integer",
         "minimum": 1,
-        "description": "Serve this version of the model here, not the one that is promoted.",
+        "description": "Serve this version of the model instead of the one that is promoted.",
     },
     "AutoScaling": AUTO_SCALING,
+}
+
+
+# The settings that are members of an operation of the API: (operation, description).
+API = {
+    "ProductionVariants": (
+        "CreateEndpointConfig",
+        "The variants that serve: each one model on its own resources.",
+    ),
+    "ShadowProductionVariants": (
+        "CreateEndpointConfig",
+        "A variant that gets copies of requests and whose responses are discarded.",
+    ),
+    "DataCaptureConfig": (
+        "CreateEndpointConfig",
+        "Requests and responses to keep in S3; by default in the project's bucket.",
+    ),
+    "AsyncInferenceConfig": (
+        "CreateEndpointConfig",
+        "Requests come from S3 and responses go there; by default to the project's bucket.",
+    ),
+    "ExplainerConfig": ("CreateEndpointConfig", "SHAP explanations with the predictions."),
+    "MetricsConfig": ("CreateEndpointConfig", "Which metrics are published, and how often."),
+    "CrossRegionTrafficConfig": (
+        "CreateEndpointConfig",
+        "How much of the endpoint routers in other Regions may use.",
+    ),
+    "KmsKeyId": ("CreateEndpointConfig", "The key for the storage volumes of the instances."),
+    "VpcConfig": ("CreateModel", "The subnets and security groups of the model."),
+    "EnableNetworkIsolation": ("CreateModel", "The model's container has no network access."),
+    "Tags": (
+        "CreateEndpointConfig",
+        "Tags of the models, endpoint configurations and the endpoint.",
+    ),
+    "DeploymentConfig": (
+        "UpdateEndpoint",
+        "How traffic moves to a new version, and which alarms move it back.",
+    ),
+    "RetainAllVariantProperties": (
+        "UpdateEndpoint",
+        "Keep the instance counts that autoscaling chose when a new version is deployed.",
+    ),
+    "ExcludeRetainedVariantProperties": (
+        "UpdateEndpoint",
+        "What is nevertheless taken from this file.",
+    ),
+}
+ACCOUNT_ID = {
+    "type": "string",
+    "pattern": "^[0-9]{12}$",
+    "description": "A promotion with credentials of another account is refused.",
 }
 
 
@@ -99,88 +150,24 @@ def text():
 
 def schema():
     model = botocore.session.Session().get_service_model("sagemaker")
-    shapes = {
-        "endpoint_config": model.operation_model("CreateEndpointConfig").input_shape.members,
-        "update": model.operation_model("UpdateEndpoint").input_shape.members,
-        "model": model.operation_model("CreateModel").input_shape.members,
-    }
     defs = {}
-
-    def api(operation, member, description):
-        return {**_schema_of(shapes[operation][member], defs), "description": description}
-
-    properties = {
-        "$schema": {"type": "string"},
-        "AccountId": {
-            "type": "string",
-            "pattern": "^[0-9]{12}$",
-            "description": "A promotion with credentials of another account is refused.",
-        },
-        "ProductionVariants": api(
-            "endpoint_config", "ProductionVariants", "What serves: one model on its own resources."
-        ),
-        "ShadowProductionVariants": {
-            **api(
-                "endpoint_config",
-                "ShadowProductionVariants",
-                "A variant that gets copies of requests and whose answers nobody sees.",
-            ),
-            "minItems": 0,
-        },
-        "DataCaptureConfig": api(
-            "endpoint_config",
-            "DataCaptureConfig",
-            "Requests and responses kept in S3; without DestinationS3Uri in the project's bucket.",
-        ),
-        "AsyncInferenceConfig": api(
-            "endpoint_config",
-            "AsyncInferenceConfig",
-            "Requests come from S3 and responses go there; without S3OutputPath to the project's"
-            " bucket.",
-        ),
-        "ExplainerConfig": api(
-            "endpoint_config", "ExplainerConfig", "SHAP explanations with the predictions."
-        ),
-        "MetricsConfig": api(
-            "endpoint_config", "MetricsConfig", "Which metrics come, and how often."
-        ),
-        "CrossRegionTrafficConfig": api(
-            "endpoint_config",
-            "CrossRegionTrafficConfig",
-            "How much of the endpoint routers in other Regions may use.",
-        ),
-        "KmsKeyId": api(
-            "endpoint_config", "KmsKeyId", "The key for the storage volumes of the instances."
-        ),
-        "VpcConfig": api("model", "VpcConfig", "The subnets and security groups of the model."),
-        "EnableNetworkIsolation": api(
-            "model", "EnableNetworkIsolation", "The model's container reaches no network."
-        ),
-        "Tags": api("endpoint_config", "Tags", "For the model, the configuration, the endpoint."),
-        "DeploymentConfig": api(
-            "update",
-            "DeploymentConfig",
-            "How traffic moves to a new version, and which alarms move it back.",
-        ),
-        "RetainAllVariantProperties": api(
-            "update",
-            "RetainAllVariantProperties",
-            "Keep instance counts as autoscaling left them when a new version comes.",
-        ),
-        "ExcludeRetainedVariantProperties": api(
-            "update",
-            "ExcludeRetainedVariantProperties",
-            "What is taken from this file all the same.",
-        ),
-        "Approval": APPROVAL,
-        "EndpointTest": ENDPOINT_TEST,
-    }
+    api = {}
+    for name, (operation, description) in API.items():
+        shape = model.operation_model(operation).input_shape.members[name]
+        api[name] = {**_schema_of(shape, defs), "description": description}
+    api["ShadowProductionVariants"]["minItems"] = 0
     _change(defs)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Settings of one stage",
         "type": "object",
-        "properties": properties,
+        "properties": {
+            "$schema": {"type": "string"},
+            "AccountId": ACCOUNT_ID,
+            **api,
+            "Approval": APPROVAL,
+            "EndpointTest": ENDPOINT_TEST,
+        },
         "required": ["ProductionVariants"],
         "additionalProperties": False,
         "$defs": dict(sorted(defs.items())),
@@ -188,7 +175,7 @@ def schema():
 
 
 def _change(defs):
-    """Where a stage's settings differ from the API, or its documentation says more than shapes."""
+    """Change what a stage cannot set, and what AWS documents but the service model lacks."""
     defs["ProductionVariant"]["properties"].update(OURS)
     defs["DataCaptureConfig"]["required"].remove("DestinationS3Uri")
     serverless = defs["ProductionVariantServerlessConfig"]["properties"]
@@ -234,10 +221,10 @@ def _string(shape, defs):
         defs[shape.name] = choice
         return {"$ref": f"#/$defs/{shape.name}"}
     limits = _limits(shape, "minLength", "maxLength")
-    if shape.name != "TagValue":  # the only text that says something when it is empty
+    if shape.name != "TagValue":  # the only text that may be empty
         limits["minLength"] = max(1, limits.get("minLength", 1))
     pattern = shape.metadata.get("pattern")
-    if pattern and r"\p" not in pattern:  # neither Python nor every editor knows \p{L}
+    if pattern and r"\p" not in pattern:  # Python and some editors do not support \p{L}
         limits["pattern"] = f"^(?:{pattern})$"
     return {"type": "string", **limits}
 

@@ -1,4 +1,4 @@
-"""deploy/endpoint_test.py against endpoints that are right, wrong, slow and broken."""
+"""The endpoint test against endpoints that are right, wrong, slow and broken."""
 
 import copy
 import io
@@ -17,6 +17,7 @@ from sagemaker_project.deploy.endpoint_test import (
     run_test,
     summary,
 )
+from sagemaker_project.deploy.endpoint_test_async import AsyncRuntime
 from sagemaker_project.usage import UsageError
 
 CSV, JSON = "text/csv", "application/json"
@@ -62,7 +63,7 @@ def model_error(status):
 
 
 class Endpoint:
-    """An endpoint whose model adds the values of a record; `change` gets what it would answer."""
+    """An endpoint whose model adds the values of a record; `change` may change each answer."""
 
     def __init__(self, change=lambda answer, number: answer):
         self.change = change
@@ -93,7 +94,8 @@ class Endpoint:
 
 def run(endpoint, samples=SAMPLES, limits=(), **options):
     limits = {"Requests": 20, **dict(limits)}
-    result = run_test(endpoint, "abalone-staging", samples, limits, **options)
+    recorded = read_samples(json.dumps(samples).encode(), None)
+    result = run_test(endpoint, "abalone-staging", recorded, limits, **options)
     json.dumps(result, allow_nan=False)
     page = report_html(result | ABOUT)
     assert result["Status"] in page
@@ -205,7 +207,7 @@ def test_errors_are_counted_and_do_not_stop_the_test(error):
     assert {"Values", "Requests sent", "Latency p99"} <= set(names(dead, "Inconclusive"))
 
 
-def test_what_boto3_got_only_by_trying_again_is_an_error():
+def test_answer_that_took_boto3_a_retry_is_an_error():
     change = on_success(ResponseMetadata={"RetryAttempts": 1})
     assert failed(run(Endpoint(change))) == ["Error rate"]
 
@@ -324,6 +326,66 @@ def test_endpoint_that_is_deleted_meanwhile_has_not_refused_a_malformed_request(
         run(Endpoint(lambda answer, _: answer if isinstance(answer, dict) else gone))
 
 
+# Asynchronous endpoints
+
+
+class Objects:
+    """A bucket in memory that also is the asynchronous endpoint that writes to it."""
+
+    def __init__(self, arrives_after=0, key="out", content=b"3.0"):
+        self.looks, self.arrives_after = 0, arrives_after
+        self.key, self.content, self.kept = key, content, {}
+
+    def invoke_endpoint_async(self, **_):
+        return {"OutputLocation": "s3://bucket/out", "FailureLocation": "s3://bucket/failed"}
+
+    def put_object(self, Bucket, Key, Body):
+        self.kept[Key] = Body
+
+    def delete_object(self, Bucket, Key):
+        del self.kept[Key]
+
+    def get_object(self, Bucket, Key):
+        self.looks += 1
+        if Key != self.key or self.looks <= self.arrives_after:
+            raise refusal("NoSuchKey", 404)
+        return {"Body": io.BytesIO(self.content)}
+
+
+def invoke(objects, **options):
+    """The answer of an asynchronous endpoint, in a time that passes only while it is waited for."""
+    now = [0.0]
+
+    def sleep(seconds):
+        now[0] += seconds
+
+    runtime = AsyncRuntime(
+        objects, objects, "s3://bucket/in/", clock=lambda: now[0], sleep=sleep, **options
+    )
+    try:
+        return runtime.invoke_endpoint(EndpointName="e", ContentType=CSV, Accept=CSV, Body=b"1,2")
+    finally:
+        assert objects.kept == {}
+
+
+def test_asynchronous_answer_is_polled_for():
+    objects = Objects(arrives_after=5)
+    assert invoke(objects)["Body"].read() == b"3.0"
+    assert objects.looks == 7  # each poll looks for the answer, then for the reason of a failure
+
+
+def test_asynchronous_refusal_is_the_model_error_of_the_container():
+    text = b"Received client error (415) from primary"
+    with pytest.raises(ClientError) as raised:
+        invoke(Objects(key="failed", content=text))
+    assert raised.value.response["OriginalStatusCode"] == 415
+
+
+def test_asynchronous_answer_that_does_not_come_is_an_error_after_the_timeout():
+    with pytest.raises(TimeoutError, match="s3://bucket/out or s3://bucket/failed within 60 s"):
+        invoke(Objects(arrives_after=1_000), timeout=60, poll_interval=1)
+
+
 # samples.json
 
 
@@ -366,7 +428,12 @@ def test_samples_that_evaluate_did_not_write_are_refused_in_one_line(body):
 
 def test_samples_are_those_of_the_package():
     body = json.dumps(SAMPLES).encode()
-    assert read_samples(body, digest(body)) == SAMPLES
+    found = read_samples(body, digest(body))
+    assert [sample.expected for sample in found.samples] == [(3.0,), (3.0, 7.0), (11.0,)]
+    assert [(bad.name, bad.body, bad.status) for bad in found.malformed] == [
+        ("empty body", b"", 400),
+        ("npy", b"\x93NUMPY", 415),
+    ]
     with pytest.raises(UsageError, match=f"{digest(body)}.*{'0' * 64}"):
         read_samples(body, "0" * 64)
 

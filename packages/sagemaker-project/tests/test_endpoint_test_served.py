@@ -1,10 +1,10 @@
 """The endpoint test against real local endpoints: of the real model, and of models that are broken.
 
-What it makes of every kind of bad answer is tested in the generated project's own tests; here it
-meets what samples.json, the registry and a served artifact really are.
+test_endpoint_test.py covers every kind of bad answer; these tests use the samples.json, registry
+and served artifact of a real project.
 """
 
-import hashlib
+import dataclasses
 import importlib
 import io
 import json
@@ -16,7 +16,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-ROLE = "arn:aws:iam::123456789012:role/anybody"
+ROLE = "arn:aws:iam::123456789012:role/model"
 IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.9-0-cpu-py3"
 SERVING = {
     "SAGEMAKER_PROGRAM": "inference.py",
@@ -25,7 +25,7 @@ SERVING = {
 }
 LIMITS = {"Requests": 40, "MaxP50Milliseconds": 5_000, "MaxP99Milliseconds": 10_000}
 
-# Appended to inference.py: what a model may get wrong although its pipeline was content.
+# Appended to inference.py: faults that a model may have although its pipeline succeeded.
 BROKEN = {
     "junk": ("def output_fn(prediction, accept): return '{\"predictions\": 1}', accept", "Form"),
     "nan": (
@@ -134,9 +134,9 @@ def test_p18_the_real_model_passes_on_a_real_endpoint(deploy, built, cloud, samp
     cloud.serve("right", (built / "model/model.tar.gz").read_bytes())
     result = deploy.run_test(cloud.runtime, "right", samples, LIMITS, target_variant="AllTraffic")
     assert result["Status"] == "Passed", deploy.summary(result)
-    assert result["Invocations"] == len(samples["samples"]) + LIMITS["Requests"]
-    assert [told["Status"] for told in result["Malformed"]] == [
-        request["status"] for request in samples["malformed"]
+    assert result["Invocations"] == len(samples.samples) + LIMITS["Requests"]
+    assert [found["Status"] for found in result["Malformed"]] == [
+        request.status for request in samples.malformed
     ]
     assert result["Requests"]["Variants"] == {"AllTraffic": result["Invocations"]}
 
@@ -166,18 +166,17 @@ def test_p18_asynchronous_endpoint_is_tested_through_s3(deploy, built, cloud, sa
     with pytest.raises(usage_error, match="async: InvokeEndpoint was refused: "):
         deploy.run_test(cloud.runtime, "async", samples, LIMITS)
     module = importlib.import_module("sagemaker_project.deploy.endpoint_test_async")
-    runtime = module.AsyncRuntime(cloud.runtime, cloud.s3, "s3://bucket/in", look_every=0.02)
+    runtime = module.AsyncRuntime(cloud.runtime, cloud.s3, "s3://bucket/in", poll_interval=0.02)
     result = deploy.run_test(runtime, "async", samples, LIMITS)
     assert result["Status"] == "Passed", deploy.summary(result)
-    assert [told["Status"] for told in result["Malformed"]] == [
-        request["status"] for request in samples["malformed"]
+    assert [found["Status"] for found in result["Malformed"]] == [
+        request.status for request in samples.malformed
     ]
     assert cloud.s3.list_objects_v2(Bucket="bucket", Prefix="in/")["KeyCount"] == 0
 
 
 def test_p19_samples_of_another_package_never_pass(deploy, built, cloud, samples):
-    body = json.dumps({**samples, "samples": []}).encode()
-    none = deploy.read_samples(body, hashlib.sha256(body).hexdigest())
+    none = dataclasses.replace(samples, samples=())
     assert deploy.run_test(cloud.runtime, "right", none, LIMITS)["Status"] == "Inconclusive"
 
 

@@ -206,4 +206,4 @@ def test_only_the_last_stage_must_have_alarms_for_a_canary(three, tmp_path):
     arn = three.register()
     assert three.deploy("plan", "--model-package-arn", arn, stage="dev")["ExitCode"] == 0
     result = three.deploy("plan", "--model-package-arn", arn, stage="live")
-    assert result["ExitCode"] == 2 and "no alarm watches" in result["Message"]
+    assert result["ExitCode"] == 2 and "without an alarm is never rolled back" in result["Message"]

@@ -107,7 +107,7 @@ ARTIFACTS = {
     "not gzip": (ARTIFACT, "not a whole gzipped tar file"),
     "text": (b"hello", "not a whole gzipped tar file"),
     "gzip of text": (gzip.compress(b"hello"), "not a whole gzipped tar file"),
-    "no model": (packed(parts(model_joblib=None)), "one model file is wanted in it, found: none"),
+    "no model": (packed(parts(model_joblib=None)), "exactly one model file is wanted, found: none"),
     "two models": (packed(parts(other_pkl=b"x")), "2 model files (model.joblib, other.pkl)"),
     "no inference": (packed(parts(code__inference_py=None)), "no code/inference.py"),
     "no about": (packed(parts(model_json=None)), "no model.json"),

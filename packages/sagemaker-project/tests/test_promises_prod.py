@@ -494,7 +494,7 @@ def test_p20_one_instance_cannot_do_a_part_of_itself(gate, kind):
 
 def test_p20_an_alarm_must_exist(gate):
     gate.settings("prod", DeploymentConfig=canary(alarms=["abalone-prod-typo"]))
-    refused(*promote(gate, gate.second), "abalone-prod-typo is no metric alarm", code=2)
+    refused(*promote(gate, gate.second), "abalone-prod-typo is not a metric alarm", code=2)
 
 
 def test_p20_an_alarm_must_not_be_in_alarm_already(gate):

@@ -6,6 +6,7 @@
       DeployFailed    1   the new version does not serve; the version before it serves again
       Refused         3   a gate says no; what serves was not changed
         Busy          4   another deployment is in progress
+        ArtifactError 3   a model.tar.gz is not what train.py made and the registry holds
       AwsError        5   AWS refused a call for good (2: AWS called the request invalid)
         Unavailable   4   AWS did not answer, or asked to try again later
       NeedsHuman      5   the endpoint needs a person
@@ -51,6 +52,10 @@ class Busy(Refused):
     """Another deployment is in progress; the same command may succeed later."""
 
     exit_code = 4
+
+
+class ArtifactError(Refused):
+    """A model.tar.gz is not as train.py made it, or not the one that was registered."""
 
 
 class AwsError(ProjectError):

@@ -1,7 +1,8 @@
 """The plan of a clean-up: delete what deployments left and nothing needs. Pure; nothing is read."""
 
-from sagemaker_project.deploy.calls import Members, sagemaker
+from sagemaker_project.deploy.calls import sagemaker
 from sagemaker_project.deploy.evidence import State
+from sagemaker_project.deploy.ledger import Deployment
 from sagemaker_project.deploy.promotion import record
 from sagemaker_project.deploy.scaling import all_variants
 from sagemaker_project.deploy.steps import DeleteUnused, Plan, Step
@@ -27,10 +28,12 @@ def plan_cleanup(state: State) -> Plan:
 def _needed(state: State) -> tuple[set[str | None], set[str]]:
     """Return the names of endpoint configurations and of models that must stay."""
     ledger, pending = state.ledger, state.pending
-    kept: list[Members | None] = [ledger.current, ledger.rollback_target]
+    kept: list[Deployment | None] = [ledger.current, ledger.rollback_target]
     if pending:
         kept += [pending["Deployment"], pending.get("Leaves")]
-    configs = {deployment["EndpointConfigName"] for deployment in kept if deployment}
+    configs: set[str | None] = {
+        deployment["EndpointConfigName"] for deployment in kept if deployment
+    }
     configs.add(state.live)
     if state.endpoint:
         summary = state.endpoint.get("PendingDeploymentSummary", {})

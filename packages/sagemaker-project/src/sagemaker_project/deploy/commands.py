@@ -115,7 +115,8 @@ def rollback(context: Context) -> Members:
             executor = Executor(context, evidence, lock)
             executor.do(plan)
             ledger = executor.ledger
-    current = ledger.current or {}
+    current = ledger.current
+    assert current is not None  # a rollback ends with a version that serves
     return {
         "Outcome": "RolledBack",
         "Message": f"{context.target.endpoint} serves version {current['ModelPackageVersion']}",

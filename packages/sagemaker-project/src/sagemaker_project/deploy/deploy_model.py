@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from sagemaker_project import pages
 from sagemaker_project.deploy.arguments import parse
-from sagemaker_project.errors import ProjectError
+from sagemaker_project.errors import ProjectError, UsageError
 from sagemaker_project.project import Project
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _start_local(stack: contextlib.ExitStack, region: str) -> None:
     try:
         stack.enter_context(usage.emulator().attach(region_name=region)).enter()
     except usage.emulator().LocalError as error:
-        raise usage.UsageError(error) from None
+        raise UsageError(error) from None
 
 
 def _stop_on_signals(stack: contextlib.ExitStack) -> None:

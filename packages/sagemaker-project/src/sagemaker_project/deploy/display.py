@@ -1,13 +1,19 @@
-"""What `deploy-model` prints of a result: tables on a terminal, plain columns elsewhere."""
+"""Print the result of a `deploy-model` command: tables on a terminal, plain columns elsewhere."""
 
 import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+Result: TypeAlias = Mapping[str, Any]  # what --json prints
+Row: TypeAlias = Sequence[str]
 
 
-def show(command, result):
+def show(command: str, result: Result) -> None:
+    """Print what `command` returned."""
     {"plan": _plan, "status": _status, "history": _history}.get(command, _message)(result)
 
 
-def _message(result):
+def _message(result: Result) -> None:
     print(result["Message"])
     for name in ("ModelPackageArn", "EndpointConfigName", "Report"):
         if result.get(name):
@@ -16,7 +22,7 @@ def _message(result):
         print(f"{item['Operation']:<22}{item['Resource']}")
 
 
-def _plan(result):
+def _plan(result: Result) -> None:
     for note in result["Notes"]:
         print(note)
     rows = [
@@ -26,21 +32,12 @@ def _plan(result):
     _table(("", "service", "call", "resource"), rows)
     print(result["Message"])
     if token := result.get("PlanToken"):
-        print(f"to do exactly this: deploy-model promote ... --plan-token {token}")
+        print(f"to make exactly these calls: deploy-model promote ... --plan-token {token}")
 
 
-def _status(result):
+def _status(result: Result) -> None:
     print(result["Message"])
-    current, before = result.get("Current"), result.get("RollbackTarget")
-    rows = [("endpoint", result["EndpointName"])]
-    for name, deployment in (("serves", current), ("a rollback leads to", before)):
-        if deployment:
-            told = f"version {deployment['ModelPackageVersion']}"
-            rows.append((name, f"{told}  {deployment['EndpointConfigName']}"))
-    if current:
-        approval = current["Approval"]
-        rows.append(("approved by", f"{approval['By']} at {approval['Time'][:16]}"))
-        rows.append(("commit", current["GitCommit"]))
+    rows = [("endpoint", result["EndpointName"]), *_deployment_rows(result)]
     for variant in result.get("Variants", []):
         count = variant["InstanceCount"]
         size = f", {count} instance(s)" if count else ""
@@ -56,7 +53,21 @@ def _status(result):
     _table(None, rows)
 
 
-def _history(result):
+def _deployment_rows(result: Result) -> list[tuple[str, str]]:
+    current, before = result.get("Current"), result.get("RollbackTarget")
+    rows = []
+    for name, deployment in (("serves", current), ("a rollback leads to", before)):
+        if deployment:
+            version = f"version {deployment['ModelPackageVersion']}"
+            rows.append((name, f"{version}  {deployment['EndpointConfigName']}"))
+    if current:
+        approval = current["Approval"]
+        rows.append(("approved by", f"{approval['By']} at {approval['Time'][:16]}"))
+        rows.append(("commit", current["GitCommit"]))
+    return rows
+
+
+def _history(result: Result) -> None:
     rows = [
         (
             str(entry["Number"]),
@@ -73,7 +84,7 @@ def _history(result):
     print(result["Message"])
 
 
-def _table(header, rows):
+def _table(header: Row | None, rows: Sequence[Row]) -> None:
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table

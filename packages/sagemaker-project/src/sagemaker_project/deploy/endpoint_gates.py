@@ -132,11 +132,12 @@ def something_is_deployed(state: State) -> None:
 
 def ledger_says_what_serves(state: State) -> None:
     """A test counts for the version that the ledger says serves."""
-    current = state.ledger.current or {}
-    if (state.live, state.status) != (current.get("EndpointConfigName"), "InService"):
+    current = state.ledger.current
+    recorded = current["EndpointConfigName"] if current else None
+    if (state.live, state.status) != (recorded, "InService"):
         raise Refused(
             f"{state.target.endpoint} is {state.status} with {state.live}, the ledger says"
-            f" {current.get('EndpointConfigName')}: see deploy-model status"
+            f" {recorded}: see deploy-model status"
         )
 
 

@@ -10,8 +10,10 @@ from sagemaker_project.deploy.candidate import images_of
 from sagemaker_project.deploy.config import pinned_versions
 from sagemaker_project.deploy.context import Context
 from sagemaker_project.deploy.endpoint_gates import TEST_GATES
+from sagemaker_project.deploy.endpoint_test import TestReport
 from sagemaker_project.deploy.evidence import State, recorded_requests
 from sagemaker_project.deploy.gates import check
+from sagemaker_project.deploy.ledger import Deployment, Test
 from sagemaker_project.errors import Refused, UsageError
 
 
@@ -19,13 +21,16 @@ def test(context: Context) -> Members:
     """Test what serves, and record the result where the gate of the next stage reads it."""
     state = look.look_at_stage(context)
     check(TEST_GATES, state)
-    deployment = state.ledger.current or {}
+    deployment = state.ledger.current
+    assert deployment is not None  # something_is_deployed
     package = context.aws.package(deployment["ModelPackageArn"])
     if package is None:
         raise Refused(f"{deployment['ModelPackageArn']} does not exist any more")
     requests = recorded_requests(package, look.samples(context.aws, package))
-    report = {
-        **smoke_test.run(context, requests),
+    new = smoke_test.new_variants(context.target.config)
+    only = new[0] if len(new) == 1 else None  # pinned variants serve another version
+    report: TestReport = {
+        **smoke_test.run(context, requests, variant=only),
         "Stage": context.target.stage,
         "EndpointName": context.target.endpoint,
         "ModelPackageArn": deployment["ModelPackageArn"],
@@ -36,14 +41,14 @@ def test(context: Context) -> Members:
     return _keep(context, state, deployment, report)
 
 
-def _keep(context: Context, state: State, deployment: Members, report: Members) -> Members:
+def _keep(context: Context, state: State, deployment: Deployment, report: TestReport) -> Members:
     """Write the report beside the ledger for the gate, and to disk for people."""
     body, page = (
         (json.dumps(report, indent=2, default=str) + "\n").encode(),
         endpoint_test.report_html(report).encode(),
     )
     uri = _upload(context, state, body, page)
-    kept = {
+    kept: Test = {
         "ModelPackageArn": deployment["ModelPackageArn"],
         "EndpointConfigName": deployment["EndpointConfigName"],
         "ConfigHash": deployment["ConfigHash"],

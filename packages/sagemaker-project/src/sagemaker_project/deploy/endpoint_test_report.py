@@ -1,11 +1,19 @@
-"""The report of an endpoint test, for the person who decides whether the model goes on to prod.
+"""The report of an endpoint test, for the person who decides whether the model goes to prod.
 
-One page that needs nothing else: no script, no font, no picture from elsewhere. What the endpoint
-said is shown as text. Colour never carries a meaning alone, so the page can be printed in grey.
+One self-contained page: no scripts, fonts or pictures from elsewhere. What the endpoint said is
+shown as text. Colour never carries a meaning alone, so the page can be printed in grey.
 """
 
 import html
 import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+
+from sagemaker_project.deploy.endpoint_test_result import (
+    Check,
+    Histogram,
+    MalformedResult,
+    TestReport,
+)
 
 STYLE = """
 :root { color-scheme: light dark; --paper: #fbfbfa; --card: #fff; --ink: #1d2430; --soft: #5d6778;
@@ -69,15 +77,15 @@ DRAWN = {
 }
 MEANS = {
     "Passed": "This package with these settings may go on to prod.",
-    "Failed": "Prod refuses this package with these settings. Mend it, and test again.",
-    "Inconclusive": "Too little was seen to judge, so prod refuses it. Test again.",
+    "Failed": "Prod refuses this package with these settings. Fix it, then test again.",
+    "Inconclusive": "There was too little data to judge, so prod refuses it. Test again.",
 }
 NUMBER = ' class="n"'
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 920, 270, 44, 20, 46, 44
 
 
-def report_html(report):
-    """A page of what run_test() returned and of what was tested: Stage, EndpointName and so on."""
+def report_html(report: TestReport) -> str:
+    """Return the page of a result of run_test() and of what was tested."""
     status = report["Status"]
     title = f"Test of {report['EndpointName']}"
     parts = [
@@ -105,20 +113,20 @@ def report_html(report):
     )
 
 
-def escape(value):
+def escape(value: object) -> str:
     return html.escape(str(value))
 
 
 # The sections
 
 
-def verdict(report):
+def verdict(report: TestReport) -> str:
     status, checks = report["Status"], report["Checks"]
     bad = [check["Name"] for check in checks if check["Status"] == status]
-    told = f"All {len(checks)} checks hold."
+    found = f"All {len(checks)} checks passed."
     if status != "Passed":
         verb = "failed" if status == "Failed" else "could not be judged"
-        told = f"{len(bad)} of {len(checks)} checks {verb}: {', '.join(bad)}."
+        found = f"{len(bad)} of {len(checks)} checks {verb}: {', '.join(bad)}."
     icon = (
         '<svg viewBox="0 0 52 52" aria-hidden="true" fill="none" stroke="currentColor" '
         'stroke-width="4" stroke-linecap="round" stroke-linejoin="round">'
@@ -126,11 +134,11 @@ def verdict(report):
     )
     return (
         f'<div class="verdict {status}">{icon}<div><strong>{status}</strong>'
-        f"<p>{escape(told)} {MEANS[status]}</p></div></div>"
+        f"<p>{escape(found)} {MEANS[status]}</p></div></div>"
     )
 
 
-def tiles(report):
+def tiles(report: TestReport) -> str:
     sent, wrong = report["Invocations"], report["Errors"]
     times, limits = report["LatencyMilliseconds"], report["Limits"]
     largest = f"{report['Worst'][0]['Deviation']:.3g}" if report["Worst"] else "0"
@@ -154,20 +162,20 @@ def tiles(report):
     return f'<div class="tiles">{"".join(cards)}</div>'
 
 
-def milliseconds(value):
+def milliseconds(value: float | None) -> str:
     return "none" if value is None else f"{short(value)} <small>ms</small>"
 
 
-def short(value):
+def short(value: float) -> str:
     return f"{value:,.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def judged(report):
-    """Whether any answer came as far as its values."""
+def judged(report: TestReport) -> bool:
+    """Return whether the values of any answer were compared."""
     return any(c["Name"] == "Values" and c["Status"] != "Inconclusive" for c in report["Checks"])
 
 
-def facts(report):
+def facts(report: TestReport) -> str:
     requests = report["Requests"]
     group, _, version = report["ModelPackageArn"].partition("model-package/")[2].rpartition("/")
     answered = ", ".join(f"{name} {count:,}" for name, count in requests["Variants"].items())
@@ -190,7 +198,7 @@ def facts(report):
     return f'<div class="card"><dl>{items}</dl></div>'
 
 
-def moment(text):
+def moment(text: str) -> str:
     return text.replace("T", " ").replace("+00:00", " UTC")
 
 
@@ -198,27 +206,27 @@ class Markup(str):
     """Text that is HTML already."""
 
 
-def code(value):
+def code(value: object) -> Markup:
     return Markup(f"<code>{escape(value)}</code>")
 
 
-def marked(value):
+def marked(value: object) -> str:
     return value if isinstance(value, Markup) else escape(value)
 
 
-def check_rows(checks):
-    """What did not hold stands first."""
+def check_rows(checks: Iterable[Check]) -> Iterator[tuple[str, ...]]:
+    """Yield a row for each check, those that failed first."""
     for check in sorted(checks, key=lambda check: list(SIGN).index(check["Status"])):
         status = check["Status"]
         sign = Markup(f'<span class="status {status}">{SIGN[status]} {status}</span>')
         yield sign, check["Name"], check["Wanted"], check["Found"]
 
 
-def deviations(report):
+def deviations(report: TestReport) -> str:
     tolerance = f"{report['Limits']['Tolerance']:g}"
     if not report["Worst"]:
-        told = "Every prediction is the recorded one, to the last digit."
-        return f"<p>{told if judged(report) else 'No prediction came.'}</p>"
+        same = "Every prediction equals the recorded one, to the last digit."
+        return f"<p>{same if judged(report) else 'There were no predictions.'}</p>"
     rows = [
         (
             deviation["Sample"],
@@ -230,11 +238,11 @@ def deviations(report):
         for deviation in report["Worst"]
     ]
     header = ["sample", "record", "recorded", "found", "deviation"]
-    told = f"<p>Wanted: at most {tolerance} from what the model predicted in its pipeline.</p>"
-    return told + table("Largest deviations", header, rows, numbers=range(5))
+    wanted = f"<p>Wanted: at most {tolerance} from what the model predicted in its pipeline.</p>"
+    return wanted + table("Largest deviations", header, rows, numbers=range(5))
 
 
-def malformed(requests):
+def malformed(requests: Sequence[MalformedResult]) -> str:
     if not requests:
         return "<p>None were sent.</p>"
     rows = [
@@ -247,19 +255,26 @@ def malformed(requests):
         )
         for request in requests
     ]
-    told = "<p>A client's mistake must be told to the client, and must not stop the endpoint.</p>"
+    wanted = "<p>Wanted: a 4xx for the client, and an endpoint that still answers.</p>"
     header = ["request", "Content-Type", "model gave", "endpoint gave", "answer"]
-    return told + table("Malformed requests", header, rows)
+    return wanted + table("Malformed requests", header, rows)
 
 
-def errors(kinds):
+def errors(kinds: Mapping[str, int]) -> Iterator[str]:
     if kinds:
         yield "<h2>Errors</h2>"
         yield table("Errors", ["error", "times"], kinds.items(), numbers=[1])
 
 
-def table(caption, header, rows, numbers=()):
-    def line(tag, opening, values):
+def table(
+    caption: str,
+    header: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    numbers: Collection[int] = (),
+) -> str:
+    """Return a table; `numbers` are the columns that are aligned to the right."""
+
+    def line(tag: str, opening: str, values: Sequence[object]) -> str:
         cells = "".join(
             f"<{opening}{NUMBER if column in numbers else ''}>{marked(value)}</{tag}>"
             for column, value in enumerate(values)
@@ -277,47 +292,39 @@ def table(caption, header, rows, numbers=()):
 # The histogram
 
 
-def latency(report):
+def latency(report: TestReport) -> str:
     times, limits = report["LatencyMilliseconds"], report["Limits"]
-    if times["p50"] is None:
+    ranks = {"p50": times["p50"], "p90": times["p90"], "p99": times["p99"], "max": times["max"]}
+    known = {name: value for name, value in ranks.items() if value is not None}
+    if not known:
         return "<p>Nothing was timed.</p>"
-    ranks = {name: times[name] for name in ("p50", "p90", "p99")}
-    told = ", ".join(f"{name} {short(value)} ms" for name, value in times.items())
-    plot = histogram(report["Histogram"], ranks, limits["MaxP99Milliseconds"], told)
+    values = ", ".join(f"{name} {short(value)} ms" for name, value in known.items())
+    del known["max"]
+    plot = histogram(report["Histogram"], known, limits["MaxP99Milliseconds"], values)
     return (
         f'<div class="card" role="region" tabindex="0" aria-label="Latency">{plot}'
-        f'<div class="soft">{escape(told)}. As this client saw it, network included; the scale is '
-        "logarithmic.</div></div>"
+        f'<div class="soft">{escape(values)}. As this client saw it, network included; the scale '
+        "is logarithmic.</div></div>"
     )
 
 
-def histogram(bins, ranks, limit, description):
-    edges, counts = bins["Edges"], bins["Counts"]
-    low, high, most = edges[0], edges[-1], max(counts)
+def histogram(bins: Histogram, ranks: Mapping[str, float], limit: float, description: str) -> str:
+    """Return the histogram as SVG, with a line at each of `ranks` and at the limit of p99."""
+    low, high, most = bins["Edges"][0], bins["Edges"][-1], max(bins["Counts"])
+    floor = HEIGHT - BOTTOM
 
-    def x(value):
+    def x(value: float) -> float:
         share = math.log(min(max(value, low), high) / low) / math.log(high / low)
         return LEFT + share * (WIDTH - LEFT - RIGHT)
 
-    def y(count):
-        return HEIGHT - BOTTOM - count / most * (HEIGHT - BOTTOM - TOP)
-
-    def upright(value, kind):
+    def upright(value: float, kind: str) -> str:
         at = f"{x(value):.1f}"
-        return f'<line class="{kind}" x1="{at}" y1="{TOP - 6}" x2="{at}" y2="{y(0)}"/>'
+        return f'<line class="{kind}" x1="{at}" y1="{TOP - 6}" x2="{at}" y2="{floor}"/>'
 
-    marks = [f'<line x1="{LEFT}" y1="{y(0)}" x2="{WIDTH - RIGHT}" y2="{y(0)}"/>']
-    for tick in ticks(low, high):
-        marks.append(text(x(tick), HEIGHT - BOTTOM + 18, f"{tick:g}"))
-    for count, left, right in zip(counts, edges[:-1], edges[1:], strict=True):
-        if count:
-            width = max(x(right) - x(left) - 1.5, 1)
-            height = max(y(0) - y(count), 1.5)
-            marks.append(
-                f'<rect x="{x(left):.1f}" y="{y(0) - height:.1f}" width="{width:.1f}" '
-                f'height="{height:.1f}" rx="2"/>'
-            )
-    marks += [text(LEFT - 8, y(most) + 4, most, "end"), text(LEFT - 8, y(0) + 4, 0, "end")]
+    marks = [f'<line x1="{LEFT}" y1="{floor}" x2="{WIDTH - RIGHT}" y2="{floor}"/>']
+    marks += [text(x(tick), floor + 18, f"{tick:g}") for tick in ticks(low, high)]
+    marks += bars(bins, x)
+    marks += [text(LEFT - 8, TOP + 4, most, "end"), text(LEFT - 8, floor + 4, 0, "end")]
     for row, (name, value) in enumerate(ranks.items()):
         marks.append(upright(value, "rank"))
         marks.append(text(x(value), TOP - 10 - 14 * (row % 2), name, "middle", "name"))
@@ -330,13 +337,26 @@ def histogram(bins, ranks, limit, description):
     )
 
 
-def text(x, y, value, anchor="middle", kind=""):
+def bars(bins: Histogram, x: Callable[[float], float]) -> Iterator[str]:
+    """Yield a bar for each bin that is not empty; the highest is as high as the plot."""
+    edges, counts, floor = bins["Edges"], bins["Counts"], HEIGHT - BOTTOM
+    for count, left, right in zip(counts, edges[:-1], edges[1:], strict=True):
+        if count:
+            width = max(x(right) - x(left) - 1.5, 1)
+            height = max(count / max(counts) * (floor - TOP), 1.5)
+            yield (
+                f'<rect x="{x(left):.1f}" y="{floor - height:.1f}" width="{width:.1f}" '
+                f'height="{height:.1f}" rx="2"/>'
+            )
+
+
+def text(x: float, y: float, value: object, anchor: str = "middle", kind: str = "") -> str:
     opening = f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">'
     return f"{opening}{escape(value)}</text>"
 
 
-def ticks(low, high):
-    """Round numbers between the two, few enough to be read."""
+def ticks(low: float, high: float) -> list[float]:
+    """Return round numbers between the two, few enough to be readable."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     decades = math.log10(high / low)
     steps = (1, 1.5, 2, 3, 5, 7) if decades < 1 else (1, 2, 5) if decades < 3.5 else (1,)

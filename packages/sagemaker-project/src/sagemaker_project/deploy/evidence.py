@@ -13,8 +13,8 @@ from datetime import datetime
 
 from sagemaker_project.deploy.calls import Members
 from sagemaker_project.deploy.candidate import Candidate
-from sagemaker_project.deploy.endpoint_test import read_samples
-from sagemaker_project.deploy.ledger import Ledger
+from sagemaker_project.deploy.endpoint_test_samples import Samples, read_samples
+from sagemaker_project.deploy.ledger import Deployment, Entry, Ledger, Test
 from sagemaker_project.deploy.request import DeployRequest
 from sagemaker_project.deploy.target import Target
 from sagemaker_project.errors import Refused, UsageError
@@ -65,12 +65,12 @@ class State:
         return self.status in NEEDS_PERSON
 
     @property
-    def pending(self) -> Members | None:
+    def pending(self) -> Entry | None:
         """The Started entry of a deployment that was interrupted."""
         return self.ledger.pending
 
     @property
-    def resumed(self) -> Members | None:
+    def resumed(self) -> Entry | None:
         """The Started entry that this command continues."""
         pending = self.pending
         return pending if pending and pending["Action"] == self.action else None
@@ -113,7 +113,7 @@ class Staged:
 
     ledger: Ledger
     config_hash: str
-    test: Members | None = None
+    test: Test | None = None
     report: Document | None = None
 
 
@@ -136,7 +136,7 @@ class Evidence(State):
     staged: Staged | None = None
 
     @property
-    def resumed(self) -> Members | None:
+    def resumed(self) -> Entry | None:
         """The Started entry of this very version with these settings."""
         pending = super().resumed
         return pending if pending and is_of(pending["Deployment"], self.candidate.name) else None
@@ -155,7 +155,7 @@ class Rollback(State):
     serves stays; `goal_config` is its endpoint configuration and `missing` what of it was deleted.
     """
 
-    goal: Members | None = None
+    goal: Deployment | None = None
     goal_config: Members | None = None
     missing: tuple[str, ...] = ()
 
@@ -164,7 +164,7 @@ def is_changing(endpoint: Members | None) -> bool:
     return endpoint is not None and endpoint["EndpointStatus"] not in STEADY
 
 
-def is_of(deployment: Members | None, endpoint_config: str | None) -> bool:
+def is_of(deployment: Deployment | None, endpoint_config: str | None) -> bool:
     """Whether a deployment of the ledger made the endpoint configuration of this name."""
     return deployment is not None and deployment["EndpointConfigName"] == endpoint_config
 
@@ -178,7 +178,7 @@ def is_deployable(package: Members, target: Target) -> bool:
     )
 
 
-def recorded_requests(package: Members, samples: Document | None) -> Members:
+def recorded_requests(package: Members, samples: Document | None) -> Samples:
     """Return the recorded requests of a package's model.
 
     Args:

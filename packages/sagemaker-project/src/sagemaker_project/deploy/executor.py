@@ -13,6 +13,7 @@ from sagemaker_project.deploy.calls import Call, Members
 from sagemaker_project.deploy.context import Context
 from sagemaker_project.deploy.evidence import State, is_changing
 from sagemaker_project.deploy.gates import check_package
+from sagemaker_project.deploy.ledger import Snapshot
 from sagemaker_project.deploy.lock import Lock
 from sagemaker_project.deploy.recovery import recovery
 from sagemaker_project.deploy.rollback import restoration
@@ -205,7 +206,7 @@ class Executor:
     def restore_variants(self, step: RestoreVariants) -> None:
         self.restore(step.snapshot)
 
-    def restore(self, snapshot: Members) -> None:
+    def restore(self, snapshot: Snapshot) -> None:
         """Give the variants the weights and counts of a snapshot."""
         endpoint = self.aws.endpoint(self.target.endpoint)
         call = restoration(self.target.endpoint, endpoint, snapshot) if endpoint else None

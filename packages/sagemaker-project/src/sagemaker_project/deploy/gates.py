@@ -111,8 +111,9 @@ def metrics_are_numbers(evidence: Evidence) -> None:
 
 
 def _is_finite(value: object) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and abs(value) <= sys.float_info.max
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= sys.float_info.max
 
 
 def artifacts_are_what_was_registered(evidence: Evidence) -> None:

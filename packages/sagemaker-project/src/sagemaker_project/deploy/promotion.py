@@ -8,6 +8,7 @@ from sagemaker_project.deploy.calls import Call, Members, sagemaker
 from sagemaker_project.deploy.config import Problem, deployment_problems, update_members
 from sagemaker_project.deploy.evidence import Evidence, State, is_of
 from sagemaker_project.deploy.interrupted import closing_entries, ended, rolled_back_because
+from sagemaker_project.deploy.ledger import Deployment, Snapshot
 from sagemaker_project.deploy.names import digest
 from sagemaker_project.deploy.steps import (
     CheckApproval,
@@ -133,7 +134,7 @@ def _started(evidence: Evidence) -> Members:
     }
 
 
-def deployment(evidence: Evidence) -> Members:
+def deployment(evidence: Evidence) -> Deployment:
     """Return what the ledger keeps of a deployment: enough to audit it, and to put it back."""
     candidate = evidence.candidate
     metadata = candidate.package.get("CustomerMetadataProperties", {})
@@ -146,7 +147,7 @@ def deployment(evidence: Evidence) -> Members:
         "Models": [model["ModelName"] for model in candidate.models],
         "Pins": evidence.pins,
         "Approval": candidate.approval,
-        "Scaling": candidate.scaling,
+        "Scaling": dict(candidate.scaling),
         "GitCommit": metadata.get("GitCommit", "unknown"),
         "DataSha256": metadata.get("DataSha256", "unknown"),
         "DefinitionSha256": metadata.get("DefinitionSha256", "unknown"),
@@ -154,12 +155,12 @@ def deployment(evidence: Evidence) -> Members:
     }
 
 
-def snapshot(state: State) -> Members | None:
+def snapshot(state: State) -> Snapshot | None:
     """Return the weights and instance counts of what serves, which a rollback restores."""
     if not state.endpoint:
         return None
     return {
-        "EndpointConfigName": state.live,
+        "EndpointConfigName": state.endpoint["EndpointConfigName"],
         "Variants": [
             {
                 "VariantName": variant["VariantName"],

@@ -7,6 +7,7 @@ from sagemaker_project.deploy.calls import Call, Members, sagemaker
 from sagemaker_project.deploy.config import NOT_RETAINED
 from sagemaker_project.deploy.evidence import Rollback, State
 from sagemaker_project.deploy.interrupted import closing_entries
+from sagemaker_project.deploy.ledger import Deployment, Snapshot
 from sagemaker_project.deploy.promotion import record
 from sagemaker_project.deploy.steps import Plan, RestoreVariants, SendCall, Step, WaitForEndpoint
 
@@ -17,13 +18,13 @@ KEEP_COUNTS = {
 }
 
 
-def goal_of(state: State) -> Members | None:
+def goal_of(state: State) -> Deployment | None:
     """Return the deployment that a rollback leads to.
 
     None where what serves stays, and where none is left.
     """
     if state.resumed:
-        deployment: Members = state.resumed["Deployment"]
+        deployment: Deployment = state.resumed["Deployment"]
         return deployment
     if is_kept(state):
         return None
@@ -51,9 +52,11 @@ def plan_rollback(rollback: Rollback) -> Plan:
         kept = scaling.registrations(target.endpoint, current["Scaling"], rollback.scaling)
         note = "the interrupted promotion never served: what served before it still does"
         return Plan((*map(SendCall, kept), *steps), (note,))
-    leaves: Members = resumed["Leaves"] if resumed else current
-    before = leaves.get("Before") or {}
-    restorable = before.get("EndpointConfigName") == goal["EndpointConfigName"]
+    leaves: Deployment | None = resumed["Leaves"] if resumed else current
+    assert leaves is not None  # a goal is the deployment before another one
+    before = leaves["Before"]
+    if before and before["EndpointConfigName"] != goal["EndpointConfigName"]:
+        before = None
     entry = {"Action": "rollback", "Deployment": goal, "Leaves": leaves}
     if not resumed:
         steps.append(record(target, "Started", entry))
@@ -65,11 +68,10 @@ def plan_rollback(rollback: Rollback) -> Plan:
         registered = scaling.without(registered, off)
         steps += [SendCall(scaling.deregistration(target.endpoint, variant)) for variant in off]
         if not (resumed and rollback.changing):
-            snapshot = before if restorable else {}
             name = goal["EndpointConfigName"]
-            steps.append(SendCall(update_to(target.endpoint, rollback.endpoint, name, snapshot)))
+            steps.append(SendCall(update_to(target.endpoint, rollback.endpoint, name, before)))
         steps.append(WaitForEndpoint(goal["EndpointConfigName"]))
-    if restorable:
+    if before:
         steps.append(RestoreVariants(before))
     registrations = scaling.registrations(target.endpoint, goal["Scaling"], registered)
     steps += map(SendCall, registrations)
@@ -82,7 +84,7 @@ def plan_rollback(rollback: Rollback) -> Plan:
 
 
 def update_to(
-    endpoint_name: str, endpoint: Members | None, endpoint_config: str, snapshot: Members
+    endpoint_name: str, endpoint: Members | None, endpoint_config: str, snapshot: Snapshot | None
 ) -> Call:
     """Return the update to an earlier endpoint configuration.
 
@@ -91,13 +93,13 @@ def update_to(
     """
     members: Members = {"EndpointName": endpoint_name, "EndpointConfigName": endpoint_config}
     live = endpoint.get("ProductionVariants", []) if endpoint else []
-    names = {variant["VariantName"] for variant in snapshot.get("Variants", [])}
-    if names == {variant["VariantName"] for variant in live}:
+    kept = snapshot["Variants"] if snapshot else []
+    if {variant["VariantName"] for variant in kept} == {variant["VariantName"] for variant in live}:
         members |= KEEP_COUNTS
     return sagemaker("UpdateEndpoint", members)
 
 
-def restoration(endpoint_name: str, endpoint: Members, snapshot: Members) -> Call | None:
+def restoration(endpoint_name: str, endpoint: Members, snapshot: Snapshot) -> Call | None:
     """Return the call that gives variants the weights and counts of a snapshot.
 
     None where they have them already.
@@ -108,7 +110,7 @@ def restoration(endpoint_name: str, endpoint: Members, snapshot: Members) -> Cal
     changes = []
     for kept in snapshot["Variants"]:
         variant = now.get(kept["VariantName"], {})
-        change = {"VariantName": kept["VariantName"]}
+        change: Members = {"VariantName": kept["VariantName"]}
         if kept["Weight"] is not None and kept["Weight"] != variant.get("DesiredWeight"):
             change["DesiredWeight"] = kept["Weight"]
         if (kept["InstanceCount"] or 0) > variant.get("DesiredInstanceCount", 0):

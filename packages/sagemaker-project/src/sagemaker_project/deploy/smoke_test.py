@@ -1,11 +1,12 @@
 """Invoke an endpoint with the recorded requests of its model."""
 
 from sagemaker_project.deploy import endpoint_test
-from sagemaker_project.deploy.calls import Members
 from sagemaker_project.deploy.candidate import images_of
-from sagemaker_project.deploy.config import pinned_versions
+from sagemaker_project.deploy.config import Config, pinned_versions
 from sagemaker_project.deploy.context import Context
 from sagemaker_project.deploy.endpoint_test_async import AsyncRuntime
+from sagemaker_project.deploy.endpoint_test_result import TestResult
+from sagemaker_project.deploy.endpoint_test_samples import Samples
 from sagemaker_project.deploy.evidence import recorded_requests
 from sagemaker_project.deploy.steps import SmokeTest
 from sagemaker_project.errors import DeployFailed, UsageError
@@ -28,34 +29,44 @@ def smoke_test(context: Context, step: SmokeTest) -> None:
             f" {', '.join(step.images)}: the image's tag was moved meanwhile"
         )
     requests = recorded_requests(step.package, step.samples)
-    variants = [v["VariantName"] for v in target.config.production_variants]
-    for variant in variants:
-        if variant in pinned:
-            continue
+    for variant in new_variants(target.config):
         context.say(f"invoke {target.endpoint} ({variant}) with recorded requests")
-        only = variant if len(variants) > 1 else None
         try:
-            result = run(context, requests, smoke=True, target_variant=only)
+            result = run(context, requests, smoke=True, variant=variant)
         except UsageError as error:  # a variant that cannot be invoked does not serve
             raise DeployFailed(f"the smoke test: {error}") from None
         if result["Status"] != "Passed":
             raise DeployFailed(f"the smoke test: {endpoint_test.summary(result)}")
 
 
+def new_variants(config: Config) -> list[str]:
+    """Return the names of the production variants that serve the version that is promoted."""
+    names = [variant["VariantName"] for variant in config.production_variants]
+    pinned = pinned_versions(config)
+    return [name for name in names if name not in pinned]
+
+
 def run(
-    context: Context, samples: Members, smoke: bool = False, target_variant: str | None = None
-) -> Members:
-    """Invoke the stage's endpoint as its settings say, and return the result of the test."""
+    context: Context, samples: Samples, smoke: bool = False, variant: str | None = None
+) -> TestResult:
+    """Invoke the stage's endpoint as its settings say, and return the result of the test.
+
+    Args:
+        variant: the only one to invoke, where there are others. An asynchronous endpoint cannot be
+            asked for a variant.
+    """
     config, name = context.target.config, context.target.endpoint
-    runtime = context.aws.runtime()
+    runtime, target_variant = context.aws.runtime(), None
     if "AsyncInferenceConfig" in config.content:
         folder = f"s3://{context.target.bucket}/async-input/{name}"
         runtime = AsyncRuntime(runtime, context.aws.client("s3"), folder)
+    elif len(config.production_variants) > 1:
+        target_variant = variant
     limits = [
         variant.get("ServerlessConfig", {}).get("MaxConcurrency", CONCURRENCY)
         for variant in config.production_variants
     ]
-    result: Members = endpoint_test.run_test(
+    return endpoint_test.run_test(
         runtime,
         name,
         samples,
@@ -64,4 +75,3 @@ def run(
         smoke=smoke,
         target_variant=target_variant,
     )
-    return result

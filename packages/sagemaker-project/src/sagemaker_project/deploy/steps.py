@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from sagemaker_project.deploy.calls import Call, Members
 from sagemaker_project.deploy.evidence import Document
+from sagemaker_project.deploy.ledger import Snapshot
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class SmokeTest:
 class RestoreVariants:
     """Give the variants the weights and instance counts that a snapshot has."""
 
-    snapshot: Members
+    snapshot: Snapshot
 
 
 Step: TypeAlias = (

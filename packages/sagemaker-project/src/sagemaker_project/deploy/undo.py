@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sagemaker_project.deploy import scaling
 from sagemaker_project.deploy.calls import Members, sagemaker
 from sagemaker_project.deploy.interrupted import ended
+from sagemaker_project.deploy.ledger import Snapshot
 from sagemaker_project.deploy.rollback import update_to
 from sagemaker_project.deploy.scaling import all_variants
 from sagemaker_project.errors import AwsError, NeedsHuman, Unavailable, UsageError
@@ -44,9 +45,9 @@ def end_as_failed(executor: Executor, reason: str) -> None:
     executor.append("Failed", entry)
 
 
-def put_back(executor: Executor, before: Members) -> str:
+def put_back(executor: Executor, before: Snapshot) -> str:
     """Update the endpoint to what served before; return the name of its configuration."""
-    name: str = before["EndpointConfigName"]
+    name = before["EndpointConfigName"]
     executor.say(f"the new version does not answer as it should: back to {name}")
     aws, target = executor.aws, executor.target
     endpoint = aws.endpoint(target.endpoint)
@@ -54,7 +55,8 @@ def put_back(executor: Executor, before: Members) -> str:
         raise NeedsHuman(f"{target.endpoint} was deleted while it was being tested")
     live, goal = aws.endpoint_config(endpoint["EndpointConfigName"]), aws.endpoint_config(name)
     variants = sorted({v["VariantName"] for config in (live, goal) for v in all_variants(config)})
-    rules = (executor.ledger.deployed(name) or {}).get("Scaling", {})
+    earlier = executor.ledger.deployed(name)
+    rules = earlier["Scaling"] if earlier else {}
     registered = aws.scaling(target.endpoint, variants)
     for variant in scaling.in_the_way(rules, registered, live, goal):
         executor.send(scaling.deregistration(target.endpoint, variant))
@@ -68,11 +70,11 @@ def _restore_capacity(executor: Executor) -> None:
     endpoint = executor.aws.endpoint(executor.target.endpoint)
     if executor.started is None or endpoint is None:
         return
-    live, current = endpoint["EndpointConfigName"], executor.ledger.current or {}
-    before = executor.started["Deployment"]["Before"] or {}
-    if executor.started["Action"] == "promote" and before.get("EndpointConfigName") == live:
+    live, current = endpoint["EndpointConfigName"], executor.ledger.current
+    before: Snapshot | None = executor.started["Deployment"]["Before"]
+    if executor.started["Action"] == "promote" and before and before["EndpointConfigName"] == live:
         executor.restore(before)
-    if current.get("EndpointConfigName") == live:
+    if current and current["EndpointConfigName"] == live:
         rules = current["Scaling"]
         registered = executor.aws.scaling(executor.target.endpoint, sorted(rules))
         for call in scaling.registrations(executor.target.endpoint, rules, registered):
