@@ -23,7 +23,7 @@ from local_helpers import (
     unique,
 )
 from sagemaker_emulator import client as local_client
-from sagemaker_emulator.api import moto_services as neighbours
+from sagemaker_emulator.api.other_services import OtherServices
 from sagemaker_emulator.api.store import Store
 
 
@@ -81,7 +81,8 @@ def test_one_of_twenty_creates_an_object(cloud):
 
 def test_one_of_twenty_wins_however_threads_take_turns(tmp_path):
     """Without the network between, and with a turn of each thread as short as it may be."""
-    here = neighbours.Neighbours(Store(tmp_path / "state.db"), "secret")
+    store = Store(tmp_path / "state.db")
+    here = OtherServices(store, "secret")
     here.load()
     here.call("s3", "PUT", "/turns")
     always = {"if-none-match": "*"}
@@ -100,7 +101,8 @@ def test_one_of_twenty_wins_however_threads_take_turns(tmp_path):
             assert here.read_object("turns", str(number)) == str(won[0]).encode()
     finally:
         sys.setswitchinterval(before)
-    kept = {row[4]: row[6] for row in here.store.journal() if row[4].startswith("/turns/")}
+    recorded = [request for _, request in store.journal()]
+    kept = {one.path: one.body for one in recorded if one.path.startswith("/turns/")}
     assert kept == {f"/turns/{n}": here.read_object("turns", str(n)) for n in range(20)}
 
 

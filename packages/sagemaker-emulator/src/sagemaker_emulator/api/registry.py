@@ -14,7 +14,8 @@ import uuid
 from datetime import datetime, timezone
 
 from sagemaker_emulator.api import resources
-from sagemaker_emulator.api.moto_services import ACCOUNT, made_up_digest
+from sagemaker_emulator.api.images import made_up_digest
+from sagemaker_emulator.api.moto_services import ACCOUNT
 from sagemaker_emulator.api.resources import (
     Kind,
     found,

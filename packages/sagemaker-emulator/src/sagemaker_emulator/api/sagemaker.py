@@ -8,9 +8,8 @@ import math
 import os
 import secrets
 
-from sagemaker_emulator.api import moto_services as neighbours
-from sagemaker_emulator.api import registry, resources
-from sagemaker_emulator.api import service_model as model
+from sagemaker_emulator.api import registry, resources, service_model
+from sagemaker_emulator.api.other_services import OtherServices
 from sagemaker_emulator.api.store import Store
 from sagemaker_emulator.errors import LocalError
 from sagemaker_emulator.hosting import endpoints
@@ -39,7 +38,7 @@ class SageMaker:
         self.speed = _speed(speed or os.environ.get("SAGEMAKER_LOCAL_SPEED") or SPEED)
         self.store = Store(folder / "state.db")
         self._recover()
-        self.neighbours = neighbours.Neighbours(self.store, self.secret)
+        self.neighbours = OtherServices(self.store, self.secret)
         self.jobs = jobs.Jobs(folder, self.store, self.neighbours, self.secret)
         self.neighbours.before["logs"] = self.jobs.import_logs
         self.executions = {}
@@ -73,13 +72,13 @@ class SageMaker:
     def call(self, name, request, region):
         if name not in OPERATIONS:
             raise resources.lacking(name)
-        operation = model.operation(name)
+        operation = service_model.operation(name)
         if operation.input_shape:
-            model.check(operation.input_shape, request)
+            service_model.check(operation.input_shape, request)
         result = OPERATIONS[name](self, request, region)
         if not operation.output_shape:
             return {}
-        return model.answer(operation.output_shape, result)
+        return service_model.answer(operation.output_shape, result)
 
 
 def _speed(given):
