@@ -12,7 +12,8 @@ from botocore.exceptions import (
 )
 from local_helpers import Cloud, unique
 from sagemaker_emulator import client as local_client
-from sagemaker_emulator.api import faults
+from sagemaker_emulator.api.faults import PATH
+from sagemaker_emulator.testing import faults
 
 
 @pytest.fixture(scope="module")
@@ -240,6 +241,6 @@ def test_faults_are_for_programs_on_this_machine(cloud):
     import http.client
 
     connection = http.client.HTTPConnection(cloud.url.removeprefix("http://"))
-    connection.request("GET", faults.PATH, headers={"Host": "evil.example"} | cloud.token)
+    connection.request("GET", PATH, headers={"Host": "evil.example"} | cloud.token)
     assert connection.getresponse().status == 403
     connection.close()
