@@ -1,4 +1,4 @@
-"""HTTP/1.1 on asyncio: the server's side of a connection, and a client for the model's workers.
+"""HTTP/1.1 on asyncio: the server's side of a connection.
 
 A handler is called with (method, target, headers, body) and returns a response, or `Later` with
 one. Requests that a client sends without waiting are answered in their order, one at a time. Two
@@ -250,7 +250,7 @@ class Connection(Reader):
         if self.refused:
             request = Received(self.method, "", {}, b"", keep_alive, self.refused)
         else:
-            body = _joined(self.chunks)
+            body = joined(self.chunks)
             request = Received(self.method, self.target, self.headers, body, keep_alive)
         self.requests.append(request)
 
@@ -299,7 +299,7 @@ class Connection(Reader):
     def _write(self) -> None:
         if self.answers:
             answers, self.answers = self.answers, []
-            self.transport.write(_joined(answers))
+            self.transport.write(joined(answers))
 
     def _send(self, answer: Answer) -> None:
         if isinstance(answer, Cut):
@@ -334,7 +334,7 @@ def internal_error() -> Plain:
     return Plain(500)
 
 
-def _joined(parts: list[bytes]) -> bytes:
+def joined(parts: list[bytes]) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
@@ -365,55 +365,3 @@ def _status_line(status: int) -> str:
 @functools.lru_cache(1)
 def _date(second: int) -> str:
     return f"Date: {formatdate(second, usegmt=True)}\r\n"
-
-
-WholeResponse: TypeAlias = tuple[int, Headers, bytes]  # status, headers, body
-
-
-class Channel(Reader):
-    """A client's connection: requests are sent, and `answered` is called in the same order.
-
-    `lost` is called when the connection has ended.
-    """
-
-    def __init__(self, answered: Callable[[WholeResponse], None], lost: Callable[[], None]) -> None:
-        self.parser = httptools.HttpResponseParser(self)
-        self.answered = answered
-        self.lost = lost
-        self.unsent: list[bytes] = []
-        self.headers: Headers = {}
-        self.chunks: list[bytes] = []
-
-    def send(self, request: bytes, at_once: bool) -> None:
-        """Write it now, or in the next turn of the loop with all that came until then."""
-        if at_once:
-            self.transport.write(request)
-            return
-        if not self.unsent:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self.unsent.append(request)
-
-    def _flush(self) -> None:
-        unsent, self.unsent = self.unsent, []
-        self.transport.write(b"".join(unsent))
-
-    def data_received(self, data: memoryview) -> None:
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserError:
-            self.transport.abort()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self.lost()
-
-    def on_message_begin(self) -> None:
-        self.headers, self.chunks = {}, []
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
-
-    def on_body(self, body: bytes) -> None:
-        self.chunks.append(body)
-
-    def on_message_complete(self) -> None:
-        self.answered((self.parser.get_status_code(), self.headers, _joined(self.chunks)))
