@@ -101,8 +101,7 @@ def test_one_of_twenty_wins_however_threads_take_turns(tmp_path):
             assert here.read_object("turns", str(number)) == str(won[0]).encode()
     finally:
         sys.setswitchinterval(before)
-    recorded = [request for _, request in store.journal()]
-    kept = {one.path: one.body for one in recorded if one.path.startswith("/turns/")}
+    kept = {row.path: row.body for row in store.journal() if row.path.startswith("/turns/")}
     assert kept == {f"/turns/{n}": here.read_object("turns", str(n)) for n in range(20)}
 
 

@@ -51,12 +51,12 @@ class Journal:
         services = set()
         for recorded in self.store.journal():
             self._replay(recorded)
-            services.add(recorded.request.service)
+            services.add(recorded.service)
         return services
 
     def _replay(self, recorded: Recorded) -> None:
-        request = recorded.request
         try:
+            request = recorded.request()
             response = self.answer(request)
             if response.status >= 400:
                 raise RuntimeError(response.body)
@@ -64,7 +64,7 @@ class Journal:
                 headers = request.headers
                 restore_object(*place, recorded.written, headers.get(ETAG), headers.get(VERSION_ID))
         except Exception as error:  # the other requests are repeated all the same
-            what = f"{request.service} {request.method} {request.path}"
+            what = f"{recorded.service} {recorded.method} {recorded.path}"
             print(f"not restored: {what}: {error!r}", file=sys.stderr)
 
     def record(self, request: Request) -> None:

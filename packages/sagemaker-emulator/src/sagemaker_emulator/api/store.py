@@ -37,10 +37,20 @@ Documents: TypeAlias = list[Document]
 
 
 class Recorded(NamedTuple):
-    """A request of the journal, and when what it wrote was written, in seconds since 1970."""
+    """A row of the journal."""
 
-    written: float
-    request: Request
+    written: float  # when what the request wrote was written, in seconds since 1970
+    service: str
+    region: str
+    method: str
+    path: str
+    headers: str  # JSON
+    body: bytes
+
+    def request(self) -> Request:
+        """The request that was recorded; ValueError where the row is damaged."""
+        headers = json.loads(self.headers)
+        return Request(self.service, self.region, self.method, self.path, headers, self.body)
 
 
 class Store:
@@ -159,10 +169,6 @@ class Store:
         """All recorded requests, in their order."""
         numbers = [row[0] for row in self._run("SELECT number FROM journal ORDER BY number")]
         for number in numbers:  # one at a time: bodies may be large
-            for written, service, region, method, path, headers, body in self._run(
-                "SELECT written, service, region, method, path, headers, body FROM journal"
-                " WHERE number = ?",
-                number,
-            ):
-                request = Request(service, region, method, path, json.loads(headers), body)
-                yield Recorded(written, request)
+            columns = ", ".join(Recorded._fields)
+            for row in self._run(f"SELECT {columns} FROM journal WHERE number = ?", number):
+                yield Recorded(*row)
