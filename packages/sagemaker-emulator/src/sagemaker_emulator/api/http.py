@@ -84,15 +84,15 @@ Headers: TypeAlias = dict[str, str]  # names in lower case
 
 
 class Later:
-    """An answer to come: `then` is called with it."""
+    """An answer to come: `on_answer` is called with it."""
 
     answer: Answer | None = None
-    then: Callable[[Answer], None] | None = None
+    on_answer: Callable[[Answer], None] | None = None
 
     def give(self, answer: Answer) -> None:
         self.answer = answer
-        if self.then:
-            self.then(answer)
+        if self.on_answer:
+            self.on_answer(answer)
 
 
 Handler: TypeAlias = Callable[[str, str, Headers, bytes], Answer | Later]
@@ -288,7 +288,7 @@ class Connection(Reader):
             self._send(answer.answer)
         else:
             self.busy = True
-            answer.then = self._answered
+            answer.on_answer = self._answered
 
     def _answered(self, answer: Answer) -> None:
         self.busy = False
