@@ -101,7 +101,8 @@ def resolve_image(sagemaker: "SageMaker", image: str, region: str) -> str:
     host, _, path = image.partition("/")
     if host.startswith(f"{ACCOUNT}.dkr.ecr."):
         name, _, tag = path.partition(":")
-        if digest := sagemaker.neighbours.image_digest(host.split(".")[3], name, tag or "latest"):
+        own_region = host.split(".")[3]
+        if digest := sagemaker.neighbours.image_digest(own_region, name, tag or "latest"):
             return digest
     return made_up_digest(image)
 
