@@ -1,4 +1,4 @@
-"""What deployments need of the services around: S3 that decides, ECR, autoscaling, who calls."""
+"""What deployments need of other services: conditional writes, ECR, autoscaling, the caller."""
 
 import hashlib
 import json
@@ -47,7 +47,7 @@ def code(refusal):
 
 
 def together(number, function):
-    """Run it in as many threads at the same moment; (results, refusals' codes)."""
+    """Run a function in that many threads at once: (results by index, codes of the refusals)."""
     barrier, results, refusals = threading.Barrier(number), [], []
 
     def run(index):
@@ -80,7 +80,7 @@ def test_one_of_twenty_creates_an_object(cloud):
 
 
 def test_one_of_twenty_wins_however_threads_take_turns(tmp_path):
-    """Without the network between, and with a turn of each thread as short as it may be."""
+    """Without the network between, and with the shortest turns of threads."""
     store = Store(tmp_path / "state.db")
     here = OtherServices(store, "secret")
     here.load()

@@ -14,7 +14,7 @@
 
     testing/      a server and faults for the tests of any project
     client.py     starts or joins a server; imports nothing heavy
-    errors.py     what a client of the API is told, and what a person is told
+    errors.py     errors for clients of the API, and for a person at a terminal
     __main__.py   the command `sagemaker-local`
 
 The docstring of each folder's `__init__.py` is the map of its modules.

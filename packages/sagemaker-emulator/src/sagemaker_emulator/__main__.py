@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sagemaker_emulator.api.store import Store
 
 EXIT_CODES = """\
-exit codes: 0 done; 1 an error, told in one line; 2 a wrong command line;
+exit codes: 0 done; 1 an error, reported in one line; 2 a wrong command line;
 `run` ends with the exit code of its command (127: not found, 128+N: ended by signal N)."""
 BANNER = """\
 sagemaker-local serves {folder} until Ctrl-C.
@@ -222,7 +222,7 @@ def _reset(arguments: Arguments) -> int:
     if not folder.exists():
         print(f"nothing to reset: there is no {folder}")
         return 0
-    if not any((folder / name).exists() for name in client.OURS):
+    if not any((folder / name).exists() for name in client.MARKERS):
         raise LocalError(f"nothing to reset: {folder} holds no local state")
     try:
         with server.lock(folder):

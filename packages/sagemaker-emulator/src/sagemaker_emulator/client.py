@@ -39,7 +39,7 @@ CHALLENGE, PROOF = "x-local-challenge", "x-local-proof"  # headers of a request 
 STATE = ".sagemaker_local"
 REGION = "us-east-1"  # where neither a caller, the environment nor the project names one
 LOOPBACK = re.compile(r"http://127\.0\.0\.1:\d{1,5}")
-OURS = {"lock", "state.db"}  # one of them is in every state folder that is not new
+MARKERS = {"lock", "state.db"}  # every state folder that is not new has one of them
 BUSY = 75  # exit code of `serve`, which `_start` runs, where another server serves the folder
 START_SECONDS = 60
 LEAVE_SECONDS = 10
@@ -114,11 +114,11 @@ def _no_proxy() -> dict[str, str]:
     return {"NO_PROXY": value, "no_proxy": value}
 
 
-def region(given: str | None = None, project: Path | str | None = None) -> str:
-    """`given`, else the environment's region, else the project's, else us-east-1."""
-    names = ("AWS_REGION", "AWS_DEFAULT_REGION")
-    environment = (os.environ[name] for name in names if os.environ.get(name))
-    return given or next(environment, "") or _project_region(project) or REGION
+def region(name: str | None = None, project: Path | str | None = None) -> str:
+    """`name`, else the environment's region, else the project's, else us-east-1."""
+    variables = ("AWS_REGION", "AWS_DEFAULT_REGION")
+    environment = (os.environ[v] for v in variables if os.environ.get(v))
+    return name or next(environment, "") or _project_region(project) or REGION
 
 
 def _project_region(project: Path | str | None) -> str:
@@ -151,12 +151,12 @@ def state_folder(project: Path | str | None = None) -> Path:
 
 
 def claim(folder: Path) -> None:
-    """Create the state folder, readable by its owner only; LocalError where it is not ours."""
+    """Create a state folder that only its owner can read; LocalError where it is something else."""
     check_owner(folder)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         names = set(os.listdir(folder))
-        if names and not names & OURS:
+        if names and not names & MARKERS:
             raise LocalError(
                 f"{folder} holds files and no local state; name an empty or a new folder"
             )

@@ -1,15 +1,15 @@
 """The errors that cross a boundary of this package.
 
     EmulatorError               the root
-      LocalError           1    what a person is told: one line, with what to do next
+      LocalError           1    for a person: one line that says what to do next
         Busy               1    another server has the state folder open
         CannotRun        127    the command of `sagemaker-local run` cannot be started
-      AwsError                  what a client of the API is told: AWS's code, message and status
+      AwsError                  for a client of the API: AWS's code, message and status
       AlreadyExists             the store has a resource of this ARN; becomes an AwsError
 
 The number is the exit code of `sagemaker-local`. Errors that jobs, pipelines and endpoints raise
 and catch among themselves are defined beside their code. Anything else that is raised is a fault of
-this package: a client is told InternalFailure, and the traceback goes to server.log.
+this package: a client gets InternalFailure, and the traceback goes to server.log.
 """
 
 

@@ -84,7 +84,7 @@ class Faults:
     """The faults that are to be done, and the log of calls."""
 
     def __init__(self, refusal: Refusal) -> None:
-        self.refusal = refusal  # gives an error the form of the service's protocol
+        self.refusal = refusal  # puts an error into the form of the service's protocol
         self.rules: list[Rule] = []
         self.calls: deque[dict[str, Any]] = deque(maxlen=MAX_CALLS)
         self.lock = threading.Lock()

@@ -28,7 +28,7 @@ ONE_APPLICATION = {  # for all requests; a service such as dynamodb has several
     *("s3", "sts", "iam", "ecr", "logs", "events", "monitoring", "application-autoscaling"),
 }
 S3_CONTROL = "/v20180820/"
-NEW_ALARM = "Unchecked: Initial alarm creation"  # the state_reason that moto gives a new alarm
+NEW_ALARM = "Unchecked: Initial alarm creation"  # the state_reason of a new alarm in moto
 MAX_MEASUREMENTS = 20_000
 _added: deque[tuple[list["MetricDatumBase"], "MetricDatumBase"]] = deque()  # by add_measurement
 
@@ -102,7 +102,7 @@ def _environ(request: Request) -> Environ:
         environ[key] = value
         if "_" in name:
             spelled[key] = name
-    # moto's own convention: WSGI cannot tell x_y from x-y, S3 metadata can.
+    # moto's own convention: in WSGI the headers x_y and x-y have one name, in S3 metadata two.
     return environ | {"moto.preserved_header_names": spelled}
 
 
@@ -112,7 +112,7 @@ def _environ(request: Request) -> Environ:
 def restore_object(
     bucket: str, key: str, written: float, etag: str | None, version: str | None
 ) -> None:
-    """Give an object what no PUT says: when it was written, its ETag, its version."""
+    """Set what a PUT does not carry: when the object was written, its ETag, its version."""
     from moto.s3.models import s3_backends
 
     with contextlib.suppress(LookupError, AttributeError):  # moto's innards, and only labels

@@ -102,7 +102,7 @@ class OtherServices:
     def _own_credentials(self, request: Request, response: Response) -> Response:
         """An answer of STS, with credentials that this server accepts.
 
-        An access key that IAM did not give out is the name of a user, as everywhere here.
+        An access key that IAM did not issue is taken as the name of a user, as for SageMaker.
         """
         body = response.body.replace(b":user/moto", f":user/{escape(request.access_key)}".encode())
         token = f"<SessionToken>{self.secret}</SessionToken>".encode()

@@ -68,7 +68,9 @@ def create_package(sagemaker: "SageMaker", request: Request, region: str) -> Ans
         package = _next_version(sagemaker, request, GROUP.arn(region, group))
     else:
         if request.get("ModelApprovalStatus"):
-            raise invalid("ModelApprovalStatus is for versioned packages: give a group's name")
+            raise invalid(
+                "ModelApprovalStatus is for versioned packages: name a ModelPackageGroupName"
+            )
         package = insert(
             PACKAGE, sagemaker, request, PACKAGE.arn(region, request["ModelPackageName"])
         )

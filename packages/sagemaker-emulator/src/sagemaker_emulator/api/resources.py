@@ -1,7 +1,7 @@
 """What all resources have in common: they are created, described, listed, tagged and deleted.
 
-A `Kind` says how one kind of resource is named and what AWS answers where a name is in use or
-missing; the service model says the rest. An operation takes (sagemaker, request, region) and
+A `Kind` describes how one kind of resource is named and what AWS answers where a name is in use or
+missing; the rest is in the service model. An operation takes (sagemaker, request, region) and
 returns the answer, or a stored document that holds it: SageMaker.call reduces it to the output
 shape.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-# Who calls, as the end of an ARN: the access key of the request is taken as a user's name.
+# The caller, as the end of an ARN: a request's access key is taken as the name of its user.
 CALLER = contextvars.ContextVar("caller", default="user/local")
 NOT_PART = ("Tags", "ClientRequestToken", "ClientToken")
 BOUND = re.compile("(CreationTime|Created|LastModifiedTime)(After|Before)")
@@ -66,7 +66,7 @@ MODEL = Kind(
 
 
 def identity() -> Document:
-    """Who calls, for CreatedBy and LastModifiedBy; nothing checks that it is true."""
+    """The caller, for CreatedBy and LastModifiedBy; nothing checks that it is true."""
     caller = f"arn:aws:sts::{ACCOUNT}:{CALLER.get()}"
     return {"IamIdentity": {"Arn": caller, "PrincipalId": "sagemaker-local"}}
 

@@ -58,12 +58,12 @@ class SageMaker:
         endpoints.recover(self)
 
     def _recover(self) -> None:
-        """Let what the store says is running fail: no process of it is left."""
+        """Mark as failed what runs according to the store: none of its processes is left."""
         jobs.recover(self.store)
         pipelines.recover(self.store)
 
     def close(self) -> None:
-        """End all that runs, and let it fail in the store."""
+        """End all that runs, and mark it as failed in the store."""
         endpoints.close(self)
         self.runtime.close()
         self.store.lock.acquire()  # for good: no thread writes any more
@@ -86,14 +86,14 @@ class SageMaker:
         return answer
 
 
-def _speed(given: str | float) -> float:
+def _speed(setting: str | float) -> float:
     try:
-        speed = float(given)
+        speed = float(setting)
     except ValueError:
         speed = math.nan
     if not 0.01 <= speed <= 10_000:
         raise LocalError(
-            f"the speed (SAGEMAKER_LOCAL_SPEED) is {given!r}; use a number from 0.01 to 10000,"
+            f"the speed (SAGEMAKER_LOCAL_SPEED) is {setting!r}; use a number from 0.01 to 10000,"
             " such as 60"
         )
     return speed

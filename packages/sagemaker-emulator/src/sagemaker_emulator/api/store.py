@@ -90,7 +90,7 @@ class Store:
             try:
                 return self.database.execute(statement, values).fetchall()
             except sqlite3.OperationalError as error:
-                # A client must not be told of success that the file does not have.
+                # Better no server than one that reports success for what it could not store.
                 with contextlib.suppress(OSError):  # the log may be on the same full disk
                     print(f"cannot write {self.path}: {error}", file=sys.stderr, flush=True)
                 os._exit(1)
