@@ -1,7 +1,9 @@
-"""Where things are in the package: each module on a map, moto in one place."""
+"""The order of the package: each module on a map, moto in one place, a start without it."""
 
 import ast
 import importlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,12 +34,7 @@ def test_only_one_module_uses_moto(path):
 @pytest.mark.parametrize(
     "line",
     [
-        *(
-            "import moto",
-            "import moto.s3",
-            "from moto import mock_aws",
-            "import json, moto.s3 as s",
-        ),
+        *("import moto", "import moto.s3", "from moto import mock_aws", "import json, moto.s3"),
         *("from moto.s3.models import s3_backends", "def f():\n    import moto"),
         *('sys.modules["moto.s3"]', 'import_module("moto")', '__import__("moto.s3.models")'),
     ],
@@ -51,6 +48,19 @@ def test_a_word_like_moto_is_no_use_of_it(line):
     assert not moto_in(line)
 
 
+@pytest.mark.parametrize(
+    "module, slow",
+    [
+        ("api.server", ["boto3", "botocore", "moto", "flask", "pytest"]),
+        ("client", ["boto3", "botocore", "moto", "flask", "pytest", "asyncio", "sqlite3"]),
+    ],
+)
+def test_a_start_waits_for_nothing_that_is_slow_to_import(module, slow):
+    code = f"import sys, sagemaker_emulator.{module}; print(*({set(slow)} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
 def moto_in(source):
     """The modules of moto that a source imports, or names in a string."""
     names = []
@@ -60,5 +70,5 @@ def moto_in(source):
         elif isinstance(node, ast.ImportFrom):
             names.append(node.module or "")
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            names.append(node.value if node.value.isprintable() and " " not in node.value else "")
+            names.append(node.value)
     return [name for name in names if name == "moto" or name.startswith("moto.")]
