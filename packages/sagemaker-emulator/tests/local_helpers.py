@@ -1,4 +1,4 @@
-"""A local SageMaker's clients, requests and definitions in few words, and waiting for an end."""
+"""Short forms of clients, requests and definitions for a local SageMaker; waiting for an end."""
 
 import io
 import json
@@ -15,7 +15,7 @@ METRICS = [{"Name": "loss", "Regex": "loss=([0-9.]+)"}]
 
 
 class Cloud:
-    """The clients of one server, and the few things that most tests do with them."""
+    """The clients of one server, and what most tests do with them."""
 
     def __init__(self, local):
         self.local = local
@@ -36,7 +36,7 @@ class Cloud:
 
     @property
     def token(self):
-        """The header that lets a request of one's own in."""
+        """The header with the secret, for a request that boto3 does not make."""
         return {"X-Amz-Security-Token": self.local.secret}
 
     def put(self, key, body):
@@ -168,7 +168,7 @@ def wait(describe, member, going=("InProgress", "Stopping", "Executing"), second
 def until(condition, seconds=10):
     deadline = time.monotonic() + seconds
     while not (result := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, f"not true within {seconds} s"
         time.sleep(0.02)
     return result
 

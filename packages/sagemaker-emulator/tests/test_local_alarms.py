@@ -221,7 +221,7 @@ def test_an_idle_server_with_endpoint_metrics_sleeps(tmp_path, monkeypatch):
         cloud.s3.create_bucket(Bucket="bucket")
         invoke(cloud, endpoint(cloud, simple(cloud))["EndpointName"])
         time.sleep(1)
-        pid = local_client.running(local.state)["pid"]
+        pid = local_client.running(local.state).pid
         before, begun = _woken(pid), time.monotonic()
         time.sleep(2)
         # The metrics thread looks six times a second while there is something to do.

@@ -172,7 +172,7 @@ def test_says_what_does_not_exist(cloud, operation, request_, code):
     assert "does not exist" in error["Message"] or "not" in error["Message"]
 
 
-def test_an_operation_it_lacks_is_refused_by_name_and_not_retried(cloud):
+def test_an_unsupported_operation_is_refused_by_name_and_not_retried(cloud):
     client = cloud.client("sagemaker")
     sent = []
     client.meta.events.register("before-send.sagemaker", lambda **_: sent.append(1))
@@ -239,7 +239,7 @@ def test_motos_own_interface_is_closed(cloud):
     assert error.value.code == 403 and b"moto's own interface" in error.value.read()
 
 
-def test_names_are_taken_once(cloud):
+def test_a_name_in_use_is_refused(cloud):
     name = create(cloud, definition(fail("A", "x")))
     error = refused(create, cloud=cloud, document=definition(fail("A", "x")), name=name)
     assert error["Code"] == "ValidationException"
@@ -353,7 +353,7 @@ def register(cloud, group, **members):
     )["ModelPackageArn"]
 
 
-def test_versions_count_up_and_are_never_given_twice(cloud, group):
+def test_versions_count_up_and_are_never_used_twice(cloud, group):
     first, second = register(cloud, group), register(cloud, group)
     number = int(first.rpartition("/")[2])
     assert second == first.replace(f"/{number}", f"/{number + 1}")
@@ -438,7 +438,7 @@ def test_an_unversioned_package(cloud):
     assert [item["ModelPackageName"] for item in listed] == [name]
 
 
-def test_a_presigned_url_lets_in_who_was_given_it(cloud):
+def test_a_presigned_url_carries_the_secret(cloud):
     cloud.put("shared", "x")
     asked = {"Bucket": "bucket", "Key": "shared"}
     for version in ("s3", "s3v4"):
@@ -451,7 +451,7 @@ def test_a_presigned_url_lets_in_who_was_given_it(cloud):
         assert error.value.code == 403
 
 
-def test_who_does_not_know_the_secret_is_told_where_credentials_come_from(cloud):
+def test_a_wrong_secret_is_refused_and_the_message_says_where_credentials_come_from(cloud):
     for service, ask in (
         ("sagemaker", lambda client: client.list_models()),
         ("s3", lambda client: client.list_buckets()),

@@ -34,9 +34,3 @@ def test_the_page_has_every_command():
     (commands,) = [a.choices for a in _parser()._actions if isinstance(a.choices, dict)]
     for command in set(commands) - {"serve"}:
         assert f"`sagemaker-local {command}" in PAGE
-
-
-def test_every_module_is_on_the_map():
-    folder = Path(sagemaker_emulator.__file__).parent
-    for path in folder.rglob("*.py"):
-        assert path.name == "__init__.py" or path.name in sagemaker_emulator.__doc__

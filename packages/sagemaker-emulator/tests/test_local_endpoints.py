@@ -507,7 +507,7 @@ class Server:
         self.attached.__exit__(None, None, None)
 
     def kill(self):
-        os.kill(local_client.running(self.state)["pid"], signal.SIGKILL)
+        os.kill(local_client.running(self.state).pid, signal.SIGKILL)
 
 
 @pytest.fixture

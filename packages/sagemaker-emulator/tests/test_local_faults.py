@@ -1,4 +1,4 @@
-"""Faults on purpose: each kind does what it says, as often as it says, and the log tells of it."""
+"""Faults on purpose: each kind does what is documented, as often as asked, and is logged."""
 
 import time
 
@@ -12,7 +12,8 @@ from botocore.exceptions import (
 )
 from local_helpers import Cloud, unique
 from sagemaker_emulator import client as local_client
-from sagemaker_emulator.api import faults
+from sagemaker_emulator.api.faults import PATH
+from sagemaker_emulator.testing import faults
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def test_a_refusal_is_in_the_services_words_and_nothing_is_done(
     cloud.put(kind, "x")
 
 
-def test_a_refusal_of_ones_own(cloud):
+def test_an_error_with_a_code_of_the_test(cloud):
     faults.inject(cloud.local, CREATE, "error", code="ResourceInUse", message="taken", status=409)
     said = refused(group, cloud)
     assert said["Error"] == {"Code": "ResourceInUse", "Message": "taken"}
@@ -213,12 +214,12 @@ def test_s3_operations_have_their_names(cloud):
         ("error", {"message": "m"}, "has code, message, status"),
     ],
 )
-def test_a_fault_that_there_is_not_is_refused(cloud, kind, details, words):
+def test_an_unknown_fault_is_refused(cloud, kind, details, words):
     with pytest.raises(ValueError, match=words):
         faults.inject(cloud.local, CREATE, kind, **details)
 
 
-def test_a_fault_that_does_not_fit_is_an_error_and_no_silence(cloud):
+def test_a_fault_that_does_not_fit_the_protocol_is_an_error(cloud):
     faults.inject(cloud.local, "PutObject", "answer", service="s3", members={})  # S3 has no JSON
     quick = cloud.client("s3", read_timeout=5)
     with pytest.raises(ClientError, match="500"):
@@ -226,7 +227,7 @@ def test_a_fault_that_does_not_fit_is_an_error_and_no_silence(cloud):
     cloud.put("k", "x")
 
 
-def test_nobody_meets_a_fault_by_accident(tmp_path, monkeypatch):
+def test_a_server_without_the_setting_has_no_faults(tmp_path, monkeypatch):
     monkeypatch.delenv("SAGEMAKER_LOCAL_FAULTS", raising=False)
     with local_client.attach(state=tmp_path / "state") as local:
         with pytest.raises(ValueError, match="SAGEMAKER_LOCAL_FAULTS=1"):
@@ -240,6 +241,6 @@ def test_faults_are_for_programs_on_this_machine(cloud):
     import http.client
 
     connection = http.client.HTTPConnection(cloud.url.removeprefix("http://"))
-    connection.request("GET", faults.PATH, headers={"Host": "evil.example"} | cloud.token)
+    connection.request("GET", PATH, headers={"Host": "evil.example"} | cloud.token)
     assert connection.getresponse().status == 403
     connection.close()

@@ -75,7 +75,7 @@ def listens(url):
 
 
 def fill(cloud):
-    """Something of everything that must survive."""
+    """Create one of everything that must survive."""
     s3, iam = cloud.s3, cloud.client("iam")
     s3.create_bucket(Bucket="bucket")
     cloud.put("kept/a b+c.txt", b"old")
@@ -179,7 +179,7 @@ def test_every_partition_is_there_after_a_restart(state, region):
         assert found["Body"].read() == b"kept" and found["LastModified"] == stamp
 
 
-def test_what_is_said_again_does_not_move(state):
+def test_a_repeated_setting_keeps_its_place_in_the_journal(state):
     targets = [{"Id": "log", "Arn": "arn:aws:logs:us-east-1:123456789012:log-group:/x"}]
     rule = {"Name": "rule", "EventPattern": '{"source": ["mine"]}'}
     with attached(state) as cloud:
@@ -196,7 +196,7 @@ def test_what_is_said_again_does_not_move(state):
     assert "not restored" not in (state / "server.log").read_text()
 
 
-def test_a_row_that_cannot_be_restored_costs_nothing_else(state):
+def test_a_damaged_row_of_the_journal_leaves_the_others(state):
     with attached(state) as cloud:
         cloud.s3.create_bucket(Bucket="bucket")
         cloud.put("bad", "x")
@@ -217,7 +217,7 @@ def test_an_overwriting_that_fails_half_way_leaves_what_there_was(state):
         full = "BEGIN SELECT RAISE(ABORT, 'the disk is <full>'); END"
         with sqlite3.connect(state / "state.db") as database:
             database.execute(f"CREATE TRIGGER full BEFORE INSERT ON journal {full}")
-        # Both protocols tell a mistake of ours in words.
+        # Both protocols report an internal error with its message.
         with pytest.raises(ClientError, match="InternalFailure.*the disk is <full>"):
             cloud.put("key", "new")
         with pytest.raises(ClientError, match="InternalFailure.*the disk is <full>"):
@@ -436,7 +436,7 @@ def test_a_port_in_use_is_one_line(state):
     assert "cannot listen on port" in ended.stderr
 
 
-def test_a_server_that_is_killed_while_it_starts_is_told_with_its_signal(state, monkeypatch):
+def test_a_server_that_is_killed_while_it_starts_is_reported_with_its_signal(state, monkeypatch):
     killed = state.parent / "python"
     killed.parent.mkdir()
     killed.write_text("#!/bin/sh\nkill -9 $$\n")
@@ -464,7 +464,7 @@ def test_status_and_logs(state):
 
 
 @pytest.mark.parametrize("words", [["up"], ["run", "--", "true"], ["reset"]])
-def test_a_folder_of_somebody_else_is_refused_and_kept(state, words):
+def test_a_folder_with_other_files_is_refused_and_kept(state, words):
     folder = state.parent / "theirs"
     for name in ("logs/a", "jobs/b", ".gitignore"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

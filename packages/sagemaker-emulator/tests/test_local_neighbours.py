@@ -1,4 +1,4 @@
-"""What deployments need of the services around: S3 that decides, ECR, autoscaling, who calls."""
+"""What deployments need of other services: conditional writes, ECR, autoscaling, the caller."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ from local_helpers import (
     unique,
 )
 from sagemaker_emulator import client as local_client
-from sagemaker_emulator.api import moto_services as neighbours
+from sagemaker_emulator.api.other_services import OtherServices
 from sagemaker_emulator.api.store import Store
 
 
@@ -47,7 +47,7 @@ def code(refusal):
 
 
 def together(number, function):
-    """Run it in as many threads at the same moment; (results, refusals' codes)."""
+    """Run a function in that many threads at once: (results by index, codes of the refusals)."""
     barrier, results, refusals = threading.Barrier(number), [], []
 
     def run(index):
@@ -80,8 +80,9 @@ def test_one_of_twenty_creates_an_object(cloud):
 
 
 def test_one_of_twenty_wins_however_threads_take_turns(tmp_path):
-    """Without the network between, and with a turn of each thread as short as it may be."""
-    here = neighbours.Neighbours(Store(tmp_path / "state.db"), "secret")
+    """Without the network between, and with the shortest turns of threads."""
+    store = Store(tmp_path / "state.db")
+    here = OtherServices(store, "secret")
     here.load()
     here.call("s3", "PUT", "/turns")
     always = {"if-none-match": "*"}
@@ -100,7 +101,7 @@ def test_one_of_twenty_wins_however_threads_take_turns(tmp_path):
             assert here.read_object("turns", str(number)) == str(won[0]).encode()
     finally:
         sys.setswitchinterval(before)
-    kept = {row[4]: row[6] for row in here.store.journal() if row[4].startswith("/turns/")}
+    kept = {row.path: row.body for row in store.journal() if row.path.startswith("/turns/")}
     assert kept == {f"/turns/{n}": here.read_object("turns", str(n)) for n in range(20)}
 
 

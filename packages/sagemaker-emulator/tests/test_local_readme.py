@@ -25,7 +25,7 @@ def python(folder, *words):
     )
 
 
-def test_a_program_of_somebody_s_own(tmp_path):
+def test_the_program_of_the_readme_runs(tmp_path):
     (tmp_path / "program.py").write_text(PROGRAM)
     run = ("-m", "sagemaker_emulator", "run", "--", sys.executable, "program.py")
     done = python(tmp_path, *run)

@@ -10,7 +10,7 @@ from sagemaker_emulator import client as local_client
 
 
 class Stream(io.RawIOBase):
-    """A body whose length nobody knows."""
+    """A body of unknown length."""
 
     def __init__(self, body):
         self.body = io.BytesIO(body)

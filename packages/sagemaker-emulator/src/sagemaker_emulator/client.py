@@ -1,18 +1,18 @@
-"""How a program gets a running server, and gives it back.
+"""How a program gets a running server, and leaves it.
 
     with client.attach("/path/of/the/project") as local:
         os.environ.update(local.environment)  # see also `enter`
 
 A server that runs for the state folder is joined; otherwise one is started in the background.
-Each client holds one connection for as long as it lives, and the server ends with the last of
-them, whatever became of the clients. Nothing here imports boto3 or moto, so a program can attach
-first and import its SDK while the server boots.
+Each client holds one connection for as long as it lives, and the server ends when the last of them
+has ended, even by a signal. Nothing here imports boto3 or moto, so a program can attach first and
+import its SDK while the server starts.
 
 A port of the loopback interface is open to every user of the machine, and the server runs code. So
 each server has a secret, in a folder that only its owner can read, and refuses every request
 without it; boto3 sends it as the session token of its credentials. To attach, client and server
-prove to each other that they know the secret and neither sends it: when a server was killed,
-another user may have its port by now.
+prove to each other that they know the secret and neither sends it: after a server was killed,
+another user may have taken its port.
 """
 
 import contextlib
@@ -30,6 +30,7 @@ import time
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 from sagemaker_emulator.errors import LocalError
 
@@ -38,20 +39,22 @@ CHALLENGE, PROOF = "x-local-challenge", "x-local-proof"  # headers of a request 
 STATE = ".sagemaker_local"
 REGION = "us-east-1"  # where neither a caller, the environment nor the project names one
 LOOPBACK = re.compile(r"http://127\.0\.0\.1:\d{1,5}")
-OURS = {"lock", "state.db"}  # what tells a state folder from any other
-BUSY = 75  # exit code of a server that found another one serving the folder
+MARKERS = {"lock", "state.db"}  # every state folder that is not new has one of them
+BUSY = 75  # exit code of `serve`, which `_start` runs, where another server serves the folder
 START_SECONDS = 60
-GOODBYE_SECONDS = 10
+LEAVE_SECONDS = 10
+
+Process: TypeAlias = subprocess.Popen[bytes]
 
 
 @dataclass(frozen=True)
 class Local:
-    """A running server, as `attach()` gives it to a program."""
+    """A running server, as `attach()` returns it."""
 
     url: str
     region: str
     state: Path
-    joined: bool  # somebody else's server, which may outlive us
+    joined: bool  # it was running already, and may go on after this client has left
     secret: str = field(repr=False)
 
     @property
@@ -60,15 +63,23 @@ class Local:
         return environment(self.url, self.region, self.secret)
 
     def enter(self, environ: MutableMapping[str, str] = os.environ) -> None:
-        """Point a process at the server, and at nothing of the user's AWS set-up."""
+        """Point this process at the server, and at nothing of the user's AWS configuration."""
         for name in [name for name in environ if name.startswith("AWS_")]:
             del environ[name]
         environ.update(self.environment)
-        # What would leave this machine all the same (the SDK's telemetry) meets a closed door.
+        # HTTPS requests to other machines (the SDK's telemetry) go to the server, which refuses.
         environ.update(HTTPS_PROXY=self.url, https_proxy=self.url)
 
 
-def credentials(region, secret):
+class Server(NamedTuple):
+    """What a running server has written into `server.json` for its clients."""
+
+    url: str
+    pid: int
+    secret: str
+
+
+def credentials(region: str, secret: str) -> dict[str, str]:
     return {
         "AWS_ACCESS_KEY_ID": "local",
         "AWS_SECRET_ACCESS_KEY": "local",
@@ -77,12 +88,12 @@ def credentials(region, secret):
     }
 
 
-def proof(secret, who, challenge):
-    """What only `who`, "client" or "server", can answer to a challenge who knows the secret."""
-    return hmac.new(secret.encode(), f"{who} {challenge}".encode(), "sha256").hexdigest()
+def proof(secret: str, role: str, challenge: str) -> str:
+    """The answer of the "client" or "server" to a challenge, which shows that it has the secret."""
+    return hmac.new(secret.encode(), f"{role} {challenge}".encode(), "sha256").hexdigest()
 
 
-def environment(url, region, secret):
+def environment(url: str, region: str, secret: str) -> dict[str, str]:
     return {
         **credentials(region, secret),
         **_no_proxy(),
@@ -96,18 +107,18 @@ def environment(url, region, secret):
     }
 
 
-def _no_proxy():
-    """A proxy must not be asked for what is on this machine."""
+def _no_proxy() -> dict[str, str]:
+    """The variables that keep requests to this machine away from a proxy."""
     known = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
     value = ",".join(filter(None, [known, "127.0.0.1,localhost"]))
     return {"NO_PROXY": value, "no_proxy": value}
 
 
-def region(given: str | None = None, project: Path | str | None = None) -> str:
-    """`given`, else the environment's region, else the project's, else us-east-1."""
-    names = ("AWS_REGION", "AWS_DEFAULT_REGION")
-    environment = (os.environ[name] for name in names if os.environ.get(name))
-    return given or next(environment, "") or _project_region(project) or REGION
+def region(name: str | None = None, project: Path | str | None = None) -> str:
+    """`name`, else the environment's region, else the project's, else us-east-1."""
+    variables = ("AWS_REGION", "AWS_DEFAULT_REGION")
+    environment = (os.environ[v] for v in variables if os.environ.get(v))
+    return name or next(environment, "") or _project_region(project) or REGION
 
 
 def _project_region(project: Path | str | None) -> str:
@@ -139,13 +150,13 @@ def state_folder(project: Path | str | None = None) -> Path:
     return _project_folder(project) / STATE
 
 
-def claim(folder):
-    """Make the state folder, for nobody else to read; one that holds other things is refused."""
+def claim(folder: Path) -> None:
+    """Create a state folder that only its owner can read; LocalError where it is something else."""
     check_owner(folder)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         names = set(os.listdir(folder))
-        if names and not names & OURS:
+        if names and not names & MARKERS:
             raise LocalError(
                 f"{folder} holds files and no local state; name an empty or a new folder"
             )
@@ -165,7 +176,7 @@ def attach(
     region_name: str | None = None,
     state: Path | str | None = None,
 ) -> Iterator[Local]:
-    """Start the server of a state folder, or join the one that runs, for as long as the block.
+    """Start the server of a state folder, or join the one that runs, until the block ends.
 
     Args:
         project_dir: a folder of the project whose server it is; by default the working folder.
@@ -174,85 +185,98 @@ def attach(
         state: another state folder.
 
     Raises:
-        LocalError: there is no server, and why. The message is one line.
+        LocalError: why there is no server, in one line.
     """
     folder = Path(state).resolve() if state else state_folder(project_dir)
     region_ = region(region_name, project_dir)
-    connection, serving, started = _connect(folder)
-    joined = started is None or started.pid != serving["pid"]
+    connection, server, started = _connect(folder)
+    joined = started is None or started.pid != server.pid
     try:
-        yield Local(serving["url"], region_, folder, joined, serving["secret"])
+        yield Local(server.url, region_, folder, joined, server.secret)
     finally:
-        _leave(connection, started)
+        _leave(connection)
+        if started:
+            started.poll()
 
 
-def _connect(folder):
-    """Join the running server, else start one; between two starters the folder's lock decides."""
+def _connect(folder: Path) -> tuple[http.client.HTTPConnection, Server, Process | None]:
+    """Join the running server, else start one; between two starters the folder's lock decides.
+
+    The process is the one that was started, even where another server was joined in the end.
+    """
     check_owner(folder)
-    server, deadline = None, time.monotonic() + START_SECONDS
+    process, deadline = None, time.monotonic() + START_SECONDS
     try:
         while time.monotonic() < deadline:
             if joined := _join(folder):
-                return *joined, server
-            if server is None or server.poll() == BUSY:
-                server = _start(folder, server)
-            elif server.poll() is not None:
-                raise LocalError(_why_it_ended(folder, server))
+                return *joined, process
+            if process is None:
+                process = _start(folder)
+            elif process.poll() == BUSY:
+                _close_stdin(process)
+                time.sleep(0.05)
+                process = _start(folder)
+            elif process.poll() is not None:
+                raise LocalError(_why_it_ended(folder, process.returncode))
             time.sleep(0.005)
     finally:
-        if server:
-            server.stdin.close()  # until here it kept the new server waiting for us
+        if process:
+            _close_stdin(process)  # the open end has kept the new server waiting for this client
     raise LocalError(f"no local server within {START_SECONDS} s: see {folder}/server.log")
 
 
-def _leave(connection, started):
-    """Say goodbye and wait: the server answers at once, or ends if this was the last client."""
+def _close_stdin(process: Process) -> None:
+    if process.stdin:
+        process.stdin.close()
+
+
+def _leave(connection: http.client.HTTPConnection) -> None:
+    """End the attachment; the server answers at once, or ends if this was its last client."""
     with contextlib.suppress(OSError):
-        connection.sock.settimeout(GOODBYE_SECONDS)
+        connection.sock.settimeout(LEAVE_SECONDS)
         connection.sock.shutdown(socket.SHUT_WR)
         connection.sock.recv(1)
     connection.close()
-    if started:
-        started.poll()
 
 
-def running(folder):
-    """What the running server says of itself: {"url", "pid", "secret", ...}, or None."""
+def running(folder: Path) -> Server | None:
+    """The server that `server.json` names, if this user wrote it; it may have been killed."""
     path = folder / "server.json"
     with contextlib.suppress(OSError, ValueError):
         about = json.loads(path.read_text())
-        ours = path.stat().st_uid == os.getuid() and about.get("secret")
-        return about if ours and LOOPBACK.fullmatch(about["url"]) else None
+        own = path.stat().st_uid == os.getuid() and about.get("secret")
+        if own and LOOPBACK.fullmatch(about["url"]):
+            return Server(about["url"], about["pid"], about["secret"])
     return None
 
 
-def check_owner(folder):
+def check_owner(folder: Path) -> None:
     """Refuse a state folder of another user, who could have this user talk to any server."""
     if folder.exists() and folder.stat().st_uid != os.getuid():
-        raise LocalError(f"{folder} belongs to another user: name a folder of yours with --state")
+        raise LocalError(
+            f"{folder} belongs to another user: name a folder of your own with --state"
+        )
 
 
-def _join(folder):
+def _join(folder: Path) -> tuple[http.client.HTTPConnection, Server] | None:
+    """Attach to the running server; None where there is none that knows the secret."""
     server = running(folder)
     if not server:
         return None
-    secret, challenge = server["secret"], secrets.token_hex(16)
-    headers = {CHALLENGE: challenge, PROOF: proof(secret, "client", challenge)}
-    connection = http.client.HTTPConnection(server["url"].removeprefix("http://"), timeout=10)
+    challenge = secrets.token_hex(16)
+    headers = {CHALLENGE: challenge, PROOF: proof(server.secret, "client", challenge)}
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=10)
     with contextlib.suppress(OSError, http.client.HTTPException):
         connection.request("GET", ATTACH, headers=headers)
         answer = connection.getresponse()
-        expected = proof(secret, "server", challenge).encode()
+        expected = proof(server.secret, "server", challenge).encode()
         if answer.status == 200 and hmac.compare_digest(answer.read(), expected):
             return connection, server
     connection.close()
     return None
 
 
-def _start(folder, before):
-    if before:
-        before.stdin.close()
-        time.sleep(0.05)
+def _start(folder: Path) -> Process:
     claim(folder)
     with open(folder / "server.log", "ab") as log:
         return subprocess.Popen(
@@ -265,11 +289,10 @@ def _start(folder, before):
         )
 
 
-def _why_it_ended(folder, server):
-    code = server.returncode
+def _why_it_ended(folder: Path, code: int) -> str:
     if code < 0:
         why = f"killed by signal {-code} ({signal.Signals(-code).name}): is there enough memory?"
         return f"the local server did not start: it was {why}"
-    said = (folder / "server.log").read_text(errors="replace").strip().splitlines()
-    last = said[-1].removeprefix("sagemaker-local: ") if said else "is the disk full?"
+    lines = (folder / "server.log").read_text(errors="replace").strip().splitlines()
+    last = lines[-1].removeprefix("sagemaker-local: ") if lines else "is the disk full?"
     return f"the local server did not start (exit code {code}): {last}"

@@ -1,40 +1,22 @@
-"""Faults on purpose, and the log of calls: for tests of what talks to SageMaker and S3.
+"""The server's half of faults on purpose, and of the log of calls: see testing/faults.py.
 
-A server that was started with SAGEMAKER_LOCAL_FAULTS=1 does as it is told here; any other one does
-not know of it, so nobody meets a fault by accident.
-
-    faults.inject(local, operation="UpdateEndpoint", kind="throttle", times=3)
-    faults.calls(local)        # [{"service": "sagemaker", "operation": "UpdateEndpoint", ...}]
-    faults.clear(local)        # no more faults; the log stays
-    faults.clear_calls(local)
-
-`local` is what attach() gives. `operation` is AWS's name of it, of S3's as well (PutObject,
-GetObject, HeadBucket, ...), or "*". The first `after` calls of it are spared, the next `times` are
-hit (None: all). What happens:
-
-    throttle, error500, error503, denied    refused, in the words of the service; nothing is done
-    error           the same with code=, message= and status= (400)
-    reset           the connection ends; nothing is done
-    delay           seconds=, then it is done
-    lost_response   it is done, and the connection ends without an answer
-    truncated_body  it is done, and the connection ends in the middle of the answer
-    answer          it is done, and members= take the place of the answer's (None takes one away)
-
-A call in the log has `service`, `operation`, `status` (None where the client got no whole answer),
-`fault` (the kind, or None) and `request`: a JSON protocol's members, for S3 the path. It is in the
-log when its answer is ready. Invocations of endpoints are neither hit nor logged.
+Only a server that was started with SAGEMAKER_LOCAL_FAULTS=1 knows of them, so no user meets a fault
+by accident.
 """
 
 import contextlib
-import http.client
 import json
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 from urllib.parse import unquote
 
+from sagemaker_emulator.api.documents import Json
 from sagemaker_emulator.api.http import Cut
-from sagemaker_emulator.api.request import Response
+from sagemaker_emulator.api.request import Request, Response
 from sagemaker_emulator.errors import AwsError
 
 SWITCH = "SAGEMAKER_LOCAL_FAULTS"
@@ -59,131 +41,128 @@ REFUSALS = {  # kind: (code, S3's code, status, S3's status, message)
 BUCKET = {"HEAD": "HeadBucket", "PUT": "CreateBucket", "DELETE": "DeleteBucket"}
 VERBS = {"GET": "Get", "PUT": "Put", "DELETE": "Delete", "POST": "Post", "HEAD": "Head"}
 
-
-# In a test
-
-
-def inject(local, operation, kind, times=1, after=0, service="sagemaker", **details):
-    rule = {"operation": operation, "kind": kind, "times": times, "after": after}
-    _ask(local, "POST", rule | {"service": service, "details": details})
+Query: TypeAlias = Mapping[str, list[str]]
+Refusal: TypeAlias = Callable[[Request, AwsError], Response]
 
 
-def clear(local):
-    _ask(local, "DELETE", {"what": "faults"})
+@dataclass
+class Rule:
+    """A fault to be done, as `inject` sends it."""
 
+    operation: str
+    kind: str
+    times: int | None  # still to be hit; None: all
+    after: int  # still to be spared
+    service: str
+    details: dict[str, Any]
 
-def calls(local):
-    return _ask(local, "GET")
+    def mistake(self) -> str:
+        """What is wrong with it, or ""."""
+        if self.kind not in KINDS:
+            return f"no kind of fault {self.kind!r}: they are {', '.join(sorted(KINDS))}"
+        details, known = set(self.details), DETAILS.get(self.kind, set())
+        needed = known - {"message", "status"}
+        if needed - details or details - known:
+            return f"a fault of kind {self.kind} has {', '.join(sorted(known)) or 'no details'}"
+        return ""
 
-
-def clear_calls(local):
-    _ask(local, "DELETE", {"what": "calls"})
-
-
-def _ask(local, method, content=None):
-    connection = http.client.HTTPConnection(local.url.removeprefix("http://"), timeout=30)
-    with contextlib.closing(connection):
-        headers = {"x-amz-security-token": local.secret}
-        connection.request(method, PATH, json.dumps(content), headers)
-        answer = connection.getresponse()
-        said = answer.read().decode()
-    if answer.status != 200:
-        raise ValueError(f"{said or answer.status} (is SAGEMAKER_LOCAL_FAULTS=1 set?)")
-    return json.loads(said)
-
-
-# In the server
+    def hits(self, service: str, operation: str) -> bool:
+        """Whether the fault is done to this call, which is counted."""
+        if self.service != service or self.operation not in (operation, "*"):
+            return False
+        if self.after:
+            self.after -= 1
+            return False
+        if self.times == 0:
+            return False
+        if self.times is not None:
+            self.times -= 1
+        return True
 
 
 class Faults:
-    def __init__(self, refusal):
-        self.refusal = refusal  # (request, AwsError) to a response
-        self.rules = []
-        self.calls = deque(maxlen=MAX_CALLS)
+    """The faults that are to be done, and the log of calls."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        self.refusal = refusal  # puts an error into the form of the service's protocol
+        self.rules: list[Rule] = []
+        self.calls: deque[dict[str, Any]] = deque(maxlen=MAX_CALLS)
         self.lock = threading.Lock()
 
-    def handle(self, request):
+    def handle(self, request: Request) -> Response:
+        """Answer a request of testing/faults.py."""
         content = json.loads(request.body or b"null")
         with self.lock:
             if request.method == "GET":
-                return _json(200, list(self.calls))
+                return _json(list(self.calls))
             if request.method == "DELETE":
                 (self.rules if content["what"] == "faults" else self.calls).clear()
-            else:
-                wrong = _mistake(content)
-                if wrong:
-                    return _json(400, wrong)
-                self.rules.append(content)
-        return _json(200, None)
+                return _json(None)
+            rule = Rule(**content)
+            if mistake := rule.mistake():
+                return Response(400, body=mistake.encode())
+            self.rules.append(rule)
+        return _json(None)
 
-    def around(self, request, answer):
+    def around(self, request: Request, answer: Callable[[Request], Response]) -> Response | Cut:
         """Answer a request, unless a fault is in the way."""
         operation = operation_of(request)
-        rule = self._next(request.service, operation) or {"kind": None, "details": {}}
-        response = self._answer(request, answer, operation, **rule)
+        with self.lock:
+            rule = next((r for r in self.rules if r.hits(request.service, operation)), None)
+        response = self._fault(request, answer, operation, rule) if rule else answer(request)
         self.calls.append(
             {
                 "service": request.service,
                 "operation": operation,
                 "status": None if isinstance(response, Cut) else response.status,
-                "fault": rule["kind"],
+                "fault": rule.kind if rule else None,
                 "request": _members(request),
             }
         )
         return response
 
-    def _next(self, service, operation):
-        with self.lock:
-            for rule in self.rules:
-                if rule["service"] != service or rule["operation"] not in (operation, "*"):
-                    continue
-                if rule["after"]:
-                    rule["after"] -= 1
-                elif rule["times"] != 0:
-                    rule["times"] = rule["times"] and rule["times"] - 1
-                    return {"kind": rule["kind"], "details": rule["details"]}
-        return None
-
-    def _answer(self, request, answer, operation, kind, details):
-        if kind in REFUSALS:
-            code, s3_code, status, s3_status, message = REFUSALS[kind]
-            if request.service == "s3":
-                code, status = s3_code, s3_status
-            if kind == "denied":
-                message += f" to perform: {request.service}:{operation}"
-            return self.refusal(request, AwsError(code, message, status))
-        if kind == "error":
-            status = details.get("status", 400)
-            error = AwsError(details["code"], details.get("message", ""), status)
+    def _fault(
+        self,
+        request: Request,
+        answer: Callable[[Request], Response],
+        operation: str,
+        rule: Rule,
+    ) -> Response | Cut:
+        if rule.kind == "reset":
+            return Cut()
+        if error := _error(request, operation, rule):
             return self.refusal(request, error)
-        if kind == "reset":
-            return Cut()
-        if kind == "delay":
-            time.sleep(details["seconds"])
+        if rule.kind == "delay":
+            time.sleep(rule.details["seconds"])
         response = answer(request)
-        if kind == "lost_response":
+        if rule.kind == "lost_response":
             return Cut()
-        if kind == "truncated_body":
+        if rule.kind == "truncated_body":
             return Cut(response)
-        if kind == "answer":
-            members = json.loads(response.body) | details["members"]
+        if rule.kind == "answer":
+            members = json.loads(response.body) | rule.details["members"]
             members = {name: value for name, value in members.items() if value is not None}
             return Response(response.status, response.headers, json.dumps(members).encode())
         return response
 
 
-def _mistake(rule):
-    kind, details = rule["kind"], set(rule["details"])
-    if kind not in KINDS:
-        return f"no kind of fault {kind!r}: they are {', '.join(sorted(KINDS))}"
-    known = DETAILS.get(kind, set())
-    needed = known - {"message", "status"}
-    if needed - details or details - known:
-        return f"a fault of kind {kind} has {', '.join(sorted(known)) or 'no details'}"
-    return None
+def _error(request: Request, operation: str, rule: Rule) -> AwsError | None:
+    """The error that a rule refuses a request with, or None where it does not refuse."""
+    details = rule.details
+    if rule.kind == "error":
+        return AwsError(details["code"], details.get("message", ""), details.get("status", 400))
+    if rule.kind not in REFUSALS:
+        return None
+    code, s3_code, status, s3_status, message = REFUSALS[rule.kind]
+    if request.service == "s3":
+        code, status = s3_code, s3_status
+    if rule.kind == "denied":
+        message += f" to perform: {request.service}:{operation}"
+    return AwsError(code, message, status)
 
 
-def _members(request):
+def _members(request: Request) -> Json:
+    """What the log of calls has of a request."""
     if request.service == "s3":
         return request.path
     with contextlib.suppress(ValueError, RecursionError):
@@ -192,13 +171,12 @@ def _members(request):
     return None
 
 
-def _json(status, content):
-    body = json.dumps(content) if status == 200 else content
-    return Response(status, [("Content-Type", "application/json")], body.encode())
+def _json(content: Json) -> Response:
+    return Response(200, [("Content-Type", "application/json")], json.dumps(content).encode())
 
 
-def operation_of(request):
-    """AWS's name of what a request asks for."""
+def operation_of(request: Request) -> str:
+    """AWS's name of the operation that a request asks for."""
     if request.service != "s3":
         return request.action or f"{request.method} {request.plain_path}"
     query, method = request.query, request.method
@@ -221,7 +199,7 @@ def operation_of(request):
     return BUCKET.get(method, "ListObjects")
 
 
-def _object_operation(method, query, headers):
+def _object_operation(method: str, query: Query, headers: Mapping[str, str]) -> str:
     if "uploads" in query:
         return "CreateMultipartUpload"
     if "uploadId" in query:
@@ -232,7 +210,7 @@ def _object_operation(method, query, headers):
     return f"{VERBS.get(method, method)}Object{_subresource(query)}"
 
 
-def _subresource(query):
-    """`?tagging` as a part of a name: Tagging; what only says how (versionId, x-id) is none."""
+def _subresource(query: Query) -> str:
+    """A subresource as a part of a name: Tagging for `?tagging`. One with a value is none."""
     plain = [name for name, values in query.items() if values == [""]]
     return "".join(word.capitalize() for word in plain[0].split("-")) if plain else ""

@@ -1,13 +1,13 @@
-"""HTTP/1.1 on asyncio: the server's side of a connection, and a client for the model's workers.
+"""HTTP/1.1 on asyncio: the server's side of a connection.
 
-A handler is called with (method, target, headers, body) and answers with a response, or `Later`
-with one; a response is anything with `status`, `headers` (pairs) and `body`. Requests that a
-client sends without waiting are answered in their order, one at a time. Two answers are more than
-a response: `Held` keeps the connection for as long as its client does, `Cut` breaks it off.
+A handler is called with (method, target, headers, body) and returns a response, or `Later` with
+one. Requests that a client sends without waiting are answered in their order, one at a time. Two
+answers are more than a response: `Held` keeps the connection open for as long as its client does,
+`Cut` breaks it off.
 
 It is made for many small requests, where nearly all time goes into system calls and turns of the
-loop: all read into one buffer, callbacks take no extra turn as a Future's do, and what there is
-to write for one connection is written together.
+loop. So all connections read into one buffer, callbacks take no extra turn as a Future's do, and
+what is ready for one connection is written together.
 
 Nothing of this package is imported here: the process of a model (_serve.py) loads this file too.
 """
@@ -21,26 +21,40 @@ import threading
 import time
 import traceback
 from collections import deque
+from collections.abc import Callable, Iterable
 from email.utils import formatdate
 from http import HTTPStatus
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol, TypeAlias
 
 import httptools
 
-MAX_WAITING = 16  # requests read ahead of the answer that a connection is busy with
-TOGETHER_SECONDS = 0.001  # no answer waits longer for the next one, to be written with it
+MAX_WAITING = 16  # requests read ahead of the one that is being answered
+TOGETHER_SECONDS = 0.001  # an answer waits no longer to be written together with the next one
 BUFFER_BYTES = 256 * 1024
 MAX_HEAD = 64 * 1024
-FLEETING = ("connection", "transfer-encoding", "keep-alive", "content-length", "date", "server")
-BODILESS = (204, 304)
+NOT_SENT = ("connection", "transfer-encoding", "keep-alive", "content-length", "date", "server")
+NO_BODY = (204, 304)
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
 
+class Response(Protocol):
+    """Any object with these three is a response."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> Iterable[tuple[str, str]]: ...
+    @property
+    def body(self) -> bytes: ...
+
+
 class Plain(NamedTuple):
+    """A response of this module."""
+
     status: int
-    headers: list = []
+    headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
 
 
@@ -49,73 +63,104 @@ NO_PATH = Plain(400, body=b"a request is for a path, such as /bucket/key\n")
 
 
 class Held(NamedTuple):
-    """The connection serves for nothing else any more: `left` is called when its client goes.
+    """A response after which the connection takes no request, and stays open.
 
-    It says whether the connection is to stay open all the same, until this process ends.
+    `client_left` is called when the client closes its side. It returns whether our side is to stay
+    open all the same, until this process ends.
     """
 
-    response: Any
-    left: Any
+    response: Response
+    client_left: Callable[[], bool]
 
 
 class Cut(NamedTuple):
-    """The answer up to half its body, or nothing of it, and then the end of the connection."""
+    """A response up to half its body, or none at all, and then the end of the connection."""
 
-    response: Any = None
+    response: Response | None = None
+
+
+Answer: TypeAlias = Response | Held | Cut
+Headers: TypeAlias = dict[str, str]  # names in lower case
 
 
 class Later:
-    """An answer to come: `then` is called with it."""
+    """An answer to come: `on_answer` is called with it."""
 
-    answer = then = None
+    answer: Answer | None = None
+    on_answer: Callable[[Answer], None] | None = None
 
-    def give(self, answer):
+    def give(self, answer: Answer) -> None:
         self.answer = answer
-        if self.then:
-            self.then(answer)
+        if self.on_answer:
+            self.on_answer(answer)
+
+
+Handler: TypeAlias = Callable[[str, str, Headers, bytes], Answer | Later]
+# Called with (method, target, headers, size of the body so far), at first with size 0.
+Refusal: TypeAlias = Callable[[str, str, Headers, int], Response | None]
+
+
+class Received(NamedTuple):
+    """A request as it was read; where it is refused, with the response instead of a body."""
+
+    method: str
+    target: str
+    headers: Headers
+    body: bytes
+    keep_alive: bool
+    refused: Response | None = None
 
 
 class Reader(asyncio.BufferedProtocol):
     """What both sides of a connection have in common."""
 
-    transport = None
-    buffers = threading.local()  # one for a loop: what is read is parsed, and so copied, at once
+    transport: asyncio.Transport
+    buffers = threading.local()  # one for each loop: what is read is parsed, so copied, at once
 
-    def connection_made(self, transport):
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # of a socket, always
         self.transport = transport
         if not hasattr(self.buffers, "it"):
             self.buffers.it = memoryview(bytearray(BUFFER_BYTES))
-        self.buffer = self.buffers.it
+        self.buffer: memoryview = self.buffers.it
 
-    def get_buffer(self, size):
+    def get_buffer(self, size: int) -> memoryview:
         return self.buffer
 
-    def buffer_updated(self, size):
+    def buffer_updated(self, size: int) -> None:
         self.data_received(self.buffer[:size])
+
+    def data_received(self, data: memoryview) -> None:
+        raise NotImplementedError
 
 
 class Connection(Reader):
-    """`refusal` is asked with (method, target, headers, size of the body so far), at first 0.
+    """The server's side; what `refusal` returns is the answer, and the body is not kept."""
 
-    What it gives is the answer, and of the body nothing more is kept.
-    """
-
-    def __init__(self, handler, refusal=lambda *_: None):
+    def __init__(self, handler: Handler, refusal: Refusal = lambda *_: None) -> None:
         self.handler = handler
         self.refusal = refusal
         self.parser = httptools.HttpRequestParser(self)
-        self.requests = deque()
-        self.answers = []  # to be written
+        self.requests: deque[Received] = deque()
+        self.answers: list[bytes] = []  # to be written
         self.busy = False  # with a request whose answer comes later
         self.full = False  # of answers that the client does not read
         self.last = False  # no request comes after those that wait
         self.loose = 0  # bytes since the last that belonged to a body or ended a head
-        self.left = None  # see Held
+        self.client_left: Callable[[], bool] | None = None  # see Held
+        self.head_only = self.keep_alive = False  # for the answer
+        # Of the request that is being read:
+        self.method = self.target = ""
+        self.url = b""
+        self.headers: Headers = {}
+        self.chunks: list[bytes] = []
+        self.in_body = False
+        self.size = 0
+        self.refused: Response | None = None
 
     # The transport's side
 
-    def data_received(self, data):
-        if self.last or self.left:
+    def data_received(self, data: memoryview) -> None:
+        if self.last or self.client_left:
             return
         self.loose += len(data)
         try:
@@ -123,142 +168,153 @@ class Connection(Reader):
         except httptools.HttpParserUpgrade:  # CONNECT, or an upgrade that is not made
             self.last = True
         except httptools.HttpParserError as error:
-            self._end(Plain(400, body=f"not HTTP: {error}\n".encode()))
+            self._refuse_and_end(Plain(400, body=f"not HTTP: {error}\n".encode()))
         else:
             if self.loose > MAX_HEAD:
-                self._end(TOO_LARGE)
-        self._go_on()
+                self._refuse_and_end(TOO_LARGE)
+        self._proceed()
 
-    def _end(self, answer):
+    def _refuse_and_end(self, response: Response) -> None:
         if not self.last:
             self.last = True
-            self.requests.append(("GET", None, None, answer, False))
+            self.requests.append(Received("GET", "", {}, b"", False, response))
 
-    def eof_received(self):
-        if self.left:
+    def eof_received(self) -> bool:
+        if self.client_left:
             return self._leave()
         self.last = True
         return self.busy or bool(self.requests)
 
-    def connection_lost(self, error):
+    def connection_lost(self, error: Exception | None) -> None:
         self.requests.clear()
-        self.parser = self.chunks = None  # the parser knows us: a circle that would stay a while
+        self.chunks = []
+        del self.parser  # it refers to this object: a circle that would live until collected
         self._leave()
 
-    def pause_writing(self):
+    def pause_writing(self) -> None:
         self.full = True
 
-    def resume_writing(self):
+    def resume_writing(self) -> None:
         self.full = False
-        self._go_on()
+        self._proceed()
 
-    def _leave(self):
-        left, self.left = self.left, None
-        return bool(left and left())
+    def _leave(self) -> bool:
+        client_left, self.client_left = self.client_left, None
+        return bool(client_left and client_left())
 
     # The parser's side
 
-    def on_message_begin(self):
-        self.target, self.headers, self.chunks, self.in_body = b"", {}, [], False
+    def on_message_begin(self) -> None:
+        self.url, self.headers, self.chunks, self.in_body = b"", {}, [], False
         self.size = 0
 
-    def on_url(self, url):
-        self.target += url
+    def on_url(self, url: bytes) -> None:
+        self.url += url
 
-    def on_header(self, name, value):
-        if not self.in_body:  # what trails a chunked body is not for us
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self.in_body:  # headers after a chunked body are ignored
             self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
-    def on_headers_complete(self):
+    def on_headers_complete(self) -> None:
         read, self.in_body, self.loose = self.loose, True, 0
-        method, target = self.parser.get_method().decode(), self.target.decode("latin-1")
-        self.request = (method, target, self.headers)
-        self.refused = self.refusal(*self.request, 0)
-        if read > MAX_HEAD and sum(map(len, (target, *chain(*self.headers.items())))) > MAX_HEAD:
+        self.method, self.target = self.parser.get_method().decode(), self.url.decode("latin-1")
+        self.refused = self.refusal(self.method, self.target, self.headers, 0)
+        if read > MAX_HEAD and self._head_size() > MAX_HEAD:
             self.refused = TOO_LARGE
-        elif not self.refused and not target.startswith("/"):
+        elif not self.refused and not self.target.startswith("/"):
             self.refused = NO_PATH
         if "expect" in self.headers:  # the client sends the body when it is told to
             if self.refused:
-                self._end(self.refused)
+                self._refuse_and_end(self.refused)
             elif not self.busy and not self.requests:
                 self.transport.write(CONTINUE)
 
-    def on_body(self, body):
+    def _head_size(self) -> int:
+        return sum(map(len, (self.target, *chain(*self.headers.items()))))
+
+    def on_body(self, body: bytes) -> None:
         self.loose = 0
         self.size += len(body)
-        self.refused = self.refused or self.refusal(*self.request, self.size)
+        if not self.refused:
+            self.refused = self.refusal(self.method, self.target, self.headers, self.size)
         if self.refused:
             self.chunks = []
         else:
             self.chunks.append(body)
 
-    def on_message_complete(self):
+    def on_message_complete(self) -> None:
         self.loose = 0
         if self.last:
             return
-        (method, target, headers), keep = self.request, self.parser.should_keep_alive()
+        keep_alive = self.parser.should_keep_alive()
         if self.refused:
-            self.requests.append((method, None, None, self.refused, keep))
-            return
-        body = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
-        self.requests.append((method, target, headers, body, keep))
+            request = Received(self.method, "", {}, b"", keep_alive, self.refused)
+        else:
+            body = joined(self.chunks)
+            request = Received(self.method, self.target, self.headers, body, keep_alive)
+        self.requests.append(request)
 
     # Answers
 
-    def _go_on(self):
+    def _proceed(self) -> None:
+        """Answer what waits, as far as the connection is free; then read on, or close it."""
         requests, written = self.requests, time.monotonic()
-        while requests and not self.busy and not self.full and not self.left:
-            self.method, target, headers, body, self.keep = requests.popleft()
-            if target is None:
-                self._send(body)
-                continue
-            try:
-                answer = self.handler(self.method, target, headers, body)
-            except Exception:
-                answer = broke()
-            if isinstance(answer, Later) and answer.answer is None:
-                self.busy = True
-                answer.then = self._answered
-            else:
-                answer = answer.answer if isinstance(answer, Later) else answer
-                self._send(answer)
-                if requests and time.monotonic() - written > TOGETHER_SECONDS:
-                    self._write()
-                    written = time.monotonic()
+        while requests and not self.busy and not self.full and not self.client_left:
+            self._answer(requests.popleft())
+            if requests and time.monotonic() - written > TOGETHER_SECONDS:
+                self._write()
+                written = time.monotonic()
         self._write()
-        if self.last and not requests and not self.busy and not self.left:
+        if self.last and not requests and not self.busy and not self.client_left:
             self.transport.close()
         elif len(requests) > MAX_WAITING:
             self.transport.pause_reading()
         elif self.busy or not requests:
             self.transport.resume_reading()
 
-    def _answered(self, answer):
+    def _answer(self, request: Received) -> None:
+        self.head_only, self.keep_alive = request.method == "HEAD", request.keep_alive
+        answer: Answer | Later
+        if request.refused:
+            answer = request.refused
+        else:
+            try:
+                answer = self.handler(*request[:4])
+            except Exception:
+                answer = internal_error()
+        if not isinstance(answer, Later):
+            self._send(answer)
+        elif answer.answer is not None:
+            self._send(answer.answer)
+        else:
+            self.busy = True
+            answer.on_answer = self._answered
+
+    def _answered(self, answer: Answer) -> None:
         self.busy = False
         if not self.transport.is_closing():
             self._send(answer)
-            self._go_on()
+            self._proceed()
 
-    def _write(self):
+    def _write(self) -> None:
         if self.answers:
             answers, self.answers = self.answers, []
-            self.transport.write(b"".join(answers) if len(answers) > 1 else answers[0])
+            self.transport.write(joined(answers))
 
-    def _send(self, answer):
+    def _send(self, answer: Answer) -> None:
         if isinstance(answer, Cut):
             self._cut(answer.response)
         elif isinstance(answer, Held):
             self.answers.append(encoded(answer.response))
-            self.left = answer.left
+            self.client_left = answer.client_left
         else:
-            keep = self.keep and not (self.last and not self.requests)
-            self.answers.append(encoded(answer, self.method == "HEAD", keep))
+            keep = self.keep_alive and not (self.last and not self.requests)
+            self.answers.append(encoded(answer, self.head_only, keep))
             if not keep:
                 self.last = True
                 self.requests.clear()
 
-    def _cut(self, response):
+    def _cut(self, response: Response | None) -> None:
         self.last = True
         self.requests.clear()
         self._write()
@@ -272,83 +328,40 @@ class Connection(Reader):
             self.transport.write(whole[: len(whole) - (len(response.body) + 1) // 2])
 
 
-def broke():
+def internal_error() -> Plain:
+    """The answer where a handler raised, whose traceback is printed."""
     traceback.print_exc()
     return Plain(500)
 
 
-def encoded(response, head_only=False, keep=True):
-    """A response as it goes over the wire."""
-    body, length = response.body, None
+def joined(parts: list[bytes]) -> bytes:
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def encoded(response: Response, head_only: bool = False, keep_alive: bool = True) -> bytes:
+    """A response as the bytes that are sent."""
+    body, length = response.body, ""
     parts = [_status_line(response.status), _date(int(time.time()))]
     for name, value in response.headers:
-        if name.lower() not in FLEETING:
+        if name.lower() not in NOT_SENT:
             parts.append(f"{name}: {value}\r\n")
         elif head_only and name.lower() == "content-length":
             length = value
-    if response.status in BODILESS:
+    if response.status in NO_BODY:
         body = b""
     else:
         parts.append(f"Content-Length: {length or len(body)}\r\n")
-    parts.append("\r\n" if keep else "Connection: close\r\n\r\n")
+    parts.append("\r\n" if keep_alive else "Connection: close\r\n\r\n")
     head = "".join(parts).encode("latin-1", "replace")
     return head if head_only else head + body
 
 
 @functools.cache
-def _status_line(status):
+def _status_line(status: int) -> str:
     phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""
     return f"HTTP/1.1 {status} {phrase}\r\n"
 
 
 @functools.lru_cache(1)
-def _date(second):
+def _date(second: int) -> str:
     return f"Date: {formatdate(second, usegmt=True)}\r\n"
-
-
-class Channel(Reader):
-    """A client's connection: requests in, and in the same order `answered` is called.
-
-    It gets (status, headers, body). `lost` is called when the connection has ended.
-    """
-
-    def __init__(self, answered, lost):
-        self.parser = httptools.HttpResponseParser(self)
-        self.answered = answered
-        self.lost = lost
-        self.unsent = []
-
-    def send(self, request, at_once):
-        """Write it now, or in the next turn of the loop with all that came until then."""
-        if at_once:
-            self.transport.write(request)
-            return
-        if not self.unsent:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self.unsent.append(request)
-
-    def _flush(self):
-        unsent, self.unsent = self.unsent, []
-        self.transport.write(b"".join(unsent))
-
-    def data_received(self, data):
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserError:
-            self.transport.abort()
-
-    def connection_lost(self, error):
-        self.lost()
-
-    def on_message_begin(self):
-        self.headers, self.chunks = {}, []
-
-    def on_header(self, name, value):
-        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
-
-    def on_body(self, body):
-        self.chunks.append(body)
-
-    def on_message_complete(self):
-        body = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
-        self.answered((self.parser.get_status_code(), self.headers, body))

@@ -1,9 +1,9 @@
 """The model registry: groups, and packages that are versions within a group.
 
-Whenever a package appears or its approval changes, AWS publishes "SageMaker Model Package State
+Whenever a package is created or its approval changes, AWS publishes "SageMaker Model Package State
 Change". Here the event goes to moto's EventBridge, whose rules reach a log group, a queue or an
 archive and nothing else, and to `events.jsonl` in the state folder, one event a line, where it
-can be read back whatever the rules are.
+can be read whatever the rules are.
 """
 
 import json
@@ -11,10 +11,14 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Sequence
 from datetime import datetime, timezone
+from typing import TYPE_CHECKING
 
 from sagemaker_emulator.api import resources
-from sagemaker_emulator.api.moto_services import ACCOUNT, made_up_digest
+from sagemaker_emulator.api.documents import Answer, Document, Operation, Request
+from sagemaker_emulator.api.images import made_up_digest
+from sagemaker_emulator.api.moto_services import ACCOUNT
 from sagemaker_emulator.api.resources import (
     Kind,
     found,
@@ -25,6 +29,9 @@ from sagemaker_emulator.api.resources import (
     region_of,
 )
 from sagemaker_emulator.errors import AwsError, invalid
+
+if TYPE_CHECKING:
+    from sagemaker_emulator.api.sagemaker import SageMaker
 
 GROUP = Kind(
     name="ModelPackageGroup",
@@ -51,7 +58,7 @@ MAX_METADATA = 50
 EVENT = "SageMaker Model Package State Change"
 
 
-def create_package(sagemaker, request, region):
+def create_package(sagemaker: "SageMaker", request: Request, region: str) -> Answer:
     refuse("CreateModelPackage", request, "ValidationSpecification", "SourceAlgorithmSpecification")
     group, name = request.get("ModelPackageGroupName"), request.get("ModelPackageName")
     if (group is None) == (name is None):
@@ -61,20 +68,24 @@ def create_package(sagemaker, request, region):
         package = _next_version(sagemaker, request, GROUP.arn(region, group))
     else:
         if request.get("ModelApprovalStatus"):
-            raise invalid("ModelApprovalStatus is for versioned packages: give a group's name")
-        package = insert(PACKAGE, sagemaker, request, PACKAGE.arn(region, name))
+            raise invalid(
+                "ModelApprovalStatus is for versioned packages: name a ModelPackageGroupName"
+            )
+        package = insert(
+            PACKAGE, sagemaker, request, PACKAGE.arn(region, request["ModelPackageName"])
+        )
     publish(sagemaker, package)
     return package
 
 
-def _pinned(sagemaker, request, region):
-    """As AWS fills in: the digest of each container's image, the ETag of its model data."""
+def _pinned(sagemaker: "SageMaker", request: Request, region: str) -> Request:
+    """Add what AWS adds to a request: each container's image digest, its model data's ETag."""
     specification = request.get("InferenceSpecification")
     if not specification:
         return request
     containers = []
     for container in specification["Containers"]:
-        known = {}
+        known: Document = {}
         if image := container.get("Image"):
             known["ImageDigest"] = resolve_image(sagemaker, image, region)
         if url := container.get("ModelDataUrl"):
@@ -85,20 +96,21 @@ def _pinned(sagemaker, request, region):
     return request | {"InferenceSpecification": specification | {"Containers": containers}}
 
 
-def resolve_image(sagemaker, image, region):
-    """The digest that an image has now: what ECR says of one of this account, else made up."""
+def resolve_image(sagemaker: "SageMaker", image: str, region: str) -> str:
+    """The digest that an image has now: ECR's for one of this account, else one made up."""
     if "@" in image:
         return image.partition("@")[2]
     host, _, path = image.partition("/")
     if host.startswith(f"{ACCOUNT}.dkr.ecr."):
         name, _, tag = path.partition(":")
-        if digest := sagemaker.neighbours.image_digest(host.split(".")[3], name, tag or "latest"):
+        own_region = host.split(".")[3]
+        if digest := sagemaker.neighbours.image_digest(own_region, name, tag or "latest"):
             return digest
     return made_up_digest(image)
 
 
-def _next_version(sagemaker, request, group_arn):
-    """Numbers are never given twice: the group remembers the highest, also after a deletion."""
+def _next_version(sagemaker: "SageMaker", request: Request, group_arn: str) -> Document:
+    """Create a group's next version. The number of a deleted version is never used again."""
     with sagemaker.store.lock:
         group = found(GROUP, sagemaker, group_arn)
         name, version = group["ModelPackageGroupName"], group.get("LatestVersion", 0) + 1
@@ -115,8 +127,8 @@ def _next_version(sagemaker, request, group_arn):
         )
 
 
-def list_packages(sagemaker, request, region):
-    """One group's versions; without a group only the unversioned packages, as on AWS."""
+def list_packages(sagemaker: "SageMaker", request: Request, region: str) -> Answer:
+    """List one group's versions; without a group only the unversioned packages, as on AWS."""
     refuse("ListModelPackages", request, "ModelPackageType")
     group = request.get("ModelPackageGroupName")
     if group:
@@ -129,35 +141,40 @@ def list_packages(sagemaker, request, region):
     return resources.page(PACKAGE, packages, rest)
 
 
-def update_package(sagemaker, request, region):
-    changes = {k: v for k, v in request.items() if k not in ("ModelPackageArn", "ClientToken")}
-    added = changes.pop("CustomerMetadataProperties", None) or {}
-    removed = changes.pop("CustomerMetadataPropertiesToRemove", None) or []
-    extra = changes.pop("AdditionalInferenceSpecificationsToAdd", None) or []
+def update_package(sagemaker: "SageMaker", request: Request, region: str) -> Answer:
     with sagemaker.store.lock:
         package = found(PACKAGE, sagemaker, request["ModelPackageArn"])
-        if "ModelApprovalStatus" in changes and "ModelPackageVersion" not in package:
-            raise invalid("ModelApprovalStatus is for versioned packages")
-        metadata = package.get("CustomerMetadataProperties", {}) | added
-        metadata = {k: v for k, v in metadata.items() if k not in removed}
-        if len(metadata) > MAX_METADATA:
-            raise invalid(f"CustomerMetadataProperties has at most {MAX_METADATA} entries")
-        if extra:
-            known = package.get("AdditionalInferenceSpecifications", [])
-            changes["AdditionalInferenceSpecifications"] = known + extra
-        updated = sagemaker.store.update(
-            request["ModelPackageArn"],
-            **changes,
-            CustomerMetadataProperties=metadata,
-            LastModifiedTime=time.time(),
-            LastModifiedBy=identity(),
-        )
+        changes = _changes(package, request)
+        sagemaker.store.update(request["ModelPackageArn"], **changes)
+    updated = {k: v for k, v in (package | changes).items() if v is not None}
     if updated.get("ModelApprovalStatus") != package.get("ModelApprovalStatus"):
         publish(sagemaker, updated, ["ModelApprovalStatus"])
     return updated
 
 
-def delete_group(sagemaker, request, region):
+def _changes(package: Document, request: Request) -> Document:
+    """The members of a package that a request to update it changes."""
+    changes = {k: v for k, v in request.items() if k not in ("ModelPackageArn", "ClientToken")}
+    added = changes.pop("CustomerMetadataProperties", None) or {}
+    removed = changes.pop("CustomerMetadataPropertiesToRemove", None) or []
+    extra = changes.pop("AdditionalInferenceSpecificationsToAdd", None) or []
+    if "ModelApprovalStatus" in changes and "ModelPackageVersion" not in package:
+        raise invalid("ModelApprovalStatus is for versioned packages")
+    metadata = package.get("CustomerMetadataProperties", {}) | added
+    metadata = {k: v for k, v in metadata.items() if k not in removed}
+    if len(metadata) > MAX_METADATA:
+        raise invalid(f"CustomerMetadataProperties has at most {MAX_METADATA} entries")
+    if extra:
+        known = package.get("AdditionalInferenceSpecifications", [])
+        changes["AdditionalInferenceSpecifications"] = known + extra
+    return changes | {
+        "CustomerMetadataProperties": metadata,
+        "LastModifiedTime": time.time(),
+        "LastModifiedBy": identity(),
+    }
+
+
+def delete_group(sagemaker: "SageMaker", request: Request, region: str) -> Answer:
     with sagemaker.store.lock:
         group = resources.find(GROUP, sagemaker, request, region)
         arn, name = group["ModelPackageGroupArn"], group["ModelPackageGroupName"]
@@ -170,13 +187,14 @@ def delete_group(sagemaker, request, region):
     return {}
 
 
-def describe_package(sagemaker, request, region):
+def describe_package(sagemaker: "SageMaker", request: Request, region: str) -> Answer:
     if request.get("IncludedData") == "MetadataOnly":
         raise lacking("DescribeModelPackage with IncludedData=MetadataOnly")
     return resources.find(PACKAGE, sagemaker, request, region)
 
 
-def publish(sagemaker, package, updated=()):
+def publish(sagemaker: "SageMaker", package: Document, updated: Sequence[str] = ()) -> None:
+    """Announce that a package is new, or that the members `updated` have changed."""
     detail = {
         k: v
         for k, v in package.items()
@@ -186,7 +204,8 @@ def publish(sagemaker, package, updated=()):
     announce(sagemaker, EVENT, package["ModelPackageArn"], detail)
 
 
-def announce(sagemaker, detail_type, arn, detail):
+def announce(sagemaker: "SageMaker", detail_type: str, arn: str, detail: Document) -> None:
+    """Publish an event about a resource: to events.jsonl at once, to EventBridge soon."""
     event = {
         "version": "0",
         "id": str(uuid.uuid4()),
@@ -203,28 +222,27 @@ def announce(sagemaker, detail_type, arn, detail):
     threading.Thread(target=_put_event, args=(sagemaker, event), daemon=True).start()
 
 
-def _put_event(sagemaker, event):
+def _put_event(sagemaker: "SageMaker", event: Document) -> None:
     entry = {
         "Source": event["source"],
         "DetailType": event["detail-type"],
         "Detail": json.dumps(event["detail"]),
         "Resources": event["resources"],
     }
-    headers = {
-        "x-amz-target": "AWSEvents.PutEvents",
-        "content-type": "application/x-amz-json-1.1",
-    }
-    body = json.dumps({"Entries": [entry]}).encode()
+    failure: Exception | str | None = None
     try:
-        answer = sagemaker.neighbours.call("events", "POST", "/", event["region"], headers, body)
-        failure = answer.body if answer.status >= 300 else None
+        answer = sagemaker.neighbours.call_json(
+            "events", event["region"], "AWSEvents.PutEvents", {"Entries": [entry]}
+        )
+        if answer.status >= 300:
+            failure = answer.body.decode(errors="replace")
     except Exception as error:  # moto raises for a rule's target that it does not know
         failure = error
     if failure:
         print(f"event {event['id']} is in events.jsonl only: {failure}", file=sys.stderr)
 
 
-OPERATIONS = {
+OPERATIONS: dict[str, Operation] = {
     **resources.plain(GROUP),
     **resources.plain(PACKAGE),
     "CreateModelPackage": create_package,

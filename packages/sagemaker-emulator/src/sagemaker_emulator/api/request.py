@@ -1,16 +1,17 @@
-"""An HTTP request and its answer as plain values: received, passed on, recorded, given again."""
+"""An HTTP request and its response as plain values: received, passed on, recorded, repeated."""
 
-import io
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, unquote
 
+SIGNED = "AWS4-HMAC-SHA256 Credential=local/20000101/{}/{}/aws4_request"
 SCOPE = re.compile(r"Credential=[^/,=\s]{1,128}/\d{8}/([^/]{1,64})/([^/]{1,64})/aws4_request")
 ACCESS_KEY = re.compile(r"Credential=([^/,=\s]{1,128})/")
 TOKEN = re.compile(r"(?i)&?X-Amz-Security-Token=[^&]*")  # in the query of a presigned URL
 FORM = "application/x-www-form-urlencoded"
-# What belongs to one connection or one signature, and is meaningless in a recorded request.
-FLEETING = {
+# Headers of one connection or one signature, meaningless in a recorded request.
+NOT_KEPT = {
     *("connection", "expect", "transfer-encoding", "content-length", "accept-encoding"),
     "x-amz-security-token",
 }
@@ -19,10 +20,11 @@ FLEETING = {
 @dataclass(frozen=True)
 class Response:
     status: int
-    headers: list = field(default_factory=list)
+    headers: list[tuple[str, str]] = field(default_factory=list)
     body: bytes = b""
 
-    def header(self, name):
+    def header(self, name: str) -> str | None:
+        """The value of a header, whose name is given in lower case."""
         return next((v for k, v in self.headers if k.lower() == name), None)
 
 
@@ -32,36 +34,54 @@ class Request:
     region: str
     method: str
     path: str  # as sent: percent-encoded, with the query
-    headers: dict
+    headers: dict[str, str]  # names in lower case
     body: bytes = b""
 
     @classmethod
-    def received(cls, method, path, headers, body):
-        headers = {name.lower(): value for name, value in headers}
-        service, region = _scope(headers, path)
-        kept = {name: value for name, value in headers.items() if name not in FLEETING}
+    def received(
+        cls, method: str, path: str, headers: Iterable[tuple[str, str]], body: bytes
+    ) -> "Request":
+        """A client's request; service and region are those that it was signed for."""
+        named = {name.lower(): value for name, value in headers}
+        service, region = _scope(named, path)
+        kept = {name: value for name, value in named.items() if name not in NOT_KEPT}
         return cls(service, region, method, TOKEN.sub("", path), kept, body)
 
+    @classmethod
+    def internal(
+        cls,
+        service: str,
+        method: str,
+        path: str,
+        region: str = "us-east-1",
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+    ) -> "Request":
+        """A request of the emulator itself to another service."""
+        signed = {"authorization": SIGNED.format(region, service)} | dict(headers or {})
+        return cls(service, region, method, path, signed, body)
+
     @property
-    def query(self):
+    def query(self) -> dict[str, list[str]]:
         return parse_qs(self.path.partition("?")[2], keep_blank_values=True)
 
     @property
-    def plain_path(self):
+    def plain_path(self) -> str:
         return unquote(self.path.partition("?")[0])
 
     @property
-    def access_key(self):
+    def access_key(self) -> str:
         found = ACCESS_KEY.search(self.headers.get("authorization", ""))
         return found[1] if found else "local"
 
     @property
-    def is_query(self):
+    def is_query(self) -> bool:
+        """Whether it speaks AWS's query protocol, as IAM, STS and others do."""
         form = self.headers.get("content-type", "").startswith(FORM)
         return form and "x-amz-target" not in self.headers
 
     @property
-    def action(self):
+    def action(self) -> str | None:
         """The operation's name where the protocol carries one (JSON, query, RPC), else None."""
         if target := self.headers.get("x-amz-target"):
             return target.rpartition(".")[2]
@@ -71,41 +91,9 @@ class Request:
             return parse_qs(self.body.decode("utf-8", "replace")).get("Action", [None])[0]
         return None
 
-    def environ(self):
-        """A WSGI environment that says the same, for an application in this process."""
-        path, _, query = self.path.partition("?")
-        environ = {
-            "REQUEST_METHOD": self.method,
-            "SCRIPT_NAME": "",
-            "PATH_INFO": unquote(path, "latin-1"),
-            "QUERY_STRING": query,
-            "RAW_URI": self.path,
-            "HTTP_HOST": "127.0.0.1",
-            "SERVER_NAME": "127.0.0.1",
-            "SERVER_PORT": "80",
-            "SERVER_PROTOCOL": "HTTP/1.1",
-            "CONTENT_LENGTH": str(len(self.body)),
-            "wsgi.version": (1, 0),
-            "wsgi.url_scheme": "http",
-            "wsgi.input": io.BytesIO(self.body),
-            "wsgi.errors": io.StringIO(),
-            "wsgi.multithread": True,
-            "wsgi.multiprocess": False,
-            "wsgi.run_once": False,
-        }
-        spelled = {}
-        for name, value in self.headers.items():
-            key = name.upper().replace("-", "_")
-            key = key if key == "CONTENT_TYPE" else f"HTTP_{key}"
-            environ[key] = value
-            if "_" in name:
-                spelled[key] = name
-        # moto's own convention: WSGI cannot tell x_y from x-y, S3 metadata can.
-        return environ | {"moto.preserved_header_names": spelled}
 
-
-def _scope(headers, path):
-    """(service, region) that the client signed for; a bare request can only be for S3."""
+def _scope(headers: Mapping[str, str], path: str) -> tuple[str, str]:
+    """(service, region) that the client signed for; only S3 takes unsigned requests."""
     signed = headers.get("authorization") or "Credential=" + unquote(
         "".join(parse_qs(path.partition("?")[2]).get("X-Amz-Credential", []))
     )
@@ -113,24 +101,9 @@ def _scope(headers, path):
     return (found[2].lower(), found[1]) if found else ("s3", "us-east-1")
 
 
-def session_token(path, headers):
-    """The session token of a signed request or a presigned URL, empty where there is none."""
+def session_token(path: str, headers: Mapping[str, str]) -> str:
+    """The session token of a signed request or a presigned URL, "" where it has none."""
     if token := headers.get("x-amz-security-token"):
         return token
     query = parse_qs(path.partition("?")[2])
     return next((v[0] for k, v in query.items() if k.lower() == "x-amz-security-token"), "")
-
-
-def run(application, request):
-    """What a WSGI application answers."""
-    started = []
-    chunks = application(
-        request.environ(), lambda status, headers, _=None: started.append((status, headers))
-    )
-    try:
-        body = b"".join(chunks)
-    finally:
-        if hasattr(chunks, "close"):
-            chunks.close()
-    status, headers = started[-1]
-    return Response(int(status.split()[0]), headers, body)

@@ -1,23 +1,31 @@
 """What all resources have in common: they are created, described, listed, tagged and deleted.
 
-A `Kind` says how one resource is named and what AWS answers in the two cases that go wrong; the
-service model says the rest. An operation's handler takes (sagemaker, request, region) and returns
-the answer, or a stored document that holds it: the caller trims it to the output shape.
+A `Kind` describes how one kind of resource is named and what AWS answers where a name is in use or
+missing; the rest is in the service model. An operation takes (sagemaker, request, region) and
+returns the answer, or a stored document that holds it: SageMaker.call reduces it to the output
+shape.
 """
 
 import base64
 import contextvars
 import re
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
+from sagemaker_emulator.api.documents import Answer, Document, Json, Operation, Request
 from sagemaker_emulator.api.moto_services import ACCOUNT
 from sagemaker_emulator.api.service_model import moment, partition
-from sagemaker_emulator.api.store import AlreadyExists
-from sagemaker_emulator.errors import AwsError, invalid
+from sagemaker_emulator.errors import AlreadyExists, AwsError, invalid
 
-# On whose behalf a thread acts: a request is signed with an access key, which is taken as a name.
+if TYPE_CHECKING:
+    from sagemaker_emulator.api.sagemaker import SageMaker
+
+Item = TypeVar("Item")
+
+# The caller, as the end of an ARN: a request's access key is taken as the name of its user.
 CALLER = contextvars.ContextVar("caller", default="user/local")
 NOT_PART = ("Tags", "ClientRequestToken", "ClientToken")
 BOUND = re.compile("(CreationTime|Created|LastModifiedTime)(After|Before)")
@@ -26,22 +34,25 @@ MAX_TAGS = 50
 
 @dataclass(frozen=True)
 class Kind:
+    """A kind of resource."""
+
     name: str  # Create<name>, Describe<name>, List<name>s, <name>Name, <name>Arn
     resource: str  # arn:aws:sagemaker:<region>:<account>:<resource>/<name>
     summaries: str  # the member that holds a list's items
-    taken: tuple  # (code, message) for a name in use
-    missing: tuple  # (code, message) for one not found
+    taken: tuple[str, str]  # (code, message) for a name in use
+    missing: tuple[str, str]  # (code, message) for one not found
     newest_first: bool = False  # a list's default order
-    born: dict = field(default_factory=dict)  # members that AWS fills in; a function is called
+    # Members that AWS adds to a new resource; a function is called for the value.
+    born: Mapping[str, Json | Callable[[], Json]] = field(default_factory=dict)
 
-    def arn(self, region, name_or_arn):
+    def arn(self, region: str, name_or_arn: str) -> str:
         if name_or_arn.startswith("arn:"):
             return name_or_arn
         return arn(region, f"{self.resource}/{name_or_arn}")
 
-    def not_found(self, found_arn):
+    def not_found(self, missing_arn: str) -> AwsError:
         code, message = self.missing
-        return AwsError(code, message.format(name=name_of(found_arn), arn=found_arn))
+        return AwsError(code, message.format(name=name_of(missing_arn), arn=missing_arn))
 
 
 MODEL = Kind(
@@ -54,26 +65,26 @@ MODEL = Kind(
 )
 
 
-def identity():
-    """Who calls, as CreatedBy and LastModifiedBy tell it; nothing checks that it is true."""
+def identity() -> Document:
+    """The caller, for CreatedBy and LastModifiedBy; nothing checks that it is true."""
     caller = f"arn:aws:sts::{ACCOUNT}:{CALLER.get()}"
     return {"IamIdentity": {"Arn": caller, "PrincipalId": "sagemaker-local"}}
 
 
-def arn(region, resource):
+def arn(region: str, resource: str) -> str:
     return f"arn:{partition(region)}:sagemaker:{region}:{ACCOUNT}:{resource}"
 
 
-def name_of(resource_arn):
+def name_of(resource_arn: str) -> str:
     return resource_arn.partition("/")[2]
 
 
-def region_of(resource_arn):
+def region_of(resource_arn: str) -> str:
     return resource_arn.split(":")[3]
 
 
-def plain(kind):
-    """The operations that need no behaviour of their own."""
+def plain(kind: Kind) -> dict[str, Operation]:
+    """The four operations of a kind that has nothing special: create, describe, list, delete."""
     return {
         f"Create{kind.name}": partial(create, kind),
         f"Describe{kind.name}": partial(find, kind),
@@ -82,11 +93,13 @@ def plain(kind):
     }
 
 
-def create(kind, sagemaker, request, region):
+def create(kind: Kind, sagemaker: "SageMaker", request: Request, region: str) -> Document:
     return insert(kind, sagemaker, request, kind.arn(region, request[f"{kind.name}Name"]))
 
 
-def insert(kind, sagemaker, request, new_arn, **members):
+def insert(
+    kind: Kind, sagemaker: "SageMaker", request: Request, new_arn: str, **members: Json
+) -> Document:
     """Store a new resource: the request's members, what AWS adds, and its tags."""
     now = time.time()
     document = {k: v for k, v in request.items() if k not in NOT_PART and v is not None}
@@ -101,31 +114,33 @@ def insert(kind, sagemaker, request, new_arn, **members):
     return document
 
 
-def find(kind, sagemaker, request, region):
+def find(kind: Kind, sagemaker: "SageMaker", request: Request, region: str) -> Document:
+    """The resource whose name the request has; AwsError where it is missing."""
     found_arn = kind.arn(region, request[f"{kind.name}Name"])
     return found(kind, sagemaker, found_arn)
 
 
-def found(kind, sagemaker, found_arn):
+def found(kind: Kind, sagemaker: "SageMaker", found_arn: str) -> Document:
+    """The resource of an ARN; AwsError where it is missing, or of another kind."""
     document = sagemaker.store.get(found_arn)
     if document is None or f"{kind.name}Arn" not in document:
         raise kind.not_found(found_arn)
     return document
 
 
-def delete(kind, sagemaker, request, region):
+def delete(kind: Kind, sagemaker: "SageMaker", request: Request, region: str) -> Document:
     document = find(kind, sagemaker, request, region)
     sagemaker.store.delete(document[f"{kind.name}Arn"])
     return document
 
 
-def listing(kind, sagemaker, request, region):
+def listing(kind: Kind, sagemaker: "SageMaker", request: Request, region: str) -> Answer:
     documents = sagemaker.store.list(kind.name, arn(region, f"{kind.resource}/"))
     return page(kind, documents, request)
 
 
-def page(kind, documents, request):
-    """One page of a list: filtered, sorted, and where the next one starts."""
+def page(kind: Kind, documents: list[Document], request: Request) -> Answer:
+    """One page of a list: filtered, sorted, with the token of the next one."""
     wanted = [d for d in documents if all(_fits(kind, d, k, v) for k, v in request.items())]
     order = "Descending" if kind.newest_first else "Ascending"
     member = _member(kind, request.get("SortBy") or "CreationTime")
@@ -135,8 +150,17 @@ def page(kind, documents, request):
     return cut(kind.summaries, wanted, request, key=lambda d: d[f"{kind.name}Arn"])
 
 
-def cut(summaries, items, request, key, default_size=10):
-    """The slice of `items` a request asks for; its token names the last item already given."""
+def cut(
+    summaries: str,
+    items: list[Item],
+    request: Request,
+    key: Callable[[Item], str],
+    default_size: int = 10,
+) -> Answer:
+    """The slice of `items` that a request asks for, and the token of the next one.
+
+    A token is the key of the last item before the slice that it asks for.
+    """
     start = 0
     tokens = [base64.urlsafe_b64encode(key(item).encode()).decode() for item in items]
     if token := request.get("NextToken"):
@@ -144,40 +168,43 @@ def cut(summaries, items, request, key, default_size=10):
             raise invalid("Invalid NextToken: it is not one of this list's")
         start = tokens.index(token) + 1
     end = start + (request.get("MaxResults") or default_size)
-    more = {"NextToken": tokens[end - 1]} if end < len(items) else {}
-    return {summaries: items[start:end], **more}
+    answer: Answer = {summaries: items[start:end]}
+    return answer | {"NextToken": tokens[end - 1]} if end < len(items) else answer
 
 
-def _fits(kind, document, member, wanted):
+def _fits(kind: Kind, document: Document, member: str, wanted: Json) -> bool:
+    """Whether a document passes a filter of a list's request."""
     if wanted is None or member in ("SortBy", "SortOrder", "MaxResults", "NextToken"):
         return True
     if member == "NameContains":
-        return wanted.lower() in document[_member(kind, "Name")].lower()
+        return str(wanted).lower() in str(document[_member(kind, "Name")]).lower()
     if member == "PipelineNamePrefix":
-        return document["PipelineName"].startswith(wanted)
+        return str(document["PipelineName"]).startswith(wanted)
     if member == "StatusEquals":
-        return document[_member(kind, "Status")] == wanted
+        return bool(document[_member(kind, "Status")] == wanted)
     if bound := BOUND.fullmatch(member):
-        stored = document["LastModifiedTime" if bound[1] == "LastModifiedTime" else "CreationTime"]
-        return stored > moment(wanted) if bound[2] == "After" else stored < moment(wanted)
+        time_member = "LastModifiedTime" if bound[1] == "LastModifiedTime" else "CreationTime"
+        stored, limit = float(document[time_member]), moment(wanted)
+        return stored > limit if bound[2] == "After" else stored < limit
     if member == "ModelApprovalStatus":
-        return document.get(member) == wanted
+        return bool(document.get(member) == wanted)
     raise lacking(f"List{kind.name}s with {member}")
 
 
-def _member(kind, name):
+def _member(kind: Kind, name: str) -> str:
     return f"{kind.name}{name}" if name in ("Name", "Status") else name
 
 
-def lacking(what):
-    """For what AWS has and this does not: said by name, instead of an answer made up."""
+def lacking(what: str) -> AwsError:
+    """The error for what AWS has and the emulator does not."""
     return AwsError(
         "UnsupportedOperation",
         f"sagemaker_emulator does not have {what}. `sagemaker-local operations` lists what it has.",
     )
 
 
-def refuse(operation, request, *members):
+def refuse(operation: str, request: Request, *members: str) -> None:
+    """Raise AwsError where a request has one of the members, which the emulator does not have."""
     for member in members:
         if request.get(member) is not None:
             raise lacking(f"{operation} with {member}")
@@ -186,7 +213,8 @@ def refuse(operation, request, *members):
 # Tags
 
 
-def _tags(old, new):
+def _tags(old: list[Document], new: list[Document]) -> list[Document]:
+    """The tags of a resource that gets new ones."""
     tags = {tag["Key"]: tag["Value"] for tag in old} | {tag["Key"]: tag["Value"] for tag in new}
     for key in tags:
         if key.lower().startswith("aws:"):
@@ -196,26 +224,26 @@ def _tags(old, new):
     return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
-def _tagged(sagemaker, request):
+def _tagged(sagemaker: "SageMaker", request: Request) -> Document:
     document = sagemaker.store.get(request["ResourceArn"])
     if document is None:
         raise invalid(f"Resource {request['ResourceArn']} does not exist")
     return document
 
 
-def add_tags(sagemaker, request, region):
+def add_tags(sagemaker: "SageMaker", request: Request, region: str) -> Answer:
     with sagemaker.store.lock:
         tags = _tags(_tagged(sagemaker, request).get("Tags", []), request["Tags"])
         sagemaker.store.update(request["ResourceArn"], Tags=tags)
     return {"Tags": tags}
 
 
-def list_tags(sagemaker, request, region):
+def list_tags(sagemaker: "SageMaker", request: Request, region: str) -> Answer:
     tags = _tagged(sagemaker, request).get("Tags", [])
     return cut("Tags", tags, request, key=lambda tag: tag["Key"], default_size=50)
 
 
-def delete_tags(sagemaker, request, region):
+def delete_tags(sagemaker: "SageMaker", request: Request, region: str) -> Answer:
     with sagemaker.store.lock:
         tags = _tagged(sagemaker, request).get("Tags", [])
         kept = [tag for tag in tags if tag["Key"] not in request["TagKeys"]]
@@ -223,7 +251,7 @@ def delete_tags(sagemaker, request, region):
     return {}
 
 
-OPERATIONS = {
+OPERATIONS: dict[str, Operation] = {
     **plain(MODEL),
     "AddTags": add_tags,
     "ListTags": list_tags,

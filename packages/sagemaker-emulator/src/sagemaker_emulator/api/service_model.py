@@ -1,22 +1,25 @@
 """AWS's own description of SageMaker, as botocore ships it, put to work on the server side.
 
 `check` holds a request against its shape: what is required, types, enums, lengths, patterns and
-ranges. boto3 checks neither a maximum length nor a pattern on the client, so this is the only
-place on a laptop where such a mistake shows. Messages and paths are formed as AWS forms them.
+ranges. boto3 checks neither a maximum length nor a pattern on the client, so without AWS this is
+the only place where such a mistake shows. Messages and paths are formed as AWS forms them.
 
-`answer` gives a stored document the form of an output shape: members the shape does not have are
-left out, and a missing required one is our mistake, reported as such instead of being sent.
+`answer` reduces a stored document to the members of an output shape. A missing required one is a
+fault of this package, reported as such instead of being sent.
 """
 
 import functools
 import re
 import string
 import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
+from typing import Any, Protocol
 
+from sagemaker_emulator.api.documents import Json
 from sagemaker_emulator.errors import AwsError, invalid
 
-TYPES = {
+TYPES: dict[str, type | tuple[type, ...]] = {
     "string": str,
     "integer": int,
     "long": int,
@@ -46,16 +49,44 @@ CLASSES = {
 }
 
 
+class Shape(Protocol):
+    """botocore's description of a type; what it has beside the first four depends on the type."""
+
+    name: str
+    type_name: str
+    metadata: Mapping[str, Any]
+    enum: Sequence[str]
+
+    required_members: Sequence[str]  # structure
+    members: Mapping[str, "Shape"]
+    member: "Shape"  # list
+    key: "Shape"  # map
+    value: "Shape"
+
+
+class OperationModel(Protocol):
+    input_shape: Shape | None
+    output_shape: Shape | None
+
+
+class Service(Protocol):
+    operation_names: Sequence[str]
+
+    def operation_model(self, name: str) -> OperationModel: ...
+    def shape_for(self, name: str) -> Shape: ...
+
+
 @functools.cache
-def service():
+def service() -> Service:
     from botocore.loaders import Loader  # a tenth of a second, and the server starts without it
     from botocore.model import ServiceModel
 
-    return ServiceModel(Loader().load_service_model("sagemaker", "service-2"))
+    model: Service = ServiceModel(Loader().load_service_model("sagemaker", "service-2"))
+    return model
 
 
 @functools.cache
-def partition(region):
+def partition(region: str) -> str:
     """The part of AWS that a region belongs to, the second word of its ARNs: aws, aws-cn, ..."""
     from botocore.loaders import Loader
 
@@ -63,23 +94,23 @@ def partition(region):
     return next((p["id"] for p in partitions if re.match(p["regionRegex"], region)), "aws")
 
 
-def operation(name):
+def operation(name: str) -> OperationModel:
     return service().operation_model(name)
 
 
-def shape(name):
+def shape(name: str) -> Shape:
     return service().shape_for(name)
 
 
-def check(shape, value):
-    """Refuse a request as AWS does."""
+def check(shape: Shape, value: Json) -> None:
+    """Raise AwsError where a request does not fit its shape."""
     errors = list(_errors(shape, value, ""))
     if errors:
         plural = "error" if len(errors) == 1 else "errors"
         raise invalid(f"{len(errors)} validation {plural} detected: {'; '.join(errors)}")
 
 
-def _errors(shape, value, path):
+def _errors(shape: Shape, value: Json, path: str) -> Iterator[str]:
     kind = shape.type_name
     wrong = not isinstance(value, TYPES[kind])
     if wrong or (isinstance(value, bool) and kind != "boolean"):
@@ -90,19 +121,7 @@ def _errors(shape, value, path):
     if kind == "structure":
         yield from _structure_errors(shape, value, path)
         return
-    rules = shape.metadata
-    low, high, pattern = rules.get("min"), rules.get("max"), rules.get("pattern")
-    unit, size = ("value", value) if kind in NUMBERS else ("length", None)
-    if kind in ("string", "list", "map"):
-        size = len(value)
-    if size is not None and low is not None and size < low:
-        yield _error(value, path, f"have {unit} greater than or equal to {low}")
-    if size is not None and high is not None and size > high:
-        yield _error(value, path, f"have {unit} less than or equal to {high}")
-    if pattern and kind == "string" and not matches(pattern, value):
-        yield _error(value, path, f"satisfy regular expression pattern: {pattern}")
-    if kind == "string" and shape.enum and value not in shape.enum:
-        yield _error(value, path, f"satisfy enum value set: [{', '.join(shape.enum)}]")
+    yield from (_error(value, path, rule) for rule in _broken_rules(shape, value))
     if kind == "timestamp":
         moment(value, path)
     if kind == "list":
@@ -114,7 +133,24 @@ def _errors(shape, value, path):
             yield from _errors(shape.value, item, f"{path}.{key}.member")
 
 
-def _structure_errors(shape, value, path):
+def _broken_rules(shape: Shape, value: Json) -> Iterator[str]:
+    """The rules of a shape on size, pattern and enum that a value breaks."""
+    kind, rules = shape.type_name, shape.metadata
+    low, high, pattern = rules.get("min"), rules.get("max"), rules.get("pattern")
+    unit, size = ("value", value) if kind in NUMBERS else ("length", None)
+    if kind in ("string", "list", "map"):
+        size = len(value)
+    if size is not None and low is not None and size < low:
+        yield f"have {unit} greater than or equal to {low}"
+    if size is not None and high is not None and size > high:
+        yield f"have {unit} less than or equal to {high}"
+    if pattern and kind == "string" and not matches(pattern, value):
+        yield f"satisfy regular expression pattern: {pattern}"
+    if kind == "string" and shape.enum and value not in shape.enum:
+        yield f"satisfy enum value set: [{', '.join(shape.enum)}]"
+
+
+def _structure_errors(shape: Shape, value: Json, path: str) -> Iterator[str]:
     for name in shape.required_members:
         if value.get(name) is None:
             yield _error(None, _below(path, name), "not be null")
@@ -126,45 +162,46 @@ def _structure_errors(shape, value, path):
             yield from _errors(shape.members[name], item, _below(path, name))
 
 
-def _below(path, name):
+def _below(path: str, name: str) -> str:
     name = name[0].lower() + name[1:]
     return f"{path}.{name}" if path else name
 
 
-def _error(value, path, rule):
+def _error(value: Json, path: str, rule: str) -> str:
     return f"Value {_shown(value)} at '{path}' failed to satisfy constraint: Member must {rule}"
 
 
-def _shown(value):
+def _shown(value: Json) -> str:
     if value is None:
         return "null"
     text = str(value)
     return f"'{text if len(text) <= 300 else text[:300] + '...'}'"
 
 
-def matches(pattern, text):
+def matches(pattern: str, text: str) -> bool:
+    """Whether a text is what a pattern of the service model describes."""
     return bool(_compiled(pattern).fullmatch(_fold(text) if "\\p{" in pattern else text))
 
 
 @functools.cache
-def _compiled(pattern):
+def _compiled(pattern: str) -> re.Pattern[str]:
     for java, python in CLASSES.items():
         pattern = pattern.replace(java, python)
     # "...${1,256}" is a slip in the model: lengths have rules of their own.
     return re.compile(re.sub(r"\$\{1,\d+\}$", "", pattern))
 
 
-def _fold(text):
+def _fold(text: str) -> str:
     if text.isascii():
         return text
     return "".join(c if c in string.printable else _category(c) for c in text)
 
 
-def _category(character):
+def _category(character: str) -> str:
     return FOLDED.get(unicodedata.category(character)[0], "\0")
 
 
-def moment(value, path="timestamp"):
+def moment(value: str | float, path: str = "timestamp") -> float:
     """A timestamp of a request (seconds, or ISO 8601) as seconds since 1970."""
     if isinstance(value, str):
         try:
@@ -177,8 +214,8 @@ def moment(value, path="timestamp"):
     return float(value)
 
 
-def answer(shape, value, path=""):
-    """`value` reduced to what `shape` has; RuntimeError where a required member is missing."""
+def answer(shape: Shape, value: Json, path: str = "") -> Json:
+    """Reduce a value to what a shape has; RuntimeError where a required member is missing."""
     if value is None:
         return None
     if shape.type_name == "structure":

@@ -1,9 +1,9 @@
 """Everything that must survive: one SQLite file.
 
 `resources` holds SageMaker's resources as JSON documents, identified by their ARN. `journal` holds
-the requests that, given again in their order, bring moto's services back to where they were
-(see neighbours.py). Every write is one transaction in a write-ahead log, so the process may be
-killed at any moment. A file that cannot be read is refused and never replaced by an empty one.
+the requests that restore the state of the other services when they are repeated in their order
+(journal.py). Every write is one transaction in a write-ahead log, so the process may be killed at
+any moment. A file that cannot be read is refused and never replaced by an empty one.
 """
 
 import contextlib
@@ -12,7 +12,13 @@ import os
 import sqlite3
 import sys
 import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
 
+from sagemaker_emulator.api.documents import Document
+from sagemaker_emulator.api.request import Request
+from sagemaker_emulator.errors import AlreadyExists as AlreadyExists
 from sagemaker_emulator.errors import LocalError
 
 VERSION = 1
@@ -26,13 +32,31 @@ CREATE TABLE journal (
     headers TEXT NOT NULL, body BLOB NOT NULL);
 """
 
+Rows: TypeAlias = list[Any]
+Documents: TypeAlias = list[Document]
 
-class AlreadyExists(Exception):
-    pass
+
+class Recorded(NamedTuple):
+    """A row of the journal."""
+
+    written: float  # when what the request wrote was written, in seconds since 1970
+    service: str
+    region: str
+    method: str
+    path: str
+    headers: str  # JSON
+    body: bytes
+
+    def request(self) -> Request:
+        """The request that was recorded; ValueError where the row is damaged."""
+        headers = json.loads(self.headers)
+        return Request(self.service, self.region, self.method, self.path, headers, self.body)
 
 
 class Store:
-    def __init__(self, path):
+    """The state file; `lock` makes several of its methods one step."""
+
+    def __init__(self, path: Path) -> None:
         self.path = path
         self.lock = threading.RLock()
         try:
@@ -56,23 +80,25 @@ class Store:
                 f"{VERSION}. Update the project, or run 'sagemaker-local reset' to start empty."
             )
 
-    def close(self):
+    def close(self) -> None:
         with self.lock:
             self.database.close()
 
-    def _run(self, statement, *values):
+    def _run(self, statement: str, *values: Any) -> Rows:
+        """The rows of a statement; where the disk cannot be written, the process ends."""
         with self.lock:
             try:
                 return self.database.execute(statement, values).fetchall()
             except sqlite3.OperationalError as error:
-                # What cannot be kept must not be reported: better no server than a wrong one.
+                # Better no server than one that reports success for what it could not store.
                 with contextlib.suppress(OSError):  # the log may be on the same full disk
                     print(f"cannot write {self.path}: {error}", file=sys.stderr, flush=True)
                 os._exit(1)
 
     # Resources
 
-    def insert(self, kind, arn, document):
+    def insert(self, kind: str, arn: str, document: Document) -> None:
+        """Store a new resource; AlreadyExists where there is one of this ARN."""
         try:
             self._run(
                 "INSERT INTO resources VALUES (?, ?, ?, ?)",
@@ -81,12 +107,15 @@ class Store:
         except sqlite3.IntegrityError:
             raise AlreadyExists(arn) from None
 
-    def get(self, arn):
+    def get(self, arn: str) -> Document | None:
         rows = self._run("SELECT document FROM resources WHERE arn = ?", arn)
-        return json.loads(rows[0][0]) if rows else None
+        if not rows:
+            return None
+        document: Document = json.loads(rows[0][0])
+        return document
 
-    def update(self, arn, **changes):
-        """Set members of a document (None removes one) and return it; None where there is none."""
+    def update(self, arn: str, **changes: Any) -> Document | None:
+        """Set members of a document (None removes one) and return it; None where it is missing."""
         with self.lock:
             document = self.get(arn)
             if document is None:
@@ -96,11 +125,11 @@ class Store:
             self._run("UPDATE resources SET document = ? WHERE arn = ?", text, arn)
             return document
 
-    def delete(self, arn):
+    def delete(self, arn: str) -> None:
         self._run("DELETE FROM resources WHERE arn = ?", arn)
 
-    def list(self, kind, below=""):
-        """The documents of a kind, oldest first; `below` is the start of their ARNs."""
+    def list(self, kind: str, below: str = "") -> Documents:
+        """The documents of a kind whose ARN starts with `below`, oldest first."""
         rows = self._run(
             "SELECT document FROM resources WHERE kind = ? AND substr(arn, 1, ?) = ?"
             " ORDER BY created, rowid",
@@ -110,10 +139,10 @@ class Store:
 
     # Journal
 
-    def record(self, key, written, request, once=False):
-        """Append a request in place of those whose key starts with `key`, in one transaction.
+    def record(self, key: str | None, written: float, request: Request, once: bool = False) -> None:
+        """Append a request and drop those whose key starts with `key`, in one transaction.
 
-        `once`: unless there is one with this very key, which stays as it is and where it is.
+        With `once`, do nothing where the journal has a request of exactly this key.
         """
         with self.lock, self.database:
             self._run("BEGIN")
@@ -126,21 +155,20 @@ class Store:
                 *(json.dumps(request.headers), request.body),
             )
 
-    def forget(self, *beginnings):
+    def forget(self, *prefixes: str) -> None:
         """Drop the requests whose key starts with one of these."""
         with self.lock, self.database:
             self._run("BEGIN")
-            for start in beginnings:
-                self._drop(start)
+            for prefix in prefixes:
+                self._drop(prefix)
 
-    def _drop(self, start):
-        self._run("DELETE FROM journal WHERE substr(key, 1, ?) = ?", len(start), start)
+    def _drop(self, prefix: str) -> None:
+        self._run("DELETE FROM journal WHERE substr(key, 1, ?) = ?", len(prefix), prefix)
 
-    def journal(self):
+    def journal(self) -> Iterator[Recorded]:
+        """All recorded requests, in their order."""
         numbers = [row[0] for row in self._run("SELECT number FROM journal ORDER BY number")]
         for number in numbers:  # one at a time: bodies may be large
-            yield from self._run(
-                "SELECT written, service, region, method, path, headers, body FROM journal"
-                " WHERE number = ?",
-                number,
-            )
+            columns = ", ".join(Recorded._fields)
+            for row in self._run(f"SELECT {columns} FROM journal WHERE number = ?", number):
+                yield Recorded(*row)

@@ -11,7 +11,7 @@ Members that only AWS has a use for (KmsKeyId, VpcConfig, volume sizes, ...) are
 import time
 
 from sagemaker_emulator.api import resources
-from sagemaker_emulator.api.moto_services import repository_of
+from sagemaker_emulator.api.images import repository_of
 from sagemaker_emulator.api.registry import PACKAGE, resolve_image
 from sagemaker_emulator.api.resources import MODEL, find, found, insert, lacking, refuse
 from sagemaker_emulator.errors import invalid

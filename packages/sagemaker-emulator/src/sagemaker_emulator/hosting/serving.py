@@ -33,7 +33,7 @@ from functools import partial
 from pathlib import Path
 
 from sagemaker_emulator import client
-from sagemaker_emulator.api.http import Channel
+from sagemaker_emulator.api.http_client import Channel
 from sagemaker_emulator.hosting import _serve
 from sagemaker_emulator.jobs.operations import (
     PASSED_ON,

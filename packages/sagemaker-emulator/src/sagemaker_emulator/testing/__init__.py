@@ -7,8 +7,10 @@
         assert my_program.models() == []      # its boto3 finds the server by itself
         assert len(testing.calls(sagemaker_local)) == 2
 
-pytest finds the fixture `sagemaker_local` by itself wherever this package is installed. faults.py
-says which faults there are, and what the log holds.
+pytest finds the fixture `sagemaker_local` by itself wherever this package is installed.
+
+    __init__.py   the fixture
+    faults.py     which faults there are, and what the log holds
 """
 
 import os
@@ -16,8 +18,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from sagemaker_emulator.api.faults import SWITCH, calls, clear, clear_calls, inject
+from sagemaker_emulator.api.faults import SWITCH
 from sagemaker_emulator.client import Local, attach
+from sagemaker_emulator.testing.faults import calls, clear, clear_calls, inject
 
 __all__ = ["calls", "clear", "clear_calls", "inject", "sagemaker_local"]
 
@@ -36,8 +39,8 @@ def sagemaker_local(
 ) -> Iterator[Local]:
     """A server, and an environment in which boto3 finds it and nothing of the user's.
 
-    All tests of a session share the server and what they leave in it, so give things names of
-    their own. Faults and the log of calls are each test's own.
+    All tests of a session share the server and what they create in it, so use names of your own
+    for each test. Faults and the log of calls end with the test.
     """
     environ = dict(os.environ)
     _sagemaker_local_server.enter(environ)
