@@ -22,7 +22,8 @@ from local_helpers import (
     until,
     wait,
 )
-from sagemaker_emulator.jobs.operations import PROCESSING, Job, JobError, Jobs
+from sagemaker_emulator.jobs.kinds import JobError
+from sagemaker_emulator.jobs.s3_files import download
 
 
 def test_a_processing_job_reads_and_writes_s3(cloud):
@@ -177,10 +178,8 @@ def test_an_object_that_goes_while_it_is_fetched_is_named(tmp_path):
         def read_object(self, *_):
             return None
 
-    jobs = Jobs(tmp_path, None, Gone(), "secret")
-    job = Job(jobs, PROCESSING, {"ProcessingJobArn": "a:b:c:d:e", "ProcessingJobName": "n"})
     with pytest.raises(JobError, match="s3://bucket/d/a has been deleted"):
-        job._fetch("s3://bucket/d", tmp_path / "d")
+        download(Gone(), "s3://bucket/d", tmp_path / "d")
 
 
 def test_a_traceback_shows_the_script_and_nothing_of_ours(cloud, state):

@@ -9,7 +9,7 @@ import pytest
 from local_helpers import IMAGE, ROLE, definition, fail, processing, unique, until
 from sagemaker_emulator.api.sagemaker import SageMaker
 from sagemaker_emulator.api.server import Front
-from sagemaker_emulator.jobs.operations import Jobs
+from sagemaker_emulator.jobs.job import Jobs
 from sagemaker_emulator.pipelines.operations import Execution
 
 REGION = "us-east-1"

@@ -17,6 +17,7 @@ from sagemaker_emulator.hosting import endpoints
 from sagemaker_emulator.hosting.metrics import Metrics
 from sagemaker_emulator.hosting.runtime import Runtime
 from sagemaker_emulator.jobs import operations as jobs
+from sagemaker_emulator.jobs.job import Jobs
 from sagemaker_emulator.pipelines import operations as pipelines
 
 SPEED = 60  # the waits of endpoints: a minute on AWS is a second here
@@ -40,8 +41,8 @@ class SageMaker:
         self.store = Store(folder / "state.db")
         self._recover()
         self.neighbours = neighbours.Neighbours(self.store, self.secret)
-        self.jobs = jobs.Jobs(folder, self.store, self.neighbours, self.secret)
-        self.neighbours.before["logs"] = self.jobs.import_logs
+        self.jobs = Jobs(folder, self.store, self.neighbours, self.secret)
+        self.neighbours.before["logs"] = self.jobs.logs.import_all
         self.executions = {}
         self.runtime = Runtime(self)
         self.metrics = Metrics(self)

@@ -18,7 +18,7 @@ from sagemaker_emulator.api import resources
 from sagemaker_emulator.api import service_model as model
 from sagemaker_emulator.api.resources import Kind, find, identity, insert, refuse
 from sagemaker_emulator.errors import AwsError, invalid
-from sagemaker_emulator.jobs.operations import BROKE
+from sagemaker_emulator.jobs.kinds import BROKE
 from sagemaker_emulator.pipelines.definition import parameter_values, parse
 from sagemaker_emulator.pipelines.resolver import ExpressionError, Scope, resolve
 from sagemaker_emulator.pipelines.steps import (

@@ -16,7 +16,8 @@ from sagemaker_emulator.api import service_model as model
 from sagemaker_emulator.api.registry import GROUP, PACKAGE
 from sagemaker_emulator.errors import AwsError
 from sagemaker_emulator.hosting import endpoints
-from sagemaker_emulator.jobs.operations import PROCESSING, TRAINING, start_job
+from sagemaker_emulator.jobs.kinds import PROCESSING, TRAINING
+from sagemaker_emulator.jobs.operations import start_job
 from sagemaker_emulator.pipelines.resolver import ExpressionError, holds
 
 
