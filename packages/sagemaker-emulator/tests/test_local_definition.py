@@ -18,7 +18,8 @@ from local_helpers import (
     step,
 )
 from sagemaker_emulator.errors import AwsError
-from sagemaker_emulator.pipelines.definition import parameter_values, parse
+from sagemaker_emulator.pipelines.definition import parse
+from sagemaker_emulator.pipelines.parameters import parameter_values
 from sagemaker_emulator.pipelines.resolver import ExpressionError, Scope, holds, resolve, tokens
 from sagemaker_emulator.pipelines.steps import PROPERTIES
 

@@ -10,7 +10,7 @@ from local_helpers import IMAGE, ROLE, definition, fail, processing, unique, unt
 from sagemaker_emulator.api.sagemaker import SageMaker
 from sagemaker_emulator.api.server import Front
 from sagemaker_emulator.jobs.job import Jobs
-from sagemaker_emulator.pipelines.operations import Execution
+from sagemaker_emulator.pipelines.execution import Execution
 
 REGION = "us-east-1"
 

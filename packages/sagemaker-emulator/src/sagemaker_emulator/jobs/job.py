@@ -156,7 +156,7 @@ class Job:
         with self.lock, self.jobs.store.lock:
             self.jobs.running.pop(self.arn)
             self.ended = True
-            members = {f"{prefix_of(self.kind)}EndTime": self.jobs.clock()} | end.members
+            members: Document = {f"{prefix_of(self.kind)}EndTime": self.jobs.clock()} | end.members
             if end.reason:
                 members["FailureReason"] = end.reason[:MAX_REASON]
             self._update(end.status, end.secondary_status, **members)
