@@ -4,7 +4,6 @@ import io
 import json
 import os
 import tarfile
-import time
 
 import pytest
 from local_helpers import (
@@ -22,6 +21,8 @@ from local_helpers import (
     until,
     wait,
 )
+from sagemaker_emulator.api.sagemaker import SageMaker
+from sagemaker_emulator.jobs.job import STOP_GRACE_SECONDS
 from sagemaker_emulator.jobs.kinds import JobError
 from sagemaker_emulator.jobs.s3_files import download
 
@@ -104,16 +105,18 @@ def test_the_same_model_gives_the_same_archive(cloud):
     code = source(
         cloud,
         train=(
-            "import os\n"
+            "import os, sys\n"
             "for name in 'ba':\n"
-            "    open(os.environ['SM_MODEL_DIR'] + '/' + name, 'w').write(name)\n"
+            "    path, time = os.environ['SM_MODEL_DIR'] + '/' + name, int(sys.argv[2])\n"
+            "    open(path, 'w').write(name)\n"
+            "    os.utime(path, (time, time))\n"
         ),
     )
     archives = set()
-    for _ in range(2):
-        job = run_job(cloud, training(code))
+    for seconds in ("1000", "2000"):  # written at different times, which a tar would hold
+        job = run_job(cloud, training(code, time=seconds))
+        assert job["TrainingJobStatus"] == "Completed", job
         archives.add(cloud.get(f"models/{job['TrainingJobName']}/output/model.tar.gz"))
-        time.sleep(1.1)  # past a whole second, which is what a tar would hold
     assert len(archives) == 1
 
 
@@ -240,11 +243,74 @@ def child_of(state, kind, name):
     return int(lines[0].split()[1])
 
 
-def test_a_job_ends_at_its_limit_with_all_its_processes(cloud, state):
-    code = source(cloud, train=GRANDCHILD.format(SLEEP))
-    job = run_job(cloud, training(code, seconds=1))
+class Timers(list):
+    """In place of timers: calls that the job wants later, which a test makes when it likes."""
+
+    def __call__(self, seconds, function):
+        entry = (seconds, function)
+        self.append(entry)
+        return lambda: self.remove(entry)
+
+
+@pytest.fixture
+def sagemaker(tmp_path):
+    """The API in this process. Its jobs have no files in S3."""
+    sagemaker = SageMaker(tmp_path)
+    sagemaker.jobs.call_later = Timers()
+    return sagemaker
+
+
+def start_job(sagemaker, tmp_path, text, request):
+    """Start a job that runs a script, and wait for its child."""
+    path = tmp_path / "run.py"
+    path.write_text(text)
+    kind = "Processing" if "AppSpecification" in request else "Training"
+    member = {"Processing": "AppSpecification", "Training": "AlgorithmSpecification"}[kind]
+    request[member] |= {"ContainerEntrypoint": ["python3", str(path)]}
+    name = {f"{kind}JobName": unique("job")}
+    sagemaker.call(f"Create{kind}Job", name | request, "us-east-1")
+    pid = child_of(tmp_path, f"{kind}Jobs", name[f"{kind}JobName"])
+    return name, pid
+
+
+def end_of(sagemaker, kind, name):
+    def describe():
+        return sagemaker.call(f"Describe{kind}Job", name, "us-east-1")
+
+    return wait(describe, f"{kind}JobStatus")
+
+
+def test_a_training_job_ends_at_its_limit_with_all_its_processes(sagemaker, tmp_path):
+    request = training("s3://bucket/none", seconds=7)
+    name, pid = start_job(sagemaker, tmp_path, GRANDCHILD.format(SLEEP), request)
+    ((seconds, reach_limit),) = sagemaker.jobs.call_later
+    assert seconds == 7 and alive(pid)
+    reach_limit()
+    job = end_of(sagemaker, "Training", name)
     assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
-    pid = child_of(state, "TrainingJobs", job["TrainingJobName"])
+    assert until(lambda: not alive(pid))
+
+
+def test_a_processing_job_fails_at_its_limit(sagemaker, tmp_path):
+    request = processing("", ProcessingInputs=[], seconds=7)
+    name, pid = start_job(sagemaker, tmp_path, GRANDCHILD.format(SLEEP), request)
+    ((_, reach_limit),) = sagemaker.jobs.call_later
+    reach_limit()
+    job = end_of(sagemaker, "Processing", name)
+    assert job["ProcessingJobStatus"] == "Failed" and "MaxRuntimeInSeconds" in job["FailureReason"]
+    assert until(lambda: not alive(pid))
+
+
+def test_a_job_that_ignores_the_signal_is_killed_after_the_grace_period(sagemaker, tmp_path):
+    request = processing("", ProcessingInputs=[])
+    name, pid = start_job(sagemaker, tmp_path, GRANDCHILD.format("time.sleep(60)"), request)
+    sagemaker.call("StopProcessingJob", name, "us-east-1")
+    document = sagemaker.call("DescribeProcessingJob", name, "us-east-1")
+    assert document["ProcessingJobStatus"] == "Stopping"
+    seconds, kill = sagemaker.jobs.call_later[-1]
+    assert seconds == STOP_GRACE_SECONDS
+    kill()
+    assert end_of(sagemaker, "Processing", name)["ProcessingJobStatus"] == "Stopped"
     assert until(lambda: not alive(pid))
 
 
@@ -276,6 +342,15 @@ def test_logs_are_in_cloudwatch(cloud):
     assert stream["logStreamName"].startswith(f"{job['ProcessingJobName']}/algo-1-")
     found = logs.get_log_events(logGroupName=group, logStreamName=stream["logStreamName"])
     assert [event["message"] for event in found["events"]][1:] == ["first", "second"]
+
+
+def test_the_log_of_a_job_with_the_name_of_a_deleted_one_is_in_cloudwatch(cloud):
+    logs, group, name = cloud.client("logs"), "/aws/sagemaker/ProcessingJobs", unique("again")
+    for words in ("the first of the two", "second"):  # a shorter log than that of the first job
+        run_job(cloud, processing(script(cloud, f"print('{words}')")), name)
+        found = logs.filter_log_events(logGroupName=group, logStreamNamePrefix=f"{name}/")
+        assert words in [event["message"] for event in found["events"]]
+        cloud.sm.delete_processing_job(ProcessingJobName=name)
 
 
 def test_jobs_are_listed_by_status(cloud):

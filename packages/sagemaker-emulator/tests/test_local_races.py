@@ -79,8 +79,8 @@ def test_an_update_does_not_keep_from_the_store_what_it_waits_for(sagemaker, mon
     sagemaker.call("CreateEndpointConfig", config | {"ProductionVariants": [variant]}, REGION)
     request = config | {"EndpointName": "e"}
     arn = sagemaker.call("CreateEndpoint", request, REGION)["EndpointArn"]
-    plan = sagemaker.store.get(arn)["Next"]
-    sagemaker.store.update(arn, EndpointStatus="InService", Live=plan, Next=None)
+    wanted = sagemaker.store.get(arn)["Next"]
+    sagemaker.store.update(arn, EndpointStatus="InService", Live=wanted, Next=None)
     alarms = {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "a"}]}}
     update = ("UpdateEndpoint", request | {"DeploymentConfig": alarms}, REGION)
     threading.Thread(target=sagemaker.call, args=update, daemon=True).start()

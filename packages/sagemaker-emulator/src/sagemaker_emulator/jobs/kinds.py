@@ -1,6 +1,7 @@
 """The two kinds of jobs, and the error that makes one fail."""
 
 from sagemaker_emulator.api.resources import Kind
+from sagemaker_emulator.errors import EmulatorError
 
 DEFAULT_MAX_SECONDS = 86400
 DEFAULT_STOPPING_CONDITION = {"MaxRuntimeInSeconds": DEFAULT_MAX_SECONDS}
@@ -30,7 +31,7 @@ TRAINING = Kind(
 )  # fmt: skip
 
 
-class JobError(Exception):
+class JobError(EmulatorError):
     """The request of a job cannot be carried out. The message is the job's FailureReason."""
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from sagemaker_emulator.api.documents import Document, Json
+from sagemaker_emulator.errors import EmulatorError
 
 TOKEN = re.compile(r"""\.?([^.\[\]'"]+)|\[(\d+)\]|\['([^']*)'\]|\["([^"]*)"\]""")
 # An item of a list is addressed by name where AWS gives it one: Outputs['train'].
@@ -21,7 +22,7 @@ ITEM_NAMES = ("OutputName", "InputName", "ChannelName", "MetricName", "Name")
 Token: TypeAlias = str | int  # a name, or the number of a list's item
 
 
-class ExpressionError(Exception):
+class ExpressionError(EmulatorError):
     """An expression cannot be read, or has no value."""
 
 

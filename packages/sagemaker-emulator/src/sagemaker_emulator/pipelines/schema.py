@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from sagemaker_emulator.api.documents import Json
+from sagemaker_emulator.errors import EmulatorError
 
 NAME = re.compile(r"[A-Za-z0-9\-_]{1,64}")  # of a step or a parameter
 
@@ -12,7 +13,7 @@ NAME = re.compile(r"[A-Za-z0-9\-_]{1,64}")  # of a step or a parameter
 StepTypes: TypeAlias = dict[str, str | None]
 
 
-class DefinitionError(Exception):
+class DefinitionError(EmulatorError):
     """A mistake at a path of a definition, such as Steps[1] (step 'Train').Arguments."""
 
     def __init__(self, path: str, message: str) -> None:

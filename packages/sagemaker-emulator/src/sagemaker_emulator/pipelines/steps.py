@@ -15,7 +15,7 @@ from sagemaker_emulator.api import registry, resources, service_model
 from sagemaker_emulator.api.documents import Document, Json, Request
 from sagemaker_emulator.api.registry import GROUP, PACKAGE
 from sagemaker_emulator.api.resources import Kind
-from sagemaker_emulator.errors import AwsError
+from sagemaker_emulator.errors import AwsError, EmulatorError
 from sagemaker_emulator.hosting import endpoints
 from sagemaker_emulator.jobs.job import Job
 from sagemaker_emulator.jobs.kinds import PROCESSING, TRAINING
@@ -49,7 +49,7 @@ class Result:
     outcome: bool | None = None  # of a condition
 
 
-class StepFailed(Exception):
+class StepFailed(EmulatorError):
     """A step has failed; `stopped` if the reason is that its job was stopped."""
 
     def __init__(
