@@ -91,7 +91,7 @@ def test_resolves(expression, value):
         (join("a", json_get("Eval", "Report", "m.none")), ["cannot join null"]),
     ],
 )
-def test_says_what_it_cannot_resolve(expression, words):
+def test_an_expression_that_cannot_be_resolved_is_explained(expression, words):
     with pytest.raises(ExpressionError) as error:
         resolve(expression, SCOPE)
     assert all(word in str(error.value) for word in words), str(error.value)
@@ -135,7 +135,7 @@ def test_conditions(question, outcome):
 @pytest.mark.parametrize("kind", ["LessThan", "GreaterThan", "Equals"])
 @pytest.mark.parametrize("path", ["missing", "nan", "text", "m.none", "m.list"])
 @pytest.mark.parametrize("wrap", ["plain", "Not", "Or"])
-def test_nothing_that_is_no_number_passes_a_gate(kind, path, wrap):
+def test_a_comparison_with_something_that_is_no_number_is_an_error(kind, path, wrap):
     question = compare(kind, json_get("Eval", "Report", path), 100)
     if wrap == "Not":
         question = {"Type": "Not", "Condition": question}

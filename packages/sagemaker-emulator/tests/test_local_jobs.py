@@ -140,7 +140,7 @@ def test_a_failure_has_the_scripts_own_reason(cloud, text, reason):
 
 
 @pytest.mark.parametrize("code", [0, 4])
-def test_what_a_processing_script_leaves_as_its_message_is_told(cloud, code):
+def test_the_message_file_of_a_processing_job_is_its_exit_message(cloud, code):
     write = f"import sys; open(sys.argv[1], 'w').write('no price in ' + __file__); sys.exit({code})"
     job = run_job(cloud, processing(script(cloud, write), "/opt/ml/output/message"))
     assert job["ExitMessage"] == "no price in /opt/ml/processing/input/code/run.py"
@@ -161,7 +161,9 @@ def test_what_a_processing_script_leaves_as_its_message_is_told(cloud, code):
         ),
     ],
 )
-def test_a_failed_training_job_tells_its_failure_file_or_its_last_words(cloud, text, reason):
+def test_the_reason_of_a_failed_training_job_is_its_failure_file_or_its_last_words(
+    cloud, text, reason
+):
     assert run_job(cloud, training(source(cloud, train=text)))["FailureReason"] == reason
 
 
@@ -173,7 +175,7 @@ def test_keys_that_cannot_be_files_are_named(cloud):
     assert job["FailureReason"].startswith("ClientError: ") and "'clash/a" in job["FailureReason"]
 
 
-def test_an_object_that_goes_while_it_is_fetched_is_named(tmp_path):
+def test_an_object_that_is_deleted_during_the_download_is_named(tmp_path):
     class Gone:
         def list_objects(self, *_):
             return ["d/a"]
@@ -185,7 +187,7 @@ def test_an_object_that_goes_while_it_is_fetched_is_named(tmp_path):
         download(Gone(), "s3://bucket/d", tmp_path / "d")
 
 
-def test_a_traceback_shows_the_script_and_nothing_of_ours(cloud, state):
+def test_a_traceback_shows_the_script_and_no_frame_of_this_package(cloud, state):
     job = run_job(cloud, processing(script(cloud, "def f():\n    1 / 0\nf()\n")))
     log = (state / "logs/ProcessingJobs" / f"{job['ProcessingJobName']}.log").read_text()
     assert 'run.py", line 3, in <module>' in log and "_job.py" not in log
@@ -210,7 +212,7 @@ def test_a_traceback_shows_the_script_and_nothing_of_ours(cloud, state):
         ({"AppSpecification": {"ImageUri": "me/xgboost:1"}}, ["me/xgboost:1"]),
     ],
 )
-def test_says_what_it_cannot_run(cloud, change, words):
+def test_the_reason_names_what_cannot_run(cloud, change, words):
     write = "open('/opt/ml/processing/o/x'.replace('/opt/ml', __import__('os').getcwd()), 'w')"
     code = change.pop("code", None) or script(cloud, write if "outputs" in change else "pass")
     job = run_job(cloud, processing(code, **change))

@@ -112,7 +112,7 @@ class Job:
         self.process: subprocess.Popen[bytes] | None = None
         self.stopped: str | None = None  # why it is being stopped
         self.ended = False
-        self.lock = threading.Lock()  # of the three above
+        self.lock = threading.RLock()  # of the three above, and of the status in the store
         self.transitions: list[Json] = []
         self.thread = threading.Thread(target=self._run, name=self.name, daemon=True)
 
@@ -237,23 +237,27 @@ class Job:
             "PATH": path,
         }
 
-    # What the store says of the job
+    # The status in the store
 
     def _update(self, status: str, secondary_status: str, **members: Json) -> None:
-        now = self.jobs.clock()
-        if self.stopped and status == "InProgress":
-            status = "Stopping"
-        members |= {"LastModifiedTime": now, f"{self.kind.name}Status": status}
-        if self.kind is TRAINING:
-            if self.transitions:
-                self.transitions[-1]["EndTime"] = now
-            last = {"Status": secondary_status, "StartTime": now, "StatusMessage": secondary_status}
-            self.transitions.append(last)
-            members |= {
-                "SecondaryStatus": secondary_status,
-                "SecondaryStatusTransitions": self.transitions,
-            }
-        self.jobs.store.update(self.arn, **members)
+        with self.lock:
+            now = self.jobs.clock()
+            if self.stopped and status == "InProgress":
+                status = "Stopping"
+            members |= {"LastModifiedTime": now, f"{self.kind.name}Status": status}
+            if self.kind is TRAINING:
+                members |= self._transition(secondary_status, now)
+            self.jobs.store.update(self.arn, **members)
+
+    def _transition(self, secondary_status: str, now: float) -> Document:
+        if self.transitions:
+            self.transitions[-1]["EndTime"] = now
+        last = {"Status": secondary_status, "StartTime": now, "StatusMessage": secondary_status}
+        self.transitions.append(last)
+        return {
+            "SecondaryStatus": secondary_status,
+            "SecondaryStatusTransitions": self.transitions,
+        }
 
 
 def _signal_group(process: "subprocess.Popen[bytes]", number: int) -> None:

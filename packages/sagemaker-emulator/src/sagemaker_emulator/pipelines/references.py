@@ -102,8 +102,8 @@ class References:
             raise DefinitionError(path, f"step '{step}' ({kind}) has no properties")
         shape = service_model.shape(shape_name)
         for depth, token in enumerate(properties):
-            if shape.type_name == "structure" and token in shape.members:
-                shape = shape.members[token]
+            if shape.type_name == "structure" and str(token) in shape.members:
+                shape = shape.members[str(token)]
             elif shape.type_name == "list":
                 shape = shape.member
                 if properties[depth - 1] == "Outputs" and token not in item.outputs:

@@ -109,7 +109,8 @@ def _call(
     role = resources.name_of(context.role).rpartition("/")[2]
     resources.CALLER.set(f"assumed-role/{role}/SageMaker")  # of this step's thread
     try:
-        service_model.check(service_model.operation(operation).input_shape, request)
+        if shape := service_model.operation(operation).input_shape:
+            service_model.check(shape, request)
         return function(kind, context.sagemaker, request, context.region)
     except AwsError as error:
         raise StepFailed(
