@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import tarfile
 
 import pytest
@@ -241,8 +242,7 @@ SLEEP = "signal.signal(signal.SIGTERM, signal.SIG_DFL)\ntime.sleep(60)"
 
 def child_of(state, kind, name):
     log = state / "logs" / kind / f"{name}.log"
-    lines = until(lambda: [x for x in log.read_text().splitlines() if x.startswith("child")])
-    return int(lines[0].split()[1])
+    return int(until(lambda: re.search(r"^child (\d+)\n", log.read_text(), re.MULTILINE))[1])
 
 
 class Timers(list):
