@@ -1,7 +1,10 @@
 """The pipeline language without a server: references, functions, conditions, mistakes."""
 
+import contextlib
+import functools
 import json
 import math
+import operator
 
 import pytest
 from local_helpers import (
@@ -211,6 +214,35 @@ def test_refuses_a_definition(document, words):
     message = error.value.message
     assert "\n" not in message
     assert all(word in message for word in words), message
+
+
+def places(value, path=()):
+    """The path of each value within a JSON document."""
+    keys = value if isinstance(value, dict) else range(len(value)) if type(value) is list else ()
+    for key in keys:
+        yield (*path, key)
+        yield from places(value[key], (*path, key))
+
+
+def test_a_value_of_any_other_form_is_parsed_or_refused():
+    model = get("Steps.Prep.ProcessingOutputConfig.Outputs['train'].S3Output.S3Uri")
+    report = compare("LessThan", json_get("Prep", "R", "a.b"), get("Parameters.P"))
+    isin = {"Type": "Not", "Condition": {"Type": "In", "QueryValue": 1, "Values": [1]}}
+    cache = {"Enabled": True, "ExpireAfter": "PT1H"}
+    either = {"Type": "Or", "Conditions": [report, isin]}
+    document = definition(
+        PREP | {"PropertyFiles": REPORT, "CacheConfig": cache, "DependsOn": ["Z"]},
+        condition("C", [either], [fail("A", join("x", model))], [fail("B", "y")]),
+        fail("Z", "z"),
+        parameters=[parameter("P", "Float", 1.0, EnumValues=[1.0])],
+    )
+    parse(json.dumps(document), PROPERTIES)
+    for *path, last in places(document):
+        for other in (None, 5, "x", True, [], {}, [1], ["x"], {"a": 1}, [[]], [{}]):
+            changed = json.loads(json.dumps(document))
+            functools.reduce(operator.getitem, path, changed)[last] = other
+            with contextlib.suppress(AwsError):
+                parse(json.dumps(changed), PROPERTIES)
 
 
 def test_references_order_the_steps():

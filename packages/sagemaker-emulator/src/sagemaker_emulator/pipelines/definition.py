@@ -25,12 +25,14 @@ from sagemaker_emulator.pipelines.schema import (
     Step,
     StepItem,
     StepTypes,
+    member,
 )
 
 STEP_MEMBERS = {
     *("Name", "Type", "Arguments", "DependsOn", "PropertyFiles", "CacheConfig"),
     *("DisplayName", "Description", "RetryPolicies"),
 }
+FILE_MEMBERS = ("PropertyFileName", "OutputName", "FilePath")
 BRANCHES = {"IfSteps": True, "ElseSteps": False}
 DURATION = re.compile(
     r"P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?", re.I
@@ -56,7 +58,7 @@ def _parse(text: str, step_types: StepTypes) -> Definition:
     for name, kind, word in (("Version", str, "string"), ("Steps", list, "list")):
         if not isinstance(document.get(name), kind):
             raise DefinitionError(name, f"a {word} is required here")
-    parameters = parse_parameters(document.get("Parameters") or [])
+    parameters = parse_parameters(member(document, "Parameters", list, ""))
     items: dict[str, StepItem] = {}
     _collect(document["Steps"], "Steps", None, step_types, items)
     references = References(parameters, items, step_types)
@@ -66,7 +68,11 @@ def _parse(text: str, step_types: StepTypes) -> Definition:
 
 
 def _collect(
-    steps: Json, path: str, gate: Gate | None, step_types: StepTypes, items: dict[str, StepItem]
+    steps: list[Json],
+    path: str,
+    gate: Gate | None,
+    step_types: StepTypes,
+    items: dict[str, StepItem],
 ) -> None:
     """Add every step to `items` by its name, also those nested in conditions."""
     for number, content in enumerate(steps):
@@ -83,9 +89,10 @@ def _collect(
         items[name] = StepItem(content, here, gate)
         if content["Type"] == "Condition":
             for branch, outcome in BRANCHES.items():
-                nested = content["Arguments"].get(branch) or []
-                below = f"{here}.Arguments.{branch}"
-                _collect(nested, below, Gate(name, outcome), step_types, items)
+                nested = member(content["Arguments"], branch, list, f"{here}.Arguments")
+                _collect(
+                    nested, f"{here}.Arguments.{branch}", Gate(name, outcome), step_types, items
+                )
 
 
 def _check_members(content: Json, path: str, step_types: StepTypes) -> None:
@@ -118,12 +125,12 @@ def _step(item: StepItem, references: References) -> Step:
         after=frozenset(after | ({gate.condition} if gate else set())),
         gate=gate,
         property_files=tuple(_property_files(item)),
-        cache_seconds=_cache_seconds(content.get("CacheConfig") or {}, path),
+        cache_seconds=_cache_seconds(member(content, "CacheConfig", dict, path), path),
     )
 
 
 def _depends_on(content: Json, path: str, references: References) -> set[str]:
-    names = content.get("DependsOn") or []
+    names = member(content, "DependsOn", list, path)
     for number, name in enumerate(names):
         here = f"{path}.DependsOn[{number}]"
         if not isinstance(name, str):
@@ -133,15 +140,15 @@ def _depends_on(content: Json, path: str, references: References) -> set[str]:
 
 
 def _property_files(item: StepItem) -> Iterator[PropertyFile]:
-    for number, file in enumerate(item.content.get("PropertyFiles") or []):
-        members = [file.get(k) for k in ("PropertyFileName", "OutputName", "FilePath")]
+    for number, file in enumerate(member(item.content, "PropertyFiles", list, item.path)):
         here = f"{item.path}.PropertyFiles[{number}]"
-        if not all(isinstance(member, str) for member in members):
-            raise DefinitionError(here, "needs PropertyFileName, OutputName and FilePath")
-        if members[1] not in item.outputs:
-            known = ", ".join(map(str, item.outputs)) or "none"
-            raise DefinitionError(here, f"no output '{members[1]}'. Outputs: {known}")
-        yield PropertyFile(*members)
+        texts = [file.get(name) for name in FILE_MEMBERS] if isinstance(file, dict) else [None]
+        if not all(isinstance(text, str) for text in texts):
+            raise DefinitionError(here, f"needs {' and '.join(FILE_MEMBERS)}, each a string")
+        if texts[1] not in item.outputs:
+            known = ", ".join(item.outputs) or "none"
+            raise DefinitionError(here, f"no output '{texts[1]}'. Outputs: {known}")
+        yield PropertyFile(*texts)
 
 
 def _cache_seconds(config: Json, path: str) -> float | None:

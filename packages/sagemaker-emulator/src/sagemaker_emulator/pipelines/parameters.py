@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from sagemaker_emulator.api.documents import Json
 from sagemaker_emulator.errors import invalid
-from sagemaker_emulator.pipelines.schema import NAME, Definition, DefinitionError, Parameter
+from sagemaker_emulator.pipelines.schema import NAME, Definition, DefinitionError, Parameter, member
 
 MAX_PARAMETERS = 200
 TYPES: dict[str, type | tuple[type, ...]] = {
@@ -15,7 +15,7 @@ TYPES: dict[str, type | tuple[type, ...]] = {
 }
 
 
-def parse_parameters(items: Json) -> dict[str, Parameter]:
+def parse_parameters(items: list[Json]) -> dict[str, Parameter]:
     """The declared parameters by name; DefinitionError if one of them is wrong."""
     if len(items) > MAX_PARAMETERS:
         raise DefinitionError("Parameters", f"{len(items)} given, {MAX_PARAMETERS} allowed")
@@ -30,13 +30,14 @@ def parse_parameters(items: Json) -> dict[str, Parameter]:
 
 
 def _parameter(item: Json, path: str) -> Parameter:
-    if not isinstance(item, dict) or not NAME.fullmatch(str(item.get("Name", ""))):
+    name = item.get("Name") if isinstance(item, dict) else None
+    if not isinstance(name, str) or not NAME.fullmatch(name):
         raise DefinitionError(path, f"a parameter needs a Name of the form {NAME.pattern}")
-    name, kind, default = item["Name"], str(item.get("Type")), item.get("DefaultValue")
+    kind, default = str(item.get("Type")), item.get("DefaultValue")
     if kind not in TYPES:
         wanted = ", ".join(TYPES)
         raise DefinitionError(path, f"parameter '{name}' has type {kind!r}; wanted: {wanted}")
-    enum = tuple(item.get("EnumValues") or ())
+    enum = tuple(member(item, "EnumValues", list, path))
     for value in (default, *enum):
         wrong = isinstance(value, bool) and kind != "Boolean"
         if value is not None and (wrong or not isinstance(value, TYPES[kind])):

@@ -7,7 +7,13 @@ from sagemaker_emulator.api import service_model
 from sagemaker_emulator.api.documents import Json
 from sagemaker_emulator.pipelines import resolver
 from sagemaker_emulator.pipelines.resolver import Token
-from sagemaker_emulator.pipelines.schema import DefinitionError, Parameter, StepItem, StepTypes
+from sagemaker_emulator.pipelines.schema import (
+    DefinitionError,
+    Parameter,
+    StepItem,
+    StepTypes,
+    member,
+)
 
 EXECUTION_VARIABLES = {
     *("PipelineName", "PipelineArn", "PipelineExecutionId", "PipelineExecutionArn"),
@@ -42,9 +48,9 @@ class References:
         if members is None:
             known = ", ".join(resolver.CONDITION_MEMBERS)
             raise DefinitionError(path, f"unknown condition type {kind!r}. Types: {known}")
-        for member in members:
-            if member not in condition:
-                raise DefinitionError(path, f"a condition of type {kind} needs {member}")
+        for name in members:
+            if name not in condition:
+                raise DefinitionError(path, f"a condition of type {kind} needs {name}")
         if kind == "Not":
             self._check_condition(condition["Condition"], f"{path}.Condition")
         if kind == "Or":
@@ -69,8 +75,8 @@ class References:
                 if key.startswith("Std:") and function is None:
                     known = ", ".join(resolver.FUNCTIONS)
                     raise DefinitionError(path, f"unknown function '{key}'. Functions: {known}")
-                if function == "Std:Join" and not isinstance(item.get("Values"), list):
-                    raise DefinitionError(path, "Std:Join needs Values, a list")
+                if function == "Std:Join" and not resolver.is_join(item):
+                    raise DefinitionError(path, "Std:Join needs Values, a list, and On, a string")
                 yield from self.steps_of(item, f"{path}.{key}")
 
     def _step_of_get(self, reference: Json, path: str) -> Iterator[str]:
@@ -118,15 +124,15 @@ class References:
                 raise DefinitionError(path, f"{where} has no '{token}'. It has: {known}")
 
     def _step_of_json_get(self, call: Json, path: str) -> str:
+        if not isinstance(call, dict) or not isinstance(call.get("Path"), str):
+            raise DefinitionError(path, "Std:JsonGet needs a PropertyFile and a Path")
         if "S3Uri" in call:
             raise DefinitionError(path, "sagemaker_emulator does not have Std:JsonGet of an S3Uri")
-        if not isinstance(call.get("Path"), str):
-            raise DefinitionError(path, "Std:JsonGet needs a Path")
         resolver.tokens(call["Path"].removeprefix("$"))
         step, file = resolver.property_file(call)
         self.check_step(step, path)
-        files = self.steps[step].content.get("PropertyFiles") or []
-        names = [item.get("PropertyFileName") for item in files]
+        files = member(self.steps[step].content, "PropertyFiles", list, self.steps[step].path)
+        names = [item.get("PropertyFileName") for item in files if isinstance(item, dict)]
         if file not in names:
             known = ", ".join(map(str, names)) or "none"
             raise DefinitionError(

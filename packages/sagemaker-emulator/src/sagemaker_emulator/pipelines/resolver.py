@@ -65,8 +65,10 @@ def function_of(value: Json) -> str | None:
     return None
 
 
-def tokens(path: str) -> list[Token]:
+def tokens(path: Json) -> list[Token]:
     """Split a path, such as A['b'].c[0] into ["A", "b", "c", 0]; ExpressionError if malformed."""
+    if not isinstance(path, str):
+        raise ExpressionError(f"cannot read the path {json.dumps(path)}: it is not a string")
     found: list[Token] = []
     end = 0
     while end < len(path):
@@ -126,6 +128,13 @@ def _get(path: Json, scope: Scope) -> Json:
     return _walk(roots[root], rest, f"Get {path}")
 
 
+def is_join(call: Json) -> bool:
+    """Whether a call of Std:Join has its members."""
+    if not isinstance(call, dict) or not isinstance(call.get("On", ""), str):
+        return False
+    return isinstance(call.get("Values"), list)
+
+
 def _join(call: Json, scope: Scope) -> str:
     separator: str = call.get("On", "")
     return separator.join(_text(resolve(value, scope)) for value in call["Values"])
@@ -153,7 +162,8 @@ def _json_get(call: Json, scope: Scope) -> Json:
 
 def property_file(call: Json) -> tuple[str, str]:
     """The (step, property file) that a Std:JsonGet reads."""
-    path = tokens(call.get("PropertyFile", {}).get("Get", ""))
+    reference = call.get("PropertyFile")
+    path = tokens(reference["Get"]) if function_of(reference) == "Get" else []
     if len(path) != 4 or path[0] != "Steps" or path[2] != "PropertyFiles":
         raise ExpressionError(
             "Std:JsonGet: PropertyFile must be {'Get': 'Steps.<step>.PropertyFiles.<name>'}"

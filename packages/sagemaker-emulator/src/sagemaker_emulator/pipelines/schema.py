@@ -2,12 +2,14 @@
 
 import re
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from sagemaker_emulator.api.documents import Json
 from sagemaker_emulator.errors import EmulatorError
 
 NAME = re.compile(r"[A-Za-z0-9\-_]{1,64}")  # of a step or a parameter
+
+Container = TypeVar("Container", list[Json], dict[str, Json])
 
 # {type of step: the service model's shape of its properties, or None if it has none}
 StepTypes: TypeAlias = dict[str, str | None]
@@ -18,6 +20,17 @@ class DefinitionError(EmulatorError):
 
     def __init__(self, path: str, message: str) -> None:
         super().__init__(f"{path}: {message}" if path else message)
+
+
+def member(content: Json, name: str, kind: type[Container], path: str) -> Container:
+    """An optional list or object of a definition, empty if it is not there."""
+    value = content.get(name)
+    if value is None:
+        return kind()
+    if not isinstance(value, kind):
+        word = "a list" if kind is list else "an object"
+        raise DefinitionError(f"{path}.{name}".lstrip("."), f"must be {word}")
+    return value
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,11 @@ class StepItem(NamedTuple):
 
     @property
     def outputs(self) -> list[str]:
-        """The OutputName of each output of a processing step."""
-        config = self.content["Arguments"].get("ProcessingOutputConfig") or {}
-        return [output.get("OutputName") for output in config.get("Outputs") or []]
+        """The OutputName of each output of a processing step.
+
+        The form of arguments is checked when the step starts: here they may be expressions.
+        """
+        config = self.content["Arguments"].get("ProcessingOutputConfig")
+        outputs = config.get("Outputs") if isinstance(config, dict) else None
+        listed = outputs if isinstance(outputs, list) else []
+        return [str(output.get("OutputName")) for output in listed if isinstance(output, dict)]
