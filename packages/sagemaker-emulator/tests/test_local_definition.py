@@ -1,7 +1,10 @@
 """The pipeline language without a server: references, functions, conditions, mistakes."""
 
+import contextlib
+import functools
 import json
 import math
+import operator
 
 import pytest
 from local_helpers import (
@@ -18,7 +21,8 @@ from local_helpers import (
     step,
 )
 from sagemaker_emulator.errors import AwsError
-from sagemaker_emulator.pipelines.definition import parameter_values, parse
+from sagemaker_emulator.pipelines.definition import parse
+from sagemaker_emulator.pipelines.parameters import parameter_values
 from sagemaker_emulator.pipelines.resolver import ExpressionError, Scope, holds, resolve, tokens
 from sagemaker_emulator.pipelines.steps import PROPERTIES
 
@@ -90,7 +94,7 @@ def test_resolves(expression, value):
         (join("a", json_get("Eval", "Report", "m.none")), ["cannot join null"]),
     ],
 )
-def test_says_what_it_cannot_resolve(expression, words):
+def test_an_expression_that_cannot_be_resolved_is_explained(expression, words):
     with pytest.raises(ExpressionError) as error:
         resolve(expression, SCOPE)
     assert all(word in str(error.value) for word in words), str(error.value)
@@ -134,7 +138,7 @@ def test_conditions(question, outcome):
 @pytest.mark.parametrize("kind", ["LessThan", "GreaterThan", "Equals"])
 @pytest.mark.parametrize("path", ["missing", "nan", "text", "m.none", "m.list"])
 @pytest.mark.parametrize("wrap", ["plain", "Not", "Or"])
-def test_nothing_that_is_no_number_passes_a_gate(kind, path, wrap):
+def test_a_comparison_with_something_that_is_no_number_is_an_error(kind, path, wrap):
     question = compare(kind, json_get("Eval", "Report", path), 100)
     if wrap == "Not":
         question = {"Type": "Not", "Condition": question}
@@ -210,6 +214,35 @@ def test_refuses_a_definition(document, words):
     message = error.value.message
     assert "\n" not in message
     assert all(word in message for word in words), message
+
+
+def places(value, path=()):
+    """The path of each value within a JSON document."""
+    keys = value if isinstance(value, dict) else range(len(value)) if type(value) is list else ()
+    for key in keys:
+        yield (*path, key)
+        yield from places(value[key], (*path, key))
+
+
+def test_a_value_of_any_other_form_is_parsed_or_refused():
+    model = get("Steps.Prep.ProcessingOutputConfig.Outputs['train'].S3Output.S3Uri")
+    report = compare("LessThan", json_get("Prep", "R", "a.b"), get("Parameters.P"))
+    isin = {"Type": "Not", "Condition": {"Type": "In", "QueryValue": 1, "Values": [1]}}
+    cache = {"Enabled": True, "ExpireAfter": "PT1H"}
+    either = {"Type": "Or", "Conditions": [report, isin]}
+    document = definition(
+        PREP | {"PropertyFiles": REPORT, "CacheConfig": cache, "DependsOn": ["Z"]},
+        condition("C", [either], [fail("A", join("x", model))], [fail("B", "y")]),
+        fail("Z", "z"),
+        parameters=[parameter("P", "Float", 1.0, EnumValues=[1.0])],
+    )
+    parse(json.dumps(document), PROPERTIES)
+    for *path, last in places(document):
+        for other in (None, 5, "x", True, [], {}, [1], ["x"], {"a": 1}, [[]], [{}]):
+            changed = json.loads(json.dumps(document))
+            functools.reduce(operator.getitem, path, changed)[last] = other
+            with contextlib.suppress(AwsError):
+                parse(json.dumps(changed), PROPERTIES)
 
 
 def test_references_order_the_steps():

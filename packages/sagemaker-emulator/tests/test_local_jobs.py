@@ -3,8 +3,8 @@
 import io
 import json
 import os
+import re
 import tarfile
-import time
 
 import pytest
 from local_helpers import (
@@ -22,7 +22,10 @@ from local_helpers import (
     until,
     wait,
 )
-from sagemaker_emulator.jobs.operations import PROCESSING, Job, JobError, Jobs
+from sagemaker_emulator.api.sagemaker import SageMaker
+from sagemaker_emulator.jobs.job import STOP_GRACE_SECONDS
+from sagemaker_emulator.jobs.kinds import JobError
+from sagemaker_emulator.jobs.s3_files import download
 
 
 def test_a_processing_job_reads_and_writes_s3(cloud):
@@ -103,16 +106,18 @@ def test_the_same_model_gives_the_same_archive(cloud):
     code = source(
         cloud,
         train=(
-            "import os\n"
+            "import os, sys\n"
             "for name in 'ba':\n"
-            "    open(os.environ['SM_MODEL_DIR'] + '/' + name, 'w').write(name)\n"
+            "    path, time = os.environ['SM_MODEL_DIR'] + '/' + name, int(sys.argv[2])\n"
+            "    open(path, 'w').write(name)\n"
+            "    os.utime(path, (time, time))\n"
         ),
     )
     archives = set()
-    for _ in range(2):
-        job = run_job(cloud, training(code))
+    for seconds in ("1000", "2000"):  # written at different times, which a tar would hold
+        job = run_job(cloud, training(code, time=seconds))
+        assert job["TrainingJobStatus"] == "Completed", job
         archives.add(cloud.get(f"models/{job['TrainingJobName']}/output/model.tar.gz"))
-        time.sleep(1.1)  # past a whole second, which is what a tar would hold
     assert len(archives) == 1
 
 
@@ -136,7 +141,7 @@ def test_a_failure_has_the_scripts_own_reason(cloud, text, reason):
 
 
 @pytest.mark.parametrize("code", [0, 4])
-def test_what_a_processing_script_leaves_as_its_message_is_told(cloud, code):
+def test_the_message_file_of_a_processing_job_is_its_exit_message(cloud, code):
     write = f"import sys; open(sys.argv[1], 'w').write('no price in ' + __file__); sys.exit({code})"
     job = run_job(cloud, processing(script(cloud, write), "/opt/ml/output/message"))
     assert job["ExitMessage"] == "no price in /opt/ml/processing/input/code/run.py"
@@ -157,7 +162,9 @@ def test_what_a_processing_script_leaves_as_its_message_is_told(cloud, code):
         ),
     ],
 )
-def test_a_failed_training_job_tells_its_failure_file_or_its_last_words(cloud, text, reason):
+def test_the_reason_of_a_failed_training_job_is_its_failure_file_or_its_last_words(
+    cloud, text, reason
+):
     assert run_job(cloud, training(source(cloud, train=text)))["FailureReason"] == reason
 
 
@@ -169,7 +176,7 @@ def test_keys_that_cannot_be_files_are_named(cloud):
     assert job["FailureReason"].startswith("ClientError: ") and "'clash/a" in job["FailureReason"]
 
 
-def test_an_object_that_goes_while_it_is_fetched_is_named(tmp_path):
+def test_an_object_that_is_deleted_during_the_download_is_named(tmp_path):
     class Gone:
         def list_objects(self, *_):
             return ["d/a"]
@@ -177,13 +184,11 @@ def test_an_object_that_goes_while_it_is_fetched_is_named(tmp_path):
         def read_object(self, *_):
             return None
 
-    jobs = Jobs(tmp_path, None, Gone(), "secret")
-    job = Job(jobs, PROCESSING, {"ProcessingJobArn": "a:b:c:d:e", "ProcessingJobName": "n"})
     with pytest.raises(JobError, match="s3://bucket/d/a has been deleted"):
-        job._fetch("s3://bucket/d", tmp_path / "d")
+        download(Gone(), "s3://bucket/d", tmp_path / "d")
 
 
-def test_a_traceback_shows_the_script_and_nothing_of_ours(cloud, state):
+def test_a_traceback_shows_the_script_and_no_frame_of_this_package(cloud, state):
     job = run_job(cloud, processing(script(cloud, "def f():\n    1 / 0\nf()\n")))
     log = (state / "logs/ProcessingJobs" / f"{job['ProcessingJobName']}.log").read_text()
     assert 'run.py", line 3, in <module>' in log and "_job.py" not in log
@@ -208,7 +213,7 @@ def test_a_traceback_shows_the_script_and_nothing_of_ours(cloud, state):
         ({"AppSpecification": {"ImageUri": "me/xgboost:1"}}, ["me/xgboost:1"]),
     ],
 )
-def test_says_what_it_cannot_run(cloud, change, words):
+def test_the_reason_names_what_cannot_run(cloud, change, words):
     write = "open('/opt/ml/processing/o/x'.replace('/opt/ml', __import__('os').getcwd()), 'w')"
     code = change.pop("code", None) or script(cloud, write if "outputs" in change else "pass")
     job = run_job(cloud, processing(code, **change))
@@ -237,15 +242,77 @@ SLEEP = "signal.signal(signal.SIGTERM, signal.SIG_DFL)\ntime.sleep(60)"
 
 def child_of(state, kind, name):
     log = state / "logs" / kind / f"{name}.log"
-    lines = until(lambda: [x for x in log.read_text().splitlines() if x.startswith("child")])
-    return int(lines[0].split()[1])
+    return int(until(lambda: re.search(r"^child (\d+)\n", log.read_text(), re.MULTILINE))[1])
 
 
-def test_a_job_ends_at_its_limit_with_all_its_processes(cloud, state):
-    code = source(cloud, train=GRANDCHILD.format(SLEEP))
-    job = run_job(cloud, training(code, seconds=1))
+class Timers(list):
+    """In place of timers: calls that the job wants later, which a test makes when it likes."""
+
+    def __call__(self, seconds, function):
+        entry = (seconds, function)
+        self.append(entry)
+        return lambda: self.remove(entry)
+
+
+@pytest.fixture
+def sagemaker(tmp_path):
+    """The API in this process. Its jobs have no files in S3."""
+    sagemaker = SageMaker(tmp_path)
+    sagemaker.jobs.call_later = Timers()
+    return sagemaker
+
+
+def start_job(sagemaker, tmp_path, text, request):
+    """Start a job that runs a script, and wait for its child."""
+    path = tmp_path / "run.py"
+    path.write_text(text)
+    kind = "Processing" if "AppSpecification" in request else "Training"
+    member = {"Processing": "AppSpecification", "Training": "AlgorithmSpecification"}[kind]
+    request[member] |= {"ContainerEntrypoint": ["python3", str(path)]}
+    name = {f"{kind}JobName": unique("job")}
+    sagemaker.call(f"Create{kind}Job", name | request, "us-east-1")
+    pid = child_of(tmp_path, f"{kind}Jobs", name[f"{kind}JobName"])
+    return name, pid
+
+
+def end_of(sagemaker, kind, name):
+    def describe():
+        return sagemaker.call(f"Describe{kind}Job", name, "us-east-1")
+
+    return wait(describe, f"{kind}JobStatus")
+
+
+def test_a_training_job_ends_at_its_limit_with_all_its_processes(sagemaker, tmp_path):
+    request = training("s3://bucket/none", seconds=7)
+    name, pid = start_job(sagemaker, tmp_path, GRANDCHILD.format(SLEEP), request)
+    ((seconds, reach_limit),) = sagemaker.jobs.call_later
+    assert seconds == 7 and alive(pid)
+    reach_limit()
+    job = end_of(sagemaker, "Training", name)
     assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
-    pid = child_of(state, "TrainingJobs", job["TrainingJobName"])
+    assert until(lambda: not alive(pid))
+
+
+def test_a_processing_job_fails_at_its_limit(sagemaker, tmp_path):
+    request = processing("", ProcessingInputs=[], seconds=7)
+    name, pid = start_job(sagemaker, tmp_path, GRANDCHILD.format(SLEEP), request)
+    ((_, reach_limit),) = sagemaker.jobs.call_later
+    reach_limit()
+    job = end_of(sagemaker, "Processing", name)
+    assert job["ProcessingJobStatus"] == "Failed" and "MaxRuntimeInSeconds" in job["FailureReason"]
+    assert until(lambda: not alive(pid))
+
+
+def test_a_job_that_ignores_the_signal_is_killed_after_the_grace_period(sagemaker, tmp_path):
+    request = processing("", ProcessingInputs=[])
+    name, pid = start_job(sagemaker, tmp_path, GRANDCHILD.format("time.sleep(60)"), request)
+    sagemaker.call("StopProcessingJob", name, "us-east-1")
+    document = sagemaker.call("DescribeProcessingJob", name, "us-east-1")
+    assert document["ProcessingJobStatus"] == "Stopping"
+    seconds, kill = sagemaker.jobs.call_later[-1]
+    assert seconds == STOP_GRACE_SECONDS
+    kill()
+    assert end_of(sagemaker, "Processing", name)["ProcessingJobStatus"] == "Stopped"
     assert until(lambda: not alive(pid))
 
 
@@ -277,6 +344,15 @@ def test_logs_are_in_cloudwatch(cloud):
     assert stream["logStreamName"].startswith(f"{job['ProcessingJobName']}/algo-1-")
     found = logs.get_log_events(logGroupName=group, logStreamName=stream["logStreamName"])
     assert [event["message"] for event in found["events"]][1:] == ["first", "second"]
+
+
+def test_the_log_of_a_job_with_the_name_of_a_deleted_one_is_in_cloudwatch(cloud):
+    logs, group, name = cloud.client("logs"), "/aws/sagemaker/ProcessingJobs", unique("again")
+    for words in ("the first of the two", "second"):  # a shorter log than that of the first job
+        run_job(cloud, processing(script(cloud, f"print('{words}')")), name)
+        found = logs.filter_log_events(logGroupName=group, logStreamNamePrefix=f"{name}/")
+        assert words in [event["message"] for event in found["events"]]
+        cloud.sm.delete_processing_job(ProcessingJobName=name)
 
 
 def test_jobs_are_listed_by_status(cloud):

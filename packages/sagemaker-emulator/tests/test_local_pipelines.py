@@ -2,11 +2,13 @@
 
 import json
 import time
+from functools import partial
 
 import pytest
 from botocore.exceptions import ClientError
 from local_helpers import (
     IMAGE,
+    ROLE,
     compare,
     condition,
     create,
@@ -29,7 +31,11 @@ from local_helpers import (
     training,
     unique,
     until,
+    wait,
 )
+from sagemaker_emulator.api.sagemaker import SageMaker
+from sagemaker_emulator.pipelines import operations
+from sagemaker_emulator.pipelines.execution import Execution
 
 OUT = "/opt/ml/processing/out"
 
@@ -179,27 +185,38 @@ MEET = (
 )
 
 
-@pytest.mark.parametrize("most, status", [(50, "Succeeded"), (1, "Failed")])
-def test_independent_steps_run_at_the_same_time_up_to_the_limit(cloud, tmp_path, most, status):
-    code = script(cloud, MEET.replace("+ 10", "+ 2" if most == 1 else "+ 10"))
+def test_independent_steps_run_at_the_same_time(cloud, tmp_path):
+    code = script(cloud, MEET)
     a, b = str(tmp_path / "a"), str(tmp_path / "b")
-    document = definition(job("A", code, a, b), job("B", code, b, a))
-    name = create(cloud, document, ParallelismConfiguration={"MaxParallelExecutionSteps": most})
-    assert finish(cloud, start(cloud, name))["PipelineExecutionStatus"] == status
+    execution, _ = run(cloud, definition(job("A", code, a, b), job("B", code, b, a)))
+    assert execution["PipelineExecutionStatus"] == "Succeeded"
+
+
+def test_no_more_steps_run_at_the_same_time_than_allowed(cloud):
+    code = script(cloud, "pass")
+    document = definition(*(job(name, code) for name in "ABC"))
+    name = create(cloud, document, ParallelismConfiguration={"MaxParallelExecutionSteps": 1})
+    steps = sorted(start_and_finish(cloud, name).values(), key=lambda step: step["StartTime"])
+    assert len(steps) == 3
+    for earlier, later in zip(steps, steps[1:], strict=False):
+        assert earlier["EndTime"] <= later["StartTime"]
 
 
 def test_after_a_failure_nothing_new_starts_and_what_runs_may_end(cloud, tmp_path):
-    slow = script(cloud, "import time; time.sleep(0.8)")
-    execution, steps = run(
-        cloud,
-        definition(
-            job("Slow", slow),
-            job("Bad", script(cloud, "raise ValueError('row 7')")),
-            job("Never", slow, DependsOn=["Bad"]),
-            job("NeverEither", slow, DependsOn=["Slow"]),
-        ),
+    failed = tmp_path / "failed"
+    code = f"import os, time\nwhile not os.path.exists({str(failed)!r}):\n    time.sleep(0.01)\n"
+    slow = script(cloud, code)
+    document = definition(
+        job("Slow", slow),
+        job("Bad", script(cloud, "raise ValueError('row 7')")),
+        job("Never", slow, DependsOn=["Bad"]),
+        job("NeverEither", slow, DependsOn=["Slow"]),
     )
-    assert execution["PipelineExecutionStatus"] == "Failed"
+    arn = start(cloud, create(cloud, document))
+    until(lambda: ended(steps_of(cloud, arn)).get("Bad") == "Failed")
+    failed.touch()
+    assert finish(cloud, arn)["PipelineExecutionStatus"] == "Failed"
+    steps = steps_of(cloud, arn)
     assert ended(steps) == {"Slow": "Succeeded", "Bad": "Failed"}
     assert steps["Bad"]["FailureReason"] == (
         "ClientError: AlgorithmError: See job logs for more information, exit code: 1:"
@@ -310,12 +327,29 @@ def start_and_finish(cloud, name, **values):
     return steps_of(cloud, arn)
 
 
-def test_a_result_that_is_too_old_is_not_taken_over(cloud):
-    cache = {"Enabled": True, "ExpireAfter": "PT1S"}
-    name = create(cloud, definition(job("A", script(cloud, "pass"), CacheConfig=cache)))
-    start_and_finish(cloud, name)
-    time.sleep(1.2)
-    assert "CacheHitResult" not in start_and_finish(cloud, name)["A"]
+@pytest.mark.parametrize("seconds, taken_over", [(3590, True), (3610, False)])
+def test_a_result_is_taken_over_until_it_is_too_old(tmp_path, monkeypatch, seconds, taken_over):
+    def call(operation, **request):
+        return sagemaker.call(operation, request, "us-east-1")
+
+    def step_of(token):
+        arn = call("StartPipelineExecution", PipelineName="p", ClientRequestToken=token * 32)
+        wait(lambda: call("DescribePipelineExecution", **arn), "PipelineExecutionStatus")
+        (found,) = call("ListPipelineExecutionSteps", **arn)["PipelineExecutionSteps"]
+        assert found["StepStatus"] == "Succeeded", found
+        return found
+
+    sagemaker = SageMaker(tmp_path)  # in this process, and its job has no files in S3
+    request = processing("", ProcessingInputs=[])
+    request["AppSpecification"]["ContainerEntrypoint"] = ["python3", "-c", "pass"]
+    cache = {"Enabled": True, "ExpireAfter": "PT1H"}
+    document = json.dumps(definition(step("A", "Processing", request, CacheConfig=cache)))
+    token = {"ClientRequestToken": "x" * 32}
+    call("CreatePipeline", PipelineName="p", RoleArn=ROLE, PipelineDefinition=document, **token)
+    assert "CacheHitResult" not in step_of("a")
+    later = partial(Execution, clock=lambda: time.time() + seconds)
+    monkeypatch.setattr(operations, "Execution", later)
+    assert ("CacheHitResult" in step_of("b")) == taken_over
 
 
 def test_an_execution_is_stopped(cloud):

@@ -3,16 +3,16 @@
 import json
 import os
 import threading
-import time
 
 import pytest
 from local_helpers import IMAGE, ROLE, definition, fail, processing, unique, until
 from sagemaker_emulator.api.sagemaker import SageMaker
 from sagemaker_emulator.api.server import Front
-from sagemaker_emulator.jobs.operations import Jobs
-from sagemaker_emulator.pipelines.operations import Execution
+from sagemaker_emulator.jobs.job import Jobs
+from sagemaker_emulator.pipelines.execution import Execution
 
 REGION = "us-east-1"
+NEVER = threading.Event()
 
 
 @pytest.fixture
@@ -22,15 +22,15 @@ def sagemaker(tmp_path):
 
 
 def stop_before(begin, call):
-    """`begin` put off for a moment in which another client tries to stop what it begins."""
+    """`begin`, delayed by a moment in which another client tries to stop what it starts."""
 
-    def late(self, *arguments):
+    def delayed(self, *arguments):
         stopping = threading.Thread(target=call, daemon=True)
         stopping.start()
         stopping.join(0.3)
         return begin(self, *arguments)
 
-    return late
+    return delayed
 
 
 def test_an_execution_can_be_stopped_while_it_starts(sagemaker, monkeypatch):
@@ -66,7 +66,7 @@ def test_a_job_can_be_stopped_while_it_starts(sagemaker, monkeypatch):
     assert job["ProcessingJobStatus"] == "Stopped", job
 
 
-def test_an_update_does_not_keep_from_the_store_what_it_waits_for(sagemaker, monkeypatch):
+def test_an_update_that_waits_for_another_service_does_not_lock_the_store(sagemaker, monkeypatch):
     """After a start S3 and the rest are restored from the store, and an update needs them."""
     sagemaker.begin("http://127.0.0.1")
     monkeypatch.setattr(sagemaker.hosting, "start", lambda arn: None)
@@ -79,12 +79,14 @@ def test_an_update_does_not_keep_from_the_store_what_it_waits_for(sagemaker, mon
     sagemaker.call("CreateEndpointConfig", config | {"ProductionVariants": [variant]}, REGION)
     request = config | {"EndpointName": "e"}
     arn = sagemaker.call("CreateEndpoint", request, REGION)["EndpointArn"]
-    plan = sagemaker.store.get(arn)["Next"]
-    sagemaker.store.update(arn, EndpointStatus="InService", Live=plan, Next=None)
+    wanted = sagemaker.store.get(arn)["Next"]
+    sagemaker.store.update(arn, EndpointStatus="InService", Live=wanted, Next=None)
     alarms = {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "a"}]}}
     update = ("UpdateEndpoint", request | {"DeploymentConfig": alarms}, REGION)
+    waits = threading.Event()
+    monkeypatch.setattr(sagemaker.neighbours.ready, "wait", lambda: waits.set() or NEVER.wait())
     threading.Thread(target=sagemaker.call, args=update, daemon=True).start()
-    time.sleep(0.2)
+    assert waits.wait(5)
     assert sagemaker.store.lock.acquire(timeout=2)
     sagemaker.store.lock.release()
 
@@ -106,7 +108,7 @@ def ended(sagemaker, kind):
     return None if going else documents
 
 
-def test_a_signal_waits_for_nobody():
+def test_a_signal_handler_waits_for_no_lock():
     """A handler runs on the main thread, in the middle of whatever that thread holds."""
     front = Front(None)
     with front.lock:

@@ -18,6 +18,7 @@ from sagemaker_emulator.hosting import endpoints
 from sagemaker_emulator.hosting.metrics import Metrics
 from sagemaker_emulator.hosting.runtime import Runtime
 from sagemaker_emulator.jobs import operations as jobs
+from sagemaker_emulator.jobs.job import Jobs
 from sagemaker_emulator.pipelines import operations as pipelines
 
 SPEED = 60  # of the waits of endpoints: a minute on AWS is a second here

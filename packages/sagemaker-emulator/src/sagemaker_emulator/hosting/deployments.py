@@ -414,7 +414,7 @@ class Hosting:
         if stack := self.stacks.pop(arn, None):
             stack.stop()
         self.sagemaker.neighbours.deregister(region_of(arn), name_of(arn))
-        self.sagemaker.jobs.keep_logs(arn)
+        self.sagemaker.jobs.logs.keep(arn)
         self.store.delete(arn)
 
 

@@ -33,7 +33,7 @@ from sagemaker_emulator.api.request import SCOPE, Response
 from sagemaker_emulator.api.service_model import partition
 from sagemaker_emulator.errors import AwsError
 from sagemaker_emulator.hosting.serving import MODEL_SECONDS, Died, Stopped, TimedOut, Unavailable
-from sagemaker_emulator.jobs.operations import bucket_and_key
+from sagemaker_emulator.jobs.s3_files import bucket_and_key
 
 MAX_BODY = 6_291_456
 MAX_ASYNC_BODY = 128_000

@@ -35,13 +35,10 @@ from pathlib import Path
 from sagemaker_emulator import client
 from sagemaker_emulator.api.http_client import Channel
 from sagemaker_emulator.hosting import _serve
-from sagemaker_emulator.jobs.operations import (
-    PASSED_ON,
-    JobError,
-    bucket_and_key,
-    last_words,
-    relocate,
-)
+from sagemaker_emulator.jobs.container import PASSED_ON, relocate
+from sagemaker_emulator.jobs.kinds import JobError
+from sagemaker_emulator.jobs.logs import last_words
+from sagemaker_emulator.jobs.s3_files import bucket_and_key
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(

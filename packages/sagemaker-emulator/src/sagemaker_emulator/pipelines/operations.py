@@ -1,291 +1,60 @@
-"""Pipelines and their executions.
+"""The operations on pipelines and on their executions."""
 
-An execution has one thread that decides which steps may start; each step runs on a thread of its
-own, so steps that do not wait for each other run at the same time. A step whose condition came
-out otherwise, or that waits for such a step, is never started and never listed. After a failure
-nothing new starts, and what runs may end. Every state is in the store before it is acted on.
-"""
-
-import queue
 import random
 import string
-import threading
 import time
-import traceback
-from datetime import datetime, timezone
+from typing import TYPE_CHECKING
 
 from sagemaker_emulator.api import resources
-from sagemaker_emulator.api import service_model as model
-from sagemaker_emulator.api.resources import Kind, find, identity, insert, refuse
+from sagemaker_emulator.api.documents import Answer, Document, Json, Operation, Request
+from sagemaker_emulator.api.resources import find, identity, insert, refuse
+from sagemaker_emulator.api.store import Store
 from sagemaker_emulator.errors import AwsError, invalid
-from sagemaker_emulator.jobs.operations import BROKE
-from sagemaker_emulator.pipelines.definition import parameter_values, parse
-from sagemaker_emulator.pipelines.resolver import ExpressionError, Scope, resolve
-from sagemaker_emulator.pipelines.steps import (
-    PROPERTIES,
-    STEPS,
-    StepFailed,
-    cache_key,
-    cached,
-    job_name,
-    property_files,
-)
+from sagemaker_emulator.pipelines.definition import parse
+from sagemaker_emulator.pipelines.execution import Execution, end_execution
+from sagemaker_emulator.pipelines.kinds import EXECUTION, PIPELINE, RUNNING
+from sagemaker_emulator.pipelines.parameters import parameter_values
+from sagemaker_emulator.pipelines.steps import PROPERTIES
 
-PIPELINE = Kind(
-    name="Pipeline",
-    resource="pipeline",
-    summaries="PipelineSummaries",
-    taken=("ValidationException", "Pipeline names must be unique within an AWS account and region."
-           " Pipeline with name ({name}) already exists."),
-    missing=("ResourceNotFound", "Pipeline '{arn}' does not exist."),
-    newest_first=True,
-    born={"PipelineStatus": "Active", "CreatedBy": identity, "LastModifiedBy": identity},
-)  # fmt: skip
-EXECUTION = Kind(
-    name="PipelineExecution",
-    resource="pipeline",
-    summaries="PipelineExecutionSummaries",
-    taken=("ConflictException", "Pipeline execution '{arn}' already exists."),
-    missing=("ResourceNotFound", "Pipeline execution '{arn}' does not exist."),
-    newest_first=True,
-    born={"PipelineExecutionStatus": "Executing", "CreatedBy": identity},
-)
-RUNNING = ("Executing", "Stopping")
-MAX_PARALLEL = 50
-FAILED = "Step failure: One or multiple steps failed."
+if TYPE_CHECKING:
+    from sagemaker_emulator.api.sagemaker import SageMaker
+
+# Pipelines
 
 
-class Execution:
-    def __init__(self, sagemaker, document, definition, values):
-        self.sagemaker = sagemaker
-        self.store = sagemaker.store
-        self.arn = document["PipelineExecutionArn"]
-        self.pipeline_arn = document["PipelineArn"]
-        self.role = document["RoleArn"]
-        self.id = self.arn.rpartition("/")[2]
-        self.region = resources.region_of(self.arn)
-        self.definition = definition
-        self.parallel = _parallel(document)
-        self.scope = Scope(parameters=values, execution=self._variables(document))
-        self.ended = {}  # {step name: "Succeeded", "Failed", "Stopped" or "Skipped"}
-        self.outcomes = {}  # {condition step name: whether it held}
-        self.finished = queue.SimpleQueue()
-        self.lock = threading.Lock()
-        self.jobs = []
-        self.stopping = False
-
-    def _variables(self, document):
-        started = datetime.fromtimestamp(document["CreationTime"], timezone.utc)
-        return {
-            "PipelineName": document["PipelineName"],
-            "PipelineArn": self.pipeline_arn,
-            "PipelineExecutionId": self.id,
-            "PipelineExecutionArn": self.arn,
-            "StartDateTime": started.isoformat(timespec="seconds"),
-        }
-
-    def start(self):
-        self.sagemaker.executions[self.arn] = self
-        threading.Thread(target=self._run, name=self.id, daemon=True).start()
-
-    def stop(self):
-        with self.lock:
-            self.stopping = True
-            jobs = list(self.jobs)
-        for job in jobs:
-            job.stop("Stopped")
-
-    def watch(self, job):
-        """A step has started a job, which must end when the execution is stopped."""
-        with self.lock:
-            self.jobs.append(job)
-            stopping = self.stopping
-        if stopping:
-            job.stop("Stopped")
-
-    def _run(self):
-        try:
-            self._run_steps()
-            status = "Stopped" if self.stopping else "Succeeded"
-            if "Failed" in self.ended.values() and not self.stopping:
-                status = "Failed"
-            reason = FAILED if status == "Failed" else None
-        except Exception:
-            traceback.print_exc()
-            status, reason = "Failed", BROKE
-        end_execution(self.store, self.arn, status, reason)
-        del self.sagemaker.executions[self.arn]
-
-    def _run_steps(self):
-        waiting = dict(self.definition.steps)
-        active = 0
-        while True:
-            for step in self._next(waiting, self.parallel - active):
-                del waiting[step.name]
-                active += 1
-                threading.Thread(target=self._run_step, args=[step], daemon=True).start()
-            if not active:
-                return
-            step, document, outcome = self.finished.get()
-            active -= 1
-            self._ended(step, document, outcome)
-
-    def _next(self, waiting, places):
-        """The steps that may start now. Those that never will are marked on the way."""
-        if self.stopping or "Failed" in self.ended.values():
-            return []
-        skipped = True
-        while skipped:
-            skipped = [step for step in waiting.values() if self._never_starts(step)]
-            for step in skipped:
-                del waiting[step.name]
-                self.ended[step.name] = "Skipped"
-        ready = [
-            step
-            for step in waiting.values()
-            if all(self.ended.get(name) == "Succeeded" for name in step.after)
-        ]
-        return ready[:places]
-
-    def _never_starts(self, step):
-        if any(self.ended.get(name) == "Skipped" for name in step.after):
-            return True
-        return bool(step.gate) and self.outcomes.get(step.gate[0], step.gate[1]) != step.gate[1]
-
-    def _ended(self, step, document, outcome):
-        self.ended[step.name] = document["StepStatus"]
-        if outcome is not None:
-            self.outcomes[step.name] = outcome
-        if document["StepStatus"] == "Succeeded":
-            properties = document["Properties"]
-            files = property_files(self.sagemaker.neighbours, step, properties)
-            self.scope = self.scope.with_step(step.name, properties, files)
-
-    # One step, on its own thread
-
-    def _run_step(self, step):
-        arn = f"{self.arn}/step/{step.name}"
-        outcome = None
-        try:
-            self.store.insert("Step", arn, self._new_step(step))
-            changes, outcome = self._attempt(step, arn)
-        except StepFailed as failure:
-            stopped = failure.stopped and self.stopping
-            changes = {
-                "StepStatus": "Stopped" if stopped else "Failed",
-                "FailureReason": None if stopped else failure.reason[:1024],
-                "Metadata": failure.metadata,
-            }
-        except Exception:
-            traceback.print_exc()
-            changes = {"StepStatus": "Failed", "FailureReason": BROKE}
-        document = self.store.update(arn, EndTime=time.time(), **changes)
-        self.finished.put((step, document, outcome))
-
-    def _new_step(self, step):
-        now = time.time()
-        return {
-            "StepName": step.name,
-            "StepDisplayName": step.display_name,
-            "StepDescription": step.description,
-            "StepStatus": "Executing",
-            "CreationTime": now,
-            "StartTime": now,
-            "AttemptCount": 1,
-            "Metadata": {},
-            "PipelineExecutionArn": self.arn,
-        }
-
-    def _attempt(self, step, arn):
-        scope = self.scope.with_execution(self._step_variables(step))
-        try:
-            arguments = {} if step.type == "Condition" else resolve(step.arguments, scope)
-        except ExpressionError as error:
-            raise StepFailed(f"ClientError: {error}") from None
-        key = cache_key(step, arguments)
-        self.store.update(arn, CacheKey=key)
-        if key and (earlier := cached(self.store, self.pipeline_arn, step, key)):
-            source = {"SourcePipelineExecutionArn": earlier["PipelineExecutionArn"]}
-            taken_over = {k: earlier[k] for k in ("StepStatus", "Metadata", "Properties")}
-            return taken_over | {"CacheHitResult": source}, None
-        result = STEPS[step.type].run(self, step, arguments, scope)
-        properties = {}
-        if shape := PROPERTIES[step.type]:
-            properties = model.answer(model.shape(shape), result.properties)
-        changes = {"Metadata": result.metadata, "Properties": properties}
-        return {"StepStatus": "Succeeded", **changes}, result.outcome
-
-    def _step_variables(self, step):
-        name = job_name(self.id, step.name, step.arguments.get(f"{step.type}JobName"))
-        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        return {f"{step.type}JobName": name, "CurrentDateTime": now}
-
-
-def _parallel(document):
-    wanted = document.get("ParallelismConfiguration") or {}
-    return min(wanted.get("MaxParallelExecutionSteps") or MAX_PARALLEL, MAX_PARALLEL)
-
-
-def end_execution(store, arn, status, reason=None):
-    store.update(
-        arn,
-        PipelineExecutionStatus=status,
-        FailureReason=reason,
-        PipelineExecutionFailureReason=reason,
-        LastModifiedTime=time.time(),
-    )
-
-
-def recover(store):
-    """Executions that were running when the server last died have failed, and say so."""
-    why = "InternalServerError: the local server ended during the execution"
-    for document in store.list(EXECUTION.name):
-        if document["PipelineExecutionStatus"] not in RUNNING:
-            continue
-        arn = document["PipelineExecutionArn"]
-        for step in store.list("Step", f"{arn}/step/"):
-            if step["StepStatus"] == "Executing":
-                changes = {"StepStatus": "Failed", "FailureReason": why, "EndTime": time.time()}
-                store.update(f"{arn}/step/{step['StepName']}", **changes)
-        end_execution(store, arn, "Failed", why)
-
-
-# Operations on pipelines
-
-
-def create_pipeline(sagemaker, request, region):
-    request = _with_definition(sagemaker, request, required=True)
+def create_pipeline(sagemaker: "SageMaker", request: Request, region: str) -> Answer:
+    request = _with_definition(sagemaker, request)
+    if not request.get("PipelineDefinition"):
+        raise invalid("PipelineDefinition or PipelineDefinitionS3Location is required")
     refuse("CreatePipeline", request, "PipelineVersionAliases")
     token = request["ClientRequestToken"]
+    arn = PIPELINE.arn(region, request["PipelineName"])
     with sagemaker.store.lock:
-        known = sagemaker.store.get(PIPELINE.arn(region, request["PipelineName"]))
+        known = sagemaker.store.get(arn)
         if known and known["CreationToken"] == token:
             return known
-        arn = PIPELINE.arn(region, request["PipelineName"])
         members = {"CreationToken": token, "PipelineVersionId": 1}
         return insert(PIPELINE, sagemaker, request, arn, **members)
 
 
-def _with_definition(sagemaker, request, required=False):
-    """The request with the definition in it, wherever it came from, and found to be sound."""
+def _with_definition(sagemaker: "SageMaker", request: Request) -> Request:
+    """The request with its definition, if it has one, read from S3 if it is there, and checked."""
     request = dict(request)
     location = request.pop("PipelineDefinitionS3Location", None)
     if location and request.get("PipelineDefinition"):
         raise invalid("Give PipelineDefinition or PipelineDefinitionS3Location, not both")
     if location:
-        where = location["Bucket"], location["ObjectKey"]
-        body = sagemaker.neighbours.read_object(*where)
+        bucket, key = location["Bucket"], location["ObjectKey"]
+        body = sagemaker.neighbours.read_object(bucket, key)
         if body is None:
-            raise invalid(f"PipelineDefinitionS3Location: there is no s3://{'/'.join(where)}")
+            raise invalid(f"PipelineDefinitionS3Location: there is no s3://{bucket}/{key}")
         request["PipelineDefinition"] = body.decode("utf-8", "replace")
     if request.get("PipelineDefinition"):
         parse(request["PipelineDefinition"], PROPERTIES)
-    elif required:
-        raise invalid("PipelineDefinition or PipelineDefinitionS3Location is required")
     return request
 
 
-def update_pipeline(sagemaker, request, region):
+def update_pipeline(sagemaker: "SageMaker", request: Request, region: str) -> Answer:
     request = _with_definition(sagemaker, request)
     refuse("UpdatePipeline", request, "PipelineVersionAliases")
     with sagemaker.store.lock:
@@ -295,16 +64,17 @@ def update_pipeline(sagemaker, request, region):
         number = known["PipelineVersionId"]
         sagemaker.store.insert("PipelineVersion", _version_arn(known, number), known)
         changes["PipelineVersionId"] = number + 1
-        return sagemaker.store.update(known["PipelineArn"], **changes)
+        sagemaker.store.update(known["PipelineArn"], **changes)
+    return known | changes
 
 
-def describe_pipeline(sagemaker, request, region):
+def describe_pipeline(sagemaker: "SageMaker", request: Request, region: str) -> Answer:
     refuse("DescribePipeline", request, "PipelineVersionAlias")
     return _find_version(sagemaker, request, region)
 
 
-def _find_version(sagemaker, request, region):
-    """The pipeline as it is now, or as it was in the version that is asked for."""
+def _find_version(sagemaker: "SageMaker", request: Request, region: str) -> Document:
+    """The pipeline as it is, or as it was in the version that the request names."""
     pipeline = find(PIPELINE, sagemaker, request, region)
     wanted = request.get("PipelineVersionId")
     if wanted in (None, pipeline["PipelineVersionId"]):
@@ -316,15 +86,14 @@ def _find_version(sagemaker, request, region):
     return earlier
 
 
-def _version_arn(pipeline, number):
+def _version_arn(pipeline: Document, number: Json) -> str:
     return f"{pipeline['PipelineArn']}/version/{number}"
 
 
-def delete_pipeline(sagemaker, request, region):
+def delete_pipeline(sagemaker: "SageMaker", request: Request, region: str) -> Answer:
     with sagemaker.store.lock:
         pipeline = find(PIPELINE, sagemaker, request, region)
-        below = f"{pipeline['PipelineArn']}/execution/"
-        executions = sagemaker.store.list(EXECUTION.name, below)
+        executions = _executions(sagemaker, pipeline)
         if any(e["PipelineExecutionStatus"] in RUNNING for e in executions):
             name = pipeline["PipelineName"]
             raise AwsError("ConflictException", f"Pipeline '{name}' has running executions.")
@@ -339,17 +108,21 @@ def delete_pipeline(sagemaker, request, region):
     return pipeline
 
 
-# Operations on executions
+# Executions
 
 
-def start_execution(sagemaker, request, region):
+def _executions(sagemaker: "SageMaker", pipeline: Document) -> list[Document]:
+    return sagemaker.store.list(EXECUTION.name, f"{pipeline['PipelineArn']}/execution/")
+
+
+def start_execution(sagemaker: "SageMaker", request: Request, region: str) -> Answer:
     refuse("StartPipelineExecution", request, "SelectiveExecutionConfig", "PipelineVersionAlias")
     refuse("StartPipelineExecution", request, "MlflowExperimentName")
     with sagemaker.store.lock:
         pipeline = _find_version(sagemaker, request, region)
         definition = parse(pipeline["PipelineDefinition"], PROPERTIES)
-        given = {p["Name"]: p["Value"] for p in request.get("PipelineParameters") or []}
-        values = parameter_values(definition, given)
+        texts = {p["Name"]: p["Value"] for p in request.get("PipelineParameters") or []}
+        values = parameter_values(definition, texts)
         if known := _started_before(sagemaker, pipeline, request):
             return known
         document = _new_execution(sagemaker, request, pipeline, values)
@@ -359,9 +132,11 @@ def start_execution(sagemaker, request, region):
     return document
 
 
-def _started_before(sagemaker, pipeline, request):
-    """The execution that this very request has started already."""
-    for document in sagemaker.store.list(EXECUTION.name, f"{pipeline['PipelineArn']}/execution/"):
+def _started_before(
+    sagemaker: "SageMaker", pipeline: Document, request: Request
+) -> Document | None:
+    """The execution that an earlier request with the same token has started."""
+    for document in _executions(sagemaker, pipeline):
         if document["StartToken"] == request["ClientRequestToken"]:
             if document.get("StartRequest") != request.get("PipelineParameters"):
                 raise AwsError(
@@ -371,7 +146,9 @@ def _started_before(sagemaker, pipeline, request):
     return None
 
 
-def _new_execution(sagemaker, request, pipeline, values):
+def _new_execution(
+    sagemaker: "SageMaker", request: Request, pipeline: Document, values: dict[str, Json]
+) -> Document:
     number = "".join(random.choices(string.ascii_lowercase + string.digits, k=12))
     arn = f"{pipeline['PipelineArn']}/execution/{number}"
     now = time.time()
@@ -394,19 +171,18 @@ def _new_execution(sagemaker, request, pipeline, values):
     return insert(EXECUTION, sagemaker, {}, arn, **members)
 
 
-def describe_execution(sagemaker, request, region):
+def describe_execution(sagemaker: "SageMaker", request: Request, region: str) -> Answer:
     return resources.found(EXECUTION, sagemaker, request["PipelineExecutionArn"])
 
 
-def list_executions(sagemaker, request, region):
+def list_executions(sagemaker: "SageMaker", request: Request, region: str) -> Answer:
     refuse("ListPipelineExecutions", request, "PipelineVersionAlias")
     pipeline = find(PIPELINE, sagemaker, request, region)
-    documents = sagemaker.store.list(EXECUTION.name, f"{pipeline['PipelineArn']}/execution/")
     rest = {k: v for k, v in request.items() if k != "PipelineName"}
-    return resources.page(EXECUTION, documents, rest)
+    return resources.page(EXECUTION, _executions(sagemaker, pipeline), rest)
 
 
-def list_steps(sagemaker, request, region):
+def list_steps(sagemaker: "SageMaker", request: Request, region: str) -> Answer:
     if not request.get("PipelineExecutionArn"):
         raise invalid("PipelineExecutionArn is required")
     describe_execution(sagemaker, request, region)
@@ -418,7 +194,7 @@ def list_steps(sagemaker, request, region):
     )
 
 
-def list_parameters(sagemaker, request, region):
+def list_parameters(sagemaker: "SageMaker", request: Request, region: str) -> Answer:
     values = describe_execution(sagemaker, request, region)["Values"]
     parameters = [{"Name": name, "Value": _as_text(value)} for name, value in values.items()]
     return resources.cut(
@@ -426,11 +202,11 @@ def list_parameters(sagemaker, request, region):
     )
 
 
-def _as_text(value):
+def _as_text(value: Json) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def stop_execution(sagemaker, request, region):
+def stop_execution(sagemaker: "SageMaker", request: Request, region: str) -> Answer:
     with sagemaker.store.lock:
         document = describe_execution(sagemaker, request, region)
         arn, status = document["PipelineExecutionArn"], document["PipelineExecutionStatus"]
@@ -445,7 +221,21 @@ def stop_execution(sagemaker, request, region):
     return document
 
 
-OPERATIONS = {
+def recover(store: Store) -> None:
+    """Mark the executions that ran when the server ended as failed, and their running steps."""
+    reason, now = "InternalServerError: the local server ended during the execution", time.time()
+    for document in store.list(EXECUTION.name):
+        if document["PipelineExecutionStatus"] not in RUNNING:
+            continue
+        arn = document["PipelineExecutionArn"]
+        for step in store.list("Step", f"{arn}/step/"):
+            if step["StepStatus"] == "Executing":
+                changes = {"StepStatus": "Failed", "FailureReason": reason, "EndTime": now}
+                store.update(f"{arn}/step/{step['StepName']}", **changes)
+        end_execution(store, arn, "Failed", reason, now)
+
+
+OPERATIONS: dict[str, Operation] = {
     **resources.plain(PIPELINE),
     "CreatePipeline": create_pipeline,
     "UpdatePipeline": update_pipeline,

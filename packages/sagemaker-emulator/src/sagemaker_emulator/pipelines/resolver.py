@@ -2,39 +2,52 @@
 
 Everything here is pure: an expression and a `Scope` give a new value, or an ExpressionError that
 names the expression. Files are read elsewhere, when the step that writes them ends. A missing
-value is an error and never None, so that nothing can slip through a gate.
+value is an error and never None, so that no condition is true by accident.
 """
 
 import json
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+from sagemaker_emulator.api.documents import Document, Json
+from sagemaker_emulator.errors import EmulatorError
 
 TOKEN = re.compile(r"""\.?([^.\[\]'"]+)|\[(\d+)\]|\['([^']*)'\]|\["([^"]*)"\]""")
 # An item of a list is addressed by name where AWS gives it one: Outputs['train'].
 ITEM_NAMES = ("OutputName", "InputName", "ChannelName", "MetricName", "Name")
 
+Token: TypeAlias = str | int  # a name, or the number of a list's item
 
-class ExpressionError(Exception):
-    pass
+
+class ExpressionError(EmulatorError):
+    """An expression cannot be read, or has no value."""
 
 
 @dataclass(frozen=True)
 class Scope:
-    parameters: dict
-    execution: dict
-    steps: dict = field(default_factory=dict)  # step name -> its Describe answer
-    files: dict = field(default_factory=dict)  # (step name, property file) -> parsed JSON
+    """What expressions can refer to."""
 
-    def with_execution(self, variables):
+    parameters: dict[str, Json]
+    execution: dict[str, str]
+    steps: dict[str, Document] = field(default_factory=dict)  # {step name: its properties}
+    # {(step name, property file): its content, or why it cannot be read}
+    files: dict[tuple[str, str], Json | ExpressionError] = field(default_factory=dict)
+
+    def with_execution(self, variables: dict[str, str]) -> "Scope":
         return replace(self, execution=self.execution | variables)
 
-    def with_step(self, name, properties, files):
+    def with_step(
+        self, name: str, properties: Document, files: dict[str, Json | ExpressionError]
+    ) -> "Scope":
         added = {(name, file): content for file, content in files.items()}
         return replace(self, steps=self.steps | {name: properties}, files=self.files | added)
 
 
-def resolve(value, scope):
+def resolve(value: Json, scope: Scope) -> Json:
+    """The value with all expressions in it replaced by what they stand for."""
     if isinstance(value, list):
         return [resolve(item, scope) for item in value]
     if not isinstance(value, dict):
@@ -44,17 +57,20 @@ def resolve(value, scope):
     return {key: resolve(item, scope) for key, item in value.items()}
 
 
-def function_of(value):
-    """The name of the function an expression calls, None for plain data."""
+def function_of(value: Json) -> str | None:
+    """The name of the function that an expression calls; None for plain data."""
     if isinstance(value, dict) and len(value) == 1:
-        (name,) = value
+        name: str = next(iter(value))
         return name if name in FUNCTIONS else None
     return None
 
 
-def tokens(path):
-    """A['b'].c[0] as ["A", "b", "c", 0]; ExpressionError where it is not of that form."""
-    found, end = [], 0
+def tokens(path: Json) -> list[Token]:
+    """Split a path, such as A['b'].c[0] into ["A", "b", "c", 0]; ExpressionError if malformed."""
+    if not isinstance(path, str):
+        raise ExpressionError(f"cannot read the path {json.dumps(path)}: it is not a string")
+    found: list[Token] = []
+    end = 0
     while end < len(path):
         match = TOKEN.match(path, end)
         if not match:
@@ -68,8 +84,8 @@ def tokens(path):
     return found
 
 
-def walk(value, path, where):
-    """The value at the end of a path of names and numbers."""
+def _walk(value: Json, path: list[Token], where: str) -> Json:
+    """The value at the end of a path; ExpressionError, which begins with `where`, if none is."""
     for depth, token in enumerate(path):
         reached = ".".join(str(part) for part in path[:depth]) or "it"
         try:
@@ -79,16 +95,20 @@ def walk(value, path, where):
     return value
 
 
-def _item(value, token):
-    if isinstance(value, dict) or (isinstance(value, list) and isinstance(token, int)):
+def _item(value: Json, token: Token) -> Json:
+    if isinstance(value, dict):
         return value[token]
-    for item in value if isinstance(value, list) else ():
+    if not isinstance(value, list):
+        raise LookupError(token)
+    if isinstance(token, int):
+        return value[token]
+    for item in value:
         if isinstance(item, dict) and token in [item.get(name) for name in ITEM_NAMES]:
             return item
     raise LookupError(token)
 
 
-def _contents(value):
+def _contents(value: Json) -> str:
     if isinstance(value, dict):
         return f"has: {', '.join(map(str, value)) or 'nothing'}"
     if isinstance(value, list):
@@ -96,25 +116,37 @@ def _contents(value):
     return f"is {json.dumps(value)}"
 
 
-def _get(path, scope):
+def _get(path: Json, scope: Scope) -> Json:
     root, *rest = tokens(path)
-    roots = {"Parameters": scope.parameters, "Execution": scope.execution, "Steps": scope.steps}
+    roots: dict[Token, Json] = {
+        "Parameters": scope.parameters,
+        "Execution": scope.execution,
+        "Steps": scope.steps,
+    }
     if root not in roots:
         raise ExpressionError(f"Get {path}: must start with Parameters, Execution or Steps")
-    return walk(roots[root], rest, f"Get {path}")
+    return _walk(roots[root], rest, f"Get {path}")
 
 
-def _join(call, scope):
-    return call.get("On", "").join(_text(resolve(value, scope)) for value in call["Values"])
+def is_join(call: Json) -> bool:
+    """Whether a call of Std:Join has its members."""
+    if not isinstance(call, dict) or not isinstance(call.get("On", ""), str):
+        return False
+    return isinstance(call.get("Values"), list)
 
 
-def _text(value):
+def _join(call: Json, scope: Scope) -> str:
+    separator: str = call.get("On", "")
+    return separator.join(_text(resolve(value, scope)) for value in call["Values"])
+
+
+def _text(value: Json) -> str:
     if isinstance(value, (dict, list)) or value is None:
         raise ExpressionError(f"Std:Join: cannot join {json.dumps(value)}")
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _json_get(call, scope):
+def _json_get(call: Json, scope: Scope) -> Json:
     step, file = property_file(call)
     where = f"Std:JsonGet of property file '{file}' of step '{step}', path '{call['Path']}'"
     if (step, file) not in scope.files:
@@ -122,62 +154,64 @@ def _json_get(call, scope):
     content = scope.files[step, file]
     if isinstance(content, ExpressionError):
         raise ExpressionError(f"{where}: {content}")
-    path = call["Path"].removeprefix("$")
-    value = walk(content, tokens(path), where)
+    value = _walk(content, tokens(call["Path"].removeprefix("$")), where)
     if isinstance(value, float) and not math.isfinite(value):
-        raise ExpressionError(f"{where}: the value is {value}, not a number to decide on")
+        raise ExpressionError(f"{where}: the value is {value}, not a number that can be compared")
     return value
 
 
-def property_file(call):
-    """(step, property file) that a Std:JsonGet reads."""
-    reference = call.get("PropertyFile", {}).get("Get", "")
-    path = tokens(reference)
+def property_file(call: Json) -> tuple[str, str]:
+    """The (step, property file) that a Std:JsonGet reads."""
+    reference = call.get("PropertyFile")
+    path = tokens(reference["Get"]) if function_of(reference) == "Get" else []
     if len(path) != 4 or path[0] != "Steps" or path[2] != "PropertyFiles":
         raise ExpressionError(
             "Std:JsonGet: PropertyFile must be {'Get': 'Steps.<step>.PropertyFiles.<name>'}"
         )
-    return path[1], path[3]
+    return str(path[1]), str(path[3])
 
 
-FUNCTIONS = {"Get": _get, "Std:Join": _join, "Std:JsonGet": _json_get}
+FUNCTIONS: dict[str, Callable[[Json, Scope], Json]] = {
+    "Get": _get,
+    "Std:Join": _join,
+    "Std:JsonGet": _json_get,
+}
 
 
 # Conditions
 
 
-def holds(condition, scope):
-    """Whether a condition is true; ExpressionError where its values cannot be compared."""
+def holds(condition: Json, scope: Scope) -> bool:
+    """Whether a condition is true; ExpressionError if its values cannot be compared."""
     kind = condition["Type"]
     if kind == "Not":
         return not holds(condition["Condition"], scope)
     if kind == "Or":
+        # A list, not a generator: a later condition that cannot be evaluated must fail, too.
         return any([holds(part, scope) for part in condition["Conditions"]])
     if kind == "In":
         value = resolve(condition["QueryValue"], scope)
-        return any(
-            _same_kind(value, other, condition) and value == other
-            for other in resolve(condition["Values"], scope)
-        )
+        others = resolve(condition["Values"], scope)
+        return any(_equal(value, other, kind) for other in others)
     left = resolve(condition["LeftValue"], scope)
     right = resolve(condition["RightValue"], scope)
     if kind == "Equals":
-        return _same_kind(left, right, condition) and left == right
+        return _equal(left, right, kind)
     for value, side in ((left, "LeftValue"), (right, "RightValue")):
         if not _is_number(value):
             raise ExpressionError(
-                f"{kind}: {side} {shown(condition[side])} is {json.dumps(value)}, not a number"
+                f"{kind}: {side} {_short(condition[side])} is {json.dumps(value)}, not a number"
             )
     return ORDER[kind](left, right)
 
 
-ORDER = {
+ORDER: dict[str, Callable[[float, float], bool]] = {
     "GreaterThan": lambda left, right: left > right,
     "GreaterThanOrEqualTo": lambda left, right: left >= right,
     "LessThan": lambda left, right: left < right,
     "LessThanOrEqualTo": lambda left, right: left <= right,
 }
-CONDITION_MEMBERS = {
+CONDITION_MEMBERS: dict[str, tuple[str, ...]] = {
     "Not": ("Condition",),
     "Or": ("Conditions",),
     "In": ("QueryValue", "Values"),
@@ -186,27 +220,23 @@ CONDITION_MEMBERS = {
 }
 
 
-def _is_number(value):
+def _is_number(value: Json) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _same_kind(left, right, condition):
-    kinds = [
-        "number" if _is_number(value) else type(value).__name__ if value is not None else "null"
-        for value in (left, right)
-    ]
-    if kinds[0] != kinds[1] or kinds[0] not in ("number", "str", "bool"):
-        raise ExpressionError(
-            f"{condition['Type']}: cannot compare {json.dumps(left)} with {json.dumps(right)}"
-        )
-    return True
+def _equal(left: Json, right: Json, kind: str) -> bool:
+    """Compare two numbers, strings or booleans; ExpressionError for any other pair."""
+    types = {"number" if _is_number(value) else type(value).__name__ for value in (left, right)}
+    if len(types) > 1 or not types <= {"number", "str", "bool"}:
+        raise ExpressionError(f"{kind}: cannot compare {json.dumps(left)} with {json.dumps(right)}")
+    return bool(left == right)
 
 
-def shown(expression):
+def _short(expression: Json) -> str:
     """An expression in short, for messages."""
     function = function_of(expression)
     if function == "Get":
-        return expression["Get"]
+        return str(expression["Get"])
     if function == "Std:JsonGet":
         step, file = property_file(expression[function])
         return f"JsonGet({step}.{file}: {expression[function]['Path']})"
