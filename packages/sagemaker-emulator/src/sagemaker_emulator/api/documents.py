@@ -1,10 +1,17 @@
-"""Names for the JSON that the modules pass on. Its members are those of AWS's service model, which
-`service_model` checks at the edge; inside, they are read by name.
+"""Types of AWS's JSON, and of the functions that answer a request.
+
+The members of each are those of AWS's service model, which `service_model` checks where a request
+comes in; inside the package they are read by name.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-Json = Any  # what json.loads gives
-Request = dict[str, Any]  # the members of a request to an operation
-Answer = dict[str, Any]  # the members of its answer
-Document = dict[str, Any]  # a resource as the store keeps it
+if TYPE_CHECKING:
+    from sagemaker_emulator.api.sagemaker import SageMaker
+
+Json: TypeAlias = Any  # what json.loads returns
+Request: TypeAlias = dict[str, Any]  # the members of a request to an operation
+Answer: TypeAlias = dict[str, Any]  # the members of its answer
+Document: TypeAlias = dict[str, Any]  # a resource as the store keeps it
+Operation: TypeAlias = Callable[["SageMaker", Request, str], Answer]  # the last one is the region
