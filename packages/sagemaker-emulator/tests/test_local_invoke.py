@@ -20,7 +20,9 @@ from local_helpers import IMAGE, ROLE, Cloud, unique, until
 from sagemaker_emulator import client as local_client
 from sagemaker_emulator.api.http import Connection, Later
 from sagemaker_emulator.api.sagemaker import SageMaker
-from sagemaker_emulator.hosting.runtime import Capture, Lane, Route, Traffic
+from sagemaker_emulator.hosting.clock import Clock
+from sagemaker_emulator.hosting.data_capture import Capture, DataCapture
+from sagemaker_emulator.hosting.traffic import Destination, Route, Routes, Traffic
 
 # What a request's body asks for is what happens.
 OBEDIENT = """
@@ -172,11 +174,11 @@ def test_what_it_lacks_is_refused_by_name(cloud, runtime, name, members, words):
     assert error["Code"] == "UnsupportedOperation" and words in error["Message"]
 
 
-@pytest.mark.parametrize("place", ["route", "traffic_of"])
-def test_a_mistake_of_ours_is_told(tmp_path, monkeypatch, place):
+@pytest.mark.parametrize("broken", [(Routes, "find"), (Traffic, "choose")])
+def test_a_mistake_of_ours_is_told(tmp_path, monkeypatch, broken):
     runtime = SageMaker(tmp_path).runtime
-    runtime.routes["us-east-1", "e"] = Route("e", (Lane("A", None, 1.0),))
-    monkeypatch.setattr(runtime, place, lambda *_: 1 / 0)
+    runtime.routes.set("us-east-1", Route("e", (Destination("A", None, 1.0),)))
+    monkeypatch.setattr(*broken, lambda *_: 1 / 0)
     answer = runtime.handle("/endpoints/e/invocations", {}, b"")
     answer = answer.answer if isinstance(answer, Later) else answer
     assert answer.status == 500 and b"division by zero" in answer.body
@@ -394,12 +396,12 @@ def test_weights_are_kept_exactly(cloud, runtime):
 
 def shares(route, number, **members):
     traffic = Traffic(route)
-    return Counter(traffic.lane(**members).fleet for _ in range(number))
+    return Counter(traffic.choose(**members).fleet for _ in range(number))
 
 
 def test_a_route_gives_green_its_share():
-    blue = (Lane("A", "blue a", 3.0), Lane("B", "blue b", 1.0))
-    green = (Lane("A", "green a", 3.0), Lane("B", "green b", 1.0))
+    blue = (Destination("A", "blue a", 3.0), Destination("B", "blue b", 1.0))
+    green = (Destination("A", "green a", 3.0), Destination("B", "green b", 1.0))
     route = Route("e", blue, green, 0.1)
     assert shares(route, 1000) == {
         "blue a": 675,
@@ -410,7 +412,7 @@ def test_a_route_gives_green_its_share():
     assert shares(route, 1000, target="B") == {"blue b": 900, "green b": 100}
     assert shares(Route("e", blue, green, 0.3), 10)["green a"] in (2, 3)
     assert shares(Route("e", blue), 8) == {"blue a": 6, "blue b": 2}
-    assert Traffic(route).lane(target="C") is None
+    assert Traffic(route).choose(target="C") is None
     assert set(shares(route, 50, session="one")) == set(shares(route, 1, session="one"))
     # Who was green with a small share is green with a larger one.
     for number in range(200):
@@ -420,9 +422,9 @@ def test_a_route_gives_green_its_share():
 
 
 def test_shares_are_even_at_every_moment():
-    lanes = tuple(Lane(letter, letter, weight) for letter, weight in (("a", 0.7), ("b", 0.3)))
-    traffic = Traffic(Route("e", lanes))
-    seen = [traffic.lane().fleet for _ in range(1000)]
+    both = (Destination("A", "a", 0.7), Destination("B", "b", 0.3))
+    traffic = Traffic(Route("e", both))
+    seen = [traffic.choose().fleet for _ in range(1000)]
     for start in range(0, 1000, 10):
         assert Counter(seen[start : start + 10]) == {"a": 7, "b": 3}
 
@@ -643,13 +645,13 @@ def test_what_is_captured_last_is_kept_when_the_server_ends(tmp_path, monkeypatc
 
 
 def test_much_that_is_captured_is_written_sooner():
-    captured = Capture(None)
-    record = ({}, "e", "A", 0.0, {}, b"x" * 2**20, {}, b"y" * 2**20)
+    capture = Capture({}, "e", "A", 0.0, {}, b"x" * 2**20, {}, b"y" * 2**20)
+    kept = DataCapture(lambda *_: None, Clock())
     for _ in range(15):
-        captured.add(*record)
-    assert not captured.full.is_set()
-    captured.add(*record)
-    assert captured.full.is_set()
+        kept.add(capture)
+    assert not kept.full.is_set()
+    kept.add(capture)
+    assert kept.full.is_set()
 
 
 # Asynchronous requests

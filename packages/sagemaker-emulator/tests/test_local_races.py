@@ -92,7 +92,7 @@ def test_an_update_does_not_keep_from_the_store_what_it_waits_for(sagemaker, mon
 def test_nothing_is_left_of_an_endpoint_that_is_deleted(sagemaker):
     sagemaker.begin("http://127.0.0.1")
     runtime, key = sagemaker.runtime, (REGION, "e")
-    kept = (runtime.routes, runtime.traffic, runtime.limits)
+    kept = (runtime.routes.traffic, runtime.asynchronous.limits)
     for one in kept:
         one[key] = None
     sagemaker.neighbours.ready.set()

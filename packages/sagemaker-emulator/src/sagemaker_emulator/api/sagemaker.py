@@ -4,18 +4,29 @@ A part gets in its constructor what it needs of the others; an operation is a fu
 (sagemaker, request, region) -> answer, listed in the table OPERATIONS of its module.
 """
 
+import asyncio
 import math
 import os
 import secrets
+from functools import partial
 
+from sagemaker_emulator import client
 from sagemaker_emulator.api import moto_services as neighbours
 from sagemaker_emulator.api import registry, resources
 from sagemaker_emulator.api import service_model as model
 from sagemaker_emulator.api.store import Store
 from sagemaker_emulator.errors import LocalError
 from sagemaker_emulator.hosting import endpoints
-from sagemaker_emulator.hosting.metrics import Metrics
+from sagemaker_emulator.hosting.async_invocation import AsyncInvocations
+from sagemaker_emulator.hosting.clock import Clock
+from sagemaker_emulator.hosting.cloudwatch import CloudWatch
+from sagemaker_emulator.hosting.data_capture import DataCapture
+from sagemaker_emulator.hosting.fleet import FleetHost
+from sagemaker_emulator.hosting.invocation import DataPlane
+from sagemaker_emulator.hosting.lifecycle import Hosting
 from sagemaker_emulator.hosting.runtime import Runtime
+from sagemaker_emulator.hosting.traffic import Routes
+from sagemaker_emulator.hosting.variant_fleets import fleets_on
 from sagemaker_emulator.jobs import operations as jobs
 from sagemaker_emulator.pipelines import operations as pipelines
 
@@ -43,18 +54,47 @@ class SageMaker:
         self.jobs = jobs.Jobs(folder, self.store, self.neighbours, self.secret)
         self.neighbours.before["logs"] = self.jobs.import_logs
         self.executions = {}
-        self.runtime = Runtime(self)
-        self.metrics = Metrics(self)
+        self._host_endpoints()
 
-    def seconds(self, number):
-        """How long a wait of so many seconds on AWS takes here."""
-        return number / self.speed
+    def _host_endpoints(self) -> None:
+        """Make the parts of hosting; what each of them needs was made before it."""
+        clock, services, loop = Clock(self.speed), self.neighbours, asyncio.new_event_loop()
+        routes = Routes()
+        self.cloudwatch = CloudWatch(self.store, services.ready, routes.instances, clock)
+        services.before["monitoring"] = self.cloudwatch.before_request
+        services.after["monitoring"] = self.cloudwatch.after_request
+        plane = DataPlane(loop, routes, self.cloudwatch.measure)
+        self.capture = DataCapture(services.write_object, clock)
+        asynchronous = AsyncInvocations(plane, services.read_object, services.write_object, clock)
+        self.runtime = Runtime(plane, self.capture, asynchronous)
+        self.fleets = FleetHost(self.folder, loop, services.read_object, self._environment)
+        self.hosting = Hosting(
+            self.store,
+            routes,
+            fleets_on(self.fleets),
+            announce=partial(registry.announce, self),
+            tripped=self.cloudwatch.tripped,
+            deleted=self._endpoint_deleted,
+            clock=clock,
+        )
+
+    def _environment(self, region: str) -> dict[str, str]:
+        """The variables that lead a model's script to this server."""
+        return client.environment(self.jobs.url, region, self.secret)
+
+    def _endpoint_deleted(self, arn: str) -> None:
+        """Remove what other parts keep for an endpoint."""
+        region, name = resources.region_of(arn), resources.name_of(arn)
+        self.runtime.asynchronous.forget(region, name)
+        self.neighbours.deregister(region, name)
+        self.jobs.keep_logs(arn)
 
     def begin(self, url):
         """The server listens: what needs it may start."""
         self.jobs.url = url
         self.runtime.start()
-        endpoints.recover(self)
+        self.fleets.start()
+        self.hosting.recover()
 
     def _recover(self):
         """What the store says is running, and is not, has failed."""
@@ -62,8 +102,11 @@ class SageMaker:
         pipelines.recover(self.store)
 
     def close(self):
-        endpoints.close(self)
-        self.runtime.close()
+        self.hosting.close()
+        self.runtime.asynchronous.close()
+        self.fleets.kill()
+        self.capture.flush()
+        self.fleets.close()
         self.store.lock.acquire()  # for good: no thread writes any more
         self.jobs.kill()
         self.jobs.tidy()

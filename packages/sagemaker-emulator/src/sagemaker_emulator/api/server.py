@@ -30,7 +30,7 @@ from sagemaker_emulator.api.request import Request, Response, session_token
 from sagemaker_emulator.api.sagemaker import SageMaker
 from sagemaker_emulator.client import ATTACH, CHALLENGE, PROOF, claim, proof
 from sagemaker_emulator.errors import AwsError, LocalError, invalid
-from sagemaker_emulator.hosting.runtime import MAX_BODY, too_large
+from sagemaker_emulator.hosting.responses import MAX_BODY, too_large
 
 OWN_SITES = ("none", "same-origin")  # what a browser says of no web page, or of one of ours
 ONLY_PROGRAMS = Response(403, body=b"only programs on this machine\n")

@@ -15,7 +15,7 @@ from sagemaker_emulator.api import registry, resources
 from sagemaker_emulator.api import service_model as model
 from sagemaker_emulator.api.registry import GROUP, PACKAGE
 from sagemaker_emulator.errors import AwsError
-from sagemaker_emulator.hosting import endpoints
+from sagemaker_emulator.hosting import models
 from sagemaker_emulator.jobs.operations import PROCESSING, TRAINING, start_job
 from sagemaker_emulator.pipelines.resolver import ExpressionError, holds
 
@@ -97,7 +97,7 @@ def _register(execution, step, arguments, scope):
 def _create_model(execution, step, arguments, scope):
     name = job_name(execution.id, step.name, arguments.get("ModelName"))
     request = arguments | {"ModelName": name}
-    created = _invoke("CreateModel", request, endpoints.create_model, resources.MODEL, execution)
+    created = _invoke("CreateModel", request, models.create_model, resources.MODEL, execution)
     return Result({"Model": {"Arn": created["ModelArn"]}}, created)
 
 
