@@ -38,14 +38,14 @@ class InvocationMetrics:
         if not self.pending:
             return
         groups: dict[tuple[str, str, str, float], dict[str, dict[float, float]]] = defaultdict(
-            lambda: defaultdict(lambda: defaultdict(int))
+            lambda: defaultdict(lambda: defaultdict(float))
         )
         while self.pending:
             measured = self.pending.popleft()
             at = math.floor(measured.moment / self.step) * self.step
-            values = groups[measured.region, measured.endpoint, measured.variant, at]
+            group = groups[measured.region, measured.endpoint, measured.variant, at]
             for name, value in _metrics(measured):
-                values[name][value] += 1
+                group[name][value] += 1
         for (region, endpoint, variant, at), metrics in groups.items():
             number = sum(metrics["Invocations"].values())
             share = 1 / self.instances(region, endpoint, variant)

@@ -12,14 +12,17 @@ if TYPE_CHECKING:
 
 
 def create_model(kind: Kind, sagemaker: "SageMaker", request: Request, region: str) -> Document:
+    """Store a model with one container, or with several that no endpoint can be made of."""
     primary, several = request.get("PrimaryContainer"), request.get("Containers")
     if (primary is None) == (not several):
         raise invalid("Specify either PrimaryContainer or Containers, and not both.")
     for container in several or [primary]:
         _check_container(sagemaker, container, region)
-    members = {"Containers": [_with_mode(c) for c in several]} if several else {}
-    members |= {} if several else {"PrimaryContainer": _with_mode(primary)}
-    members["EnableNetworkIsolation"] = request.get("EnableNetworkIsolation") or False
+    members: Document = {"EnableNetworkIsolation": request.get("EnableNetworkIsolation") or False}
+    if primary is None:
+        members["Containers"] = [_with_mode(container) for container in several or []]
+    else:
+        members["PrimaryContainer"] = _with_mode(primary)
     return insert(kind, sagemaker, request, kind.arn(region, request["ModelName"]), **members)
 
 
