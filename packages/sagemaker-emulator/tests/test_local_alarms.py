@@ -149,10 +149,8 @@ def test_a_state_that_is_set_lasts_until_the_next_evaluation(watch):
 
 def test_a_long_period_is_looked_at_every_minute(watch):
     metric = unique("metric")
-    name = put_alarm(watch, metric, Period=3600)  # six seconds
-    started = time.monotonic()
+    name = put_alarm(watch, metric, Period=86400)  # longer here than the test would wait
     keep_putting(watch, metric, 1000, "ALARM", name)
-    assert time.monotonic() - started < 3
 
 
 def test_an_alarm_that_is_put_again_keeps_its_state(watch):
@@ -230,7 +228,7 @@ def test_an_idle_server_with_endpoint_metrics_sleeps(tmp_path, monkeypatch):
         until(lambda: _woken_within(pid, 0.5) < 5)
         watch = cloud.client("cloudwatch")
         put_alarm(watch, unique("none"))
-        assert _woken_within(pid, 0.5) >= 5  # there is an alarm
+        until(lambda: _woken_within(pid, 0.5) >= 5)  # there is an alarm
 
 
 def _woken_within(pid, seconds):

@@ -116,7 +116,7 @@ def baking(cloud, name, share=None):
         right = share is None or shown["CurrentInstanceCount"] == share
         return pending if status == "Baking" and right else None
 
-    return until(there)
+    return until(there, seconds=30)
 
 
 def bakes(cloud, name):

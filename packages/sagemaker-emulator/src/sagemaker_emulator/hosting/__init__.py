@@ -9,7 +9,7 @@ fleets get which share of its requests, the data plane reads it.
         models.py             on models                   invocation.py        one request
         endpoint_configs.py   on configurations           async_invocation.py  InvokeEndpointAsync
         snapshots.py        what an endpoint runs         data_capture.py      captures on their
-        kinds.py                                                               way to S3
+        kinds.py            what resources are called                          way to S3
       lifecycle.py          from state to state           responses.py         errors
         deployment.py         one update: shift, bake     cloudwatch.py        the thread of
         deployment_config.py  what it may ask for           metrics.py         metrics and
@@ -24,10 +24,10 @@ fleets get which share of its requests, the data plane reads it.
           _serve.py      one process, from inside: the container's server around the script
           _libraries.py  what the process that workers are forked from has loaded
 
-clock.py has the time, which the parts do not read elsewhere: waits are as many times shorter than
-on AWS as SAGEMAKER_LOCAL_SPEED says, and tests replace the clock. Each part takes in its
-constructor what it needs; api/sagemaker.py puts them together.
+clock.py has the time and the waits of deployments, alarms and metrics: they are as many times
+shorter than on AWS as SAGEMAKER_LOCAL_SPEED says, and tests replace the clock. Each part takes in
+its constructor what it needs; api/sagemaker.py puts them together.
 
 Nothing is imported here: the process that workers are forked from imports this package, and is to
-load the two modules above and no others.
+load no module of it but _serve.py and _libraries.py.
 """

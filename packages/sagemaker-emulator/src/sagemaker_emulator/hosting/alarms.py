@@ -77,6 +77,7 @@ class Alarms:
             self.stored[arn] = self.store.get(arn)
         stored = self.stored[arn] or {}
         if alarm.state_reason == NEW_ALARM:
+            self.evaluated.pop(arn, None)
             alarm.state_value = stored.get("StateValue", "INSUFFICIENT_DATA")
             alarm.state_reason = stored.get("StateReason", "Unchecked: the alarm is new")
         if stored.get("StateValue") != alarm.state_value:

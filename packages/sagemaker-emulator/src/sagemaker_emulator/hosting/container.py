@@ -1,7 +1,7 @@
 """A variant's container, which here is a folder: /opt/ml with the model's files and its script.
 
-What is unpacked into it comes from an archive of anybody's, so an archive may only contain plain
-files and folders below its own root, and not too many of them.
+A model archive is not trusted: it may only contain plain files and folders below its own root, and
+is limited in their number and size.
 """
 
 import gzip

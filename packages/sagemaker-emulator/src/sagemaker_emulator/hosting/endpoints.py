@@ -1,10 +1,10 @@
-"""Endpoints: what is asked of them.
+"""The operations on endpoints.
 
-An endpoint keeps in `Live` the snapshot (see snapshots.py) that serves and in `Next` the one that
-an update is about. A request checks, writes what is wanted into the store and returns;
-lifecycle.py then does it.
+A document of an endpoint has in `Live` the snapshot (see snapshots.py) that serves, and in `Next`
+the one that a creation or update is about. An operation checks the request, writes what is wanted
+to the store and returns; lifecycle.py then carries it out.
 
-Members that only AWS has a use for (KmsKeyId, VpcConfig, volume sizes, ...) are kept and described.
+Members without a meaning here (KmsKeyId, VpcConfig, volume sizes, ...) are stored and described.
 """
 
 from typing import TYPE_CHECKING
@@ -39,7 +39,8 @@ def create_endpoint(sagemaker: "SageMaker", request: Request, region: str) -> An
 
 
 def update_endpoint(sagemaker: "SageMaker", request: Request, region: str) -> Answer:
-    sagemaker.neighbours.ready.wait()  # it reads the store as it loads: not while we hold its lock
+    # Wait before the lock is taken: while moto is restored, it reads the store.
+    sagemaker.neighbours.ready.wait()
     with sagemaker.store.lock:
         endpoint = _updatable(sagemaker, request, region)
         live = endpoint["Live"]

@@ -34,7 +34,7 @@ class Hosting:
     Arguments:
         announce: gets the type, the ARN and the detail of an event.
         tripped: gets region, name and a time; whether the alarm went off since then.
-        deleted: gets the ARN of an endpoint that no longer serves and is about to be forgotten.
+        deleted: gets the ARN of an endpoint that has stopped serving, before it is deleted.
     """
 
     def __init__(
@@ -226,7 +226,7 @@ class Hosting:
         self.store.delete(arn)
 
     def _unless_closing(self) -> None:
-        """Take no failure for real that comes from the end of the server."""
+        """Raise Closing if the server ends, which then is the cause of the failure at hand."""
         if self.closing.is_set():
             raise Closing
 

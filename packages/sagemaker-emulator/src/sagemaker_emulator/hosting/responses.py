@@ -1,4 +1,4 @@
-"""What the runtime API answers when a request has no success, and what its answers share."""
+"""The errors of the runtime API, and what all its responses share."""
 
 import json
 import random
@@ -41,7 +41,7 @@ def unsupported(what: str) -> AwsError:
 
 
 def as_aws_error(error: Exception) -> AwsError:
-    """The error that a client gets; one that was not raised for it is a bug of the emulator."""
+    """The error that a client gets; anything but an AwsError is logged as a bug of the emulator."""
     if isinstance(error, AwsError):
         return error
     traceback.print_exception(error)
@@ -49,14 +49,16 @@ def as_aws_error(error: Exception) -> AwsError:
 
 
 def error_response(error: Exception) -> Response:
-    told = as_aws_error(error)
-    members = told.members if isinstance(told, ModelError) else {}
+    error = as_aws_error(error)
+    members = error.members if isinstance(error, ModelError) else {}
     headers = [
         ("Content-Type", "application/json"),
-        ("x-amzn-ErrorType", told.code),
+        ("x-amzn-ErrorType", error.code),
         ("x-amzn-RequestId", request_id()),
     ]
-    return Response(told.status, headers, json.dumps({"Message": told.message} | members).encode())
+    return Response(
+        error.status, headers, json.dumps({"Message": error.message} | members).encode()
+    )
 
 
 def too_large() -> Response:

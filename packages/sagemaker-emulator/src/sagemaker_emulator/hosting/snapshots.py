@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 def snapshot_of(sagemaker: "SageMaker", config: Document, region: str) -> Document:
+    """Copy a configuration and its models; AwsError for what an endpoint cannot run here."""
     snapshot = {
         "EndpointConfigName": config["EndpointConfigName"],
         "Variants": [_variant(sagemaker, v, region) for v in config["ProductionVariants"]],

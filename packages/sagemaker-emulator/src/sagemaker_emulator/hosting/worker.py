@@ -66,6 +66,8 @@ class Call:
 
 
 class Worker:
+    """A process as its fleet sees it: the requests that it was sent, and how long it takes."""
+
     channel: Channel  # once `connect` has been awaited
 
     def __init__(self, name: str, process: ForkServerProcess, connection: socket.socket) -> None:
@@ -75,7 +77,7 @@ class Worker:
         self.calls: deque[Call] = deque()  # that it was sent, in their order
         self.began = 0.0  # when the first of them became the first
         self.request_seconds = QUICK_SECONDS  # on average
-        self.leaving = True  # the fleet, or not yet part of it
+        self.leaving = True  # takes no requests: not yet part of its fleet, or no longer
 
     async def connect(
         self,
@@ -117,6 +119,7 @@ class Worker:
 def start_worker(
     variant: str, environment: dict[str, str], cwd: Path, log: Path, model: Path, script: Path
 ) -> Worker:
+    """Fork a process that loads the model and then serves; see `Worker.connect`."""
     name = f"{variant}/i-{uuid.uuid4().hex[:8]}"  # like an instance's log stream
     log.touch()
     ours, theirs = socket.socketpair()
