@@ -1,5 +1,6 @@
 """Metrics of endpoints, and alarms that evaluate."""
 
+import json
 import os
 import time
 from datetime import datetime, timedelta, timezone
@@ -223,7 +224,7 @@ def test_an_idle_server_with_endpoint_metrics_sleeps(tmp_path, monkeypatch):
         cloud = Cloud(local)
         cloud.s3.create_bucket(Bucket="bucket")
         invoke(cloud, endpoint(cloud, simple(cloud))["EndpointName"])
-        pid = local_client.running(local.state)["pid"]
+        pid = json.loads((local.state / "server.json").read_text())["pid"]
         # The metrics thread runs fifty times a second while there is something to do.
         until(lambda: _woken_within(pid, 0.5) < 5)
         watch = cloud.client("cloudwatch")

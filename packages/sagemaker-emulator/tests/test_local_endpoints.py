@@ -506,7 +506,7 @@ class Server:
         self.attached.__exit__(None, None, None)
 
     def kill(self):
-        os.kill(local_client.running(self.state)["pid"], signal.SIGKILL)
+        os.kill(json.loads((self.state / "server.json").read_text())["pid"], signal.SIGKILL)
 
 
 @pytest.fixture
