@@ -438,6 +438,19 @@ def test_shares_are_even_at_every_moment():
         assert Counter(seen[start : start + 10]) == {"a": 7, "b": 3}
 
 
+def test_an_answer_after_a_change_of_the_route_leaves_the_shares_as_they_are(tmp_path):
+    runtime, sent = SageMaker(tmp_path).runtime, []
+    fleet = SimpleNamespace(busy=0, send=lambda request, done, seconds: sent.append(done))
+    one, other = Destination("A", fleet, 1.0), Destination("B", fleet, 1.0)
+    runtime.routes.set("us-east-1", Route("e", (one,), capture=capture("late")))
+    runtime.handle("/endpoints/e/invocations", {}, b"")
+    runtime.routes.set("us-east-1", Route("e", (one, other)))
+    first = runtime.routes.find("us-east-1", "e").choose()
+    sent[0]((200, {}, b""))
+    second = runtime.routes.find("us-east-1", "e").choose()
+    assert (first.variant, second.variant) == ("A", "B")
+
+
 def test_two_instances_share_the_work(cloud, runtime):
     name = serving(cloud, variant(obedient(cloud), count=2))
     with concurrent.futures.ThreadPoolExecutor(4) as pool:

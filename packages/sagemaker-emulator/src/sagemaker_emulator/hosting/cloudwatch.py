@@ -53,11 +53,13 @@ class CloudWatch:
             self.wake()
 
     def wake(self) -> None:
-        with self.lock:
-            self.work.set()
-            if self.thread is None:
-                self.thread = threading.Thread(target=self._run, name="metrics", daemon=True)
-                self.thread.start()
+        """Let the thread work; take no lock once it runs, for the event loop's sake."""
+        self.work.set()
+        if self.thread is None:
+            with self.lock:
+                if self.thread is None:
+                    self.thread = threading.Thread(target=self._run, name="metrics", daemon=True)
+                    self.thread.start()
 
     def _run(self) -> None:
         self.ready.wait()
@@ -68,10 +70,9 @@ class CloudWatch:
                     self.alarms.evaluate()
             except Exception:
                 traceback.print_exc()
-            if not self.metrics.pending and not moto_services.alarms():
-                self.work.clear()
-                if self.metrics.pending:  # it came between these two lines
-                    self.work.set()
+            self.work.clear()  # before the look at what is left, or what comes now might be missed
+            if self.metrics.pending or moto_services.alarms():
+                self.work.set()
             self.clock.sleep(self.step)
 
     def before_request(self) -> None:

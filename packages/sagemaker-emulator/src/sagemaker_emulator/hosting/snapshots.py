@@ -80,7 +80,9 @@ def _data_url(model: Document, container: Document) -> str:
     source = (container.get("ModelDataSource") or {}).get("S3DataSource")
     if source:
         if (source["S3DataType"], source["CompressionType"]) != ("S3Object", "Gzip"):
-            raise lacking("ModelDataSource other than S3DataType S3Object, CompressionType Gzip")
+            raise lacking(
+                "a ModelDataSource other than S3DataType S3Object with CompressionType Gzip"
+            )
         return str(source["S3Uri"])
     if not container.get("ModelDataUrl"):
         raise lacking(
