@@ -3,9 +3,8 @@
 import collections
 import contextlib
 import itertools
+import json
 import threading
-import time
-from types import SimpleNamespace
 
 import pytest
 from botocore.exceptions import ClientError
@@ -23,23 +22,37 @@ from endpoint_helpers import (
 )
 from local_helpers import Cloud, unique, until
 from sagemaker_emulator import client as local_client
-from sagemaker_emulator.api import registry
 from sagemaker_emulator.api.store import Store
-from sagemaker_emulator.hosting import deployments
-from sagemaker_emulator.hosting.serving import ServingError
+from sagemaker_emulator.hosting.clock import Clock
+from sagemaker_emulator.hosting.container import ServingError
+from sagemaker_emulator.hosting.lifecycle import Hosting
+from sagemaker_emulator.hosting.traffic import Routes
 
 SPEED = 600  # ten minutes on AWS are a second here
 
 
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory):
+@contextlib.contextmanager
+def server(tmp_path_factory, speed):
     state = tmp_path_factory.mktemp("project") / ".sagemaker_local"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SAGEMAKER_LOCAL_SPEED", str(SPEED))
+        patch.setenv("SAGEMAKER_LOCAL_SPEED", str(speed))
         with local_client.attach(state=state) as local:
             cloud = Cloud(local)
             cloud.s3.create_bucket(Bucket="bucket")
             yield cloud
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory):
+    with server(tmp_path_factory, SPEED) as cloud:
+        yield cloud
+
+
+@pytest.fixture(scope="module")
+def patient(tmp_path_factory):
+    """A server with AWS's own waits: a bake of an hour lasts until a test ends it."""
+    with server(tmp_path_factory, 1) as cloud:
+        yield cloud
 
 
 def blue_green(kind="CANARY", size=50, wait=600, last=0, unit="CAPACITY_PERCENT", **members):
@@ -76,6 +89,12 @@ def alarm(cloud, **members):
     return name
 
 
+def trip(cloud, name):
+    cloud.client("cloudwatch").set_alarm_state(
+        AlarmName=name, StateValue="ALARM", StateReason="test"
+    )
+
+
 def watching(*names):
     return {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": name} for name in names]}}
 
@@ -97,7 +116,23 @@ def baking(cloud, name, share=None):
         right = share is None or shown["CurrentInstanceCount"] == share
         return pending if status == "Baking" and right else None
 
-    return until(there)
+    return until(there, seconds=30)
+
+
+def bakes(cloud, name):
+    """(instances of the new variant, status) of each bake of an endpoint, as events tell it."""
+    found = []
+    for line in (cloud.local.state / "events.jsonl").read_text().splitlines():
+        event = json.loads(line)
+        detail = event["detail"]
+        if event["detail-type"] != "SageMaker Endpoint Deployment State Change":
+            continue
+        if (detail["EndpointName"], detail["EndpointStatus"]) == (name, "UPDATING"):
+            (shown,) = detail["PendingDeploymentSummary"]["ProductionVariants"]
+            (status,) = shown["VariantStatus"]
+            if status["Status"] == "Baking":
+                found.append((shown["CurrentInstanceCount"], status))
+    return found
 
 
 @contextlib.contextmanager
@@ -132,10 +167,10 @@ def traffic(cloud, name, threads=3):
     "policy",
     [
         None,
-        blue_green("ALL_AT_ONCE", last=300),
-        blue_green("CANARY", wait=300, last=300),
-        blue_green("LINEAR", wait=150),
-        rolling(25, wait=150),
+        blue_green("ALL_AT_ONCE", last=60),
+        blue_green("CANARY", wait=60, last=60),
+        blue_green("LINEAR", wait=60),
+        rolling(25, wait=60),
     ],
     ids=["default", "all-at-once", "canary", "linear", "rolling"],
 )
@@ -158,10 +193,11 @@ def test_an_update_loses_no_request(cloud, policy):
     until(lambda: len(set(folders.glob("*")) - before) == 1)  # the old fleet is gone
 
 
-def test_a_canary_takes_its_share_and_is_described(cloud):
+def test_a_canary_takes_its_share_and_is_described(patient):
+    cloud = patient
     old, new = simple(cloud, "old", count=4), simple(cloud, "new", count=4)
-    name = endpoint(cloud, old)["EndpointName"]
-    update(cloud, name, new, blue_green(size=25, wait=600, last=600))
+    name, watched = endpoint(cloud, old)["EndpointName"], alarm(cloud)
+    update(cloud, name, new, blue_green(size=25, wait=3600) | watching(watched))
     pending = baking(cloud, name, share=1)
     found = describe(cloud, name)
     assert (found["EndpointStatus"], found["EndpointConfigName"]) == ("Updating", old)
@@ -169,39 +205,47 @@ def test_a_canary_takes_its_share_and_is_described(cloud):
     (shown,) = pending["ProductionVariants"]
     assert (shown["CurrentInstanceCount"], shown["DesiredInstanceCount"]) == (1, 4)
     assert shown["VariantStatus"][0]["StatusMessage"] == (
-        "Baking for 600 seconds (WaitIntervalInSeconds) with traffic enabled on canary capacity"
+        "Baking for 3600 seconds (WaitIntervalInSeconds) with traffic enabled on canary capacity"
         " of 1 instance(s)."
     )
     assert shown["DeployedImages"][0]["ResolvedImage"]
     counted = collections.Counter(invoke(cloud, name) for _ in range(40))
     assert counted == {"old": 30, "new": 10}
+    trip(cloud, watched)
+    assert settled(cloud, name)["EndpointConfigName"] == old
+    update(cloud, name, new, blue_green(size=25, wait=0, last=3600))
     baking(cloud, name, share=4)
+    assert [count for count, _ in bakes(cloud, name)] == [1, 1, 4]
     assert {invoke(cloud, name) for _ in range(10)} == {"new"}
-    settled(cloud, name)
 
 
 def test_linear_steps_and_their_waits(cloud):
     name = endpoint(cloud, simple(cloud, "old", count=3))["EndpointName"]
-    started = time.monotonic()
-    policy = blue_green("LINEAR", 1, 300, unit="INSTANCE_COUNT", last=300)
+    policy = blue_green("LINEAR", 1, 300, unit="INSTANCE_COUNT", last=120)
     update(cloud, name, simple(cloud, "new", count=3), policy)
-    seen = []
-    while "PendingDeploymentSummary" in (found := describe(cloud, name)):
-        (shown,) = found["PendingDeploymentSummary"]["ProductionVariants"]
-        seen.append(shown["CurrentInstanceCount"])
-    assert [count for count, _ in itertools.groupby(seen)][-3:] == [1, 2, 3]
+    found = settled(cloud, name)
     assert found["EndpointStatus"] == "InService"
-    assert 1.5 <= time.monotonic() - started < 8  # three waits of 300 seconds
+    steps = bakes(cloud, name)
+    assert [count for count, _ in steps] == [1, 2, 3]
+    begun = [status["StartTime"] for _, status in steps] + [found["LastModifiedTime"].timestamp()]
+    waits = [later - earlier for earlier, later in itertools.pairwise(begun)]
+    least = [wait / SPEED - 0.01 for wait in (300, 300, 120)]
+    assert all(wait >= shortest for wait, shortest in zip(waits, least, strict=True))
 
 
 def test_the_last_deployment_configuration_is_used_again_when_asked(cloud):
     name = endpoint(cloud, simple(cloud, count=2))["EndpointName"]
-    policy = blue_green(wait=300)
+    policy = blue_green(wait=60)
     update(cloud, name, simple(cloud, count=2), policy)
     assert settled(cloud, name)["LastDeploymentConfig"] == policy
-    update(cloud, name, simple(cloud, count=2), RetainDeploymentConfig=True)
-    baking(cloud, name, share=1)
+    update(cloud, name, simple(cloud, count=2))
     settled(cloud, name)
+    assert [count for count, _ in bakes(cloud, name)] == [1, 2, 2]  # a canary, and then none
+    update(cloud, name, simple(cloud, count=2), policy)
+    settled(cloud, name)
+    update(cloud, name, simple(cloud, count=2), RetainDeploymentConfig=True)
+    settled(cloud, name)
+    assert [count for count, _ in bakes(cloud, name)][-2:] == [1, 2]
 
 
 def test_a_shadow_and_another_set_of_variants(cloud):
@@ -241,16 +285,21 @@ def test_a_model_that_does_not_start_is_rolled_back_silently(cloud):
 
 
 @pytest.mark.parametrize(
-    "policy", [blue_green(), blue_green("LINEAR"), blue_green("ALL_AT_ONCE", last=900), rolling()]
+    "policy",
+    [
+        blue_green(wait=3600),
+        blue_green("LINEAR", wait=3600),
+        blue_green("ALL_AT_ONCE", last=3600),
+        rolling(wait=3600),
+    ],
 )
-def test_an_alarm_during_the_bake_rolls_back(cloud, policy):
+def test_an_alarm_during_the_bake_rolls_back(patient, policy):
+    cloud = patient
     old, new = simple(cloud, "old", count=2), simple(cloud, "new", count=2)
     name, tripped = endpoint(cloud, old)["EndpointName"], alarm(cloud)
     update(cloud, name, new, policy | watching(alarm(cloud), tripped))
     baking(cloud, name)
-    cloud.client("cloudwatch").set_alarm_state(
-        AlarmName=tripped, StateValue="ALARM", StateReason="test"
-    )
+    trip(cloud, tripped)
     found = settled(cloud, name)
     assert (found["EndpointStatus"], found["EndpointConfigName"]) == ("InService", old)
     assert tripped in found["FailureReason"]
@@ -286,26 +335,18 @@ def test_errors_of_the_new_model_trip_the_alarm_that_watches_them(cloud):
     assert invoke(cloud, name) == "old"
 
 
-def test_a_deployment_that_takes_too_long_is_rolled_back(cloud):
-    old = simple(cloud, "old")
-    slow = simple(cloud, "slow", before="import time; time.sleep(1.5)")
-    name = endpoint(cloud, old)["EndpointName"]
-    update(cloud, name, slow, blue_green("ALL_AT_ONCE", MaximumExecutionTimeoutInSeconds=600))
-    found = settled(cloud, name)
-    assert found["EndpointConfigName"] == old
-    assert "MaximumExecutionTimeoutInSeconds" in found["FailureReason"]
-    assert invoke(cloud, name) == "old"
-
-
-def test_a_new_weight_during_nothing_else(cloud):
-    """An update in progress takes no other one, whatever it is."""
+def test_an_update_in_progress_takes_no_other_one(patient):
+    cloud = patient
     name = endpoint(cloud, simple(cloud, count=2))["EndpointName"]
-    update(cloud, name, simple(cloud, count=2), blue_green(wait=600))
+    watched = alarm(cloud)
+    update(cloud, name, simple(cloud, count=2), blue_green(wait=3600) | watching(watched))
     with pytest.raises(ClientError, match="Cannot update in-progress endpoint"):
         cloud.sm.update_endpoint_weights_and_capacities(
             EndpointName=name,
             DesiredWeightsAndCapacities=[{"VariantName": "AllTraffic", "DesiredWeight": 1.0}],
         )
+    baking(cloud, name)
+    trip(cloud, watched)
     reach(cloud, name, "InService")
 
 
@@ -384,10 +425,11 @@ def test_other_variants_and_several_of_them(cloud, served):
 
 
 class FakeFleet:
-    broken = set()  # images whose fleets cannot be started or resized
+    """It starts at once, unless its image is one of those in `broken`."""
 
-    def __init__(self, sagemaker, endpoint_name, variant_name, container, lazy=False, region=None):
-        self.image, self.count, self.stopped = container.image, 0, False
+    def __init__(self, region, endpoint, variant, container, count, lazy, broken):
+        self.image, self.count, self.broken = container.image, count, broken
+        self.stopped = False
 
     def start(self, count):
         self.resize(count)
@@ -401,21 +443,25 @@ class FakeFleet:
         self.stopped = True
 
 
-class FakeHosting(deployments.Hosting):
-    """What `act` is told happens on its wait number `n`."""
+class FakeClock(Clock):
+    """A wait is over at once, and then `act` happens."""
 
-    def __init__(self, sagemaker, act):
-        super().__init__(sagemaker)
-        self.act, self.waits = act, itertools.count()
+    def __init__(self):
+        super().__init__(speed=6000)
+        self.time, self.act = 1000.0, lambda: None
 
-    def wait(self, seconds):
-        super().wait(0)
-        if seconds:
-            time.sleep(0.001)
-            self.act(next(self.waits))
+    def now(self):
+        return self.time
+
+    monotonic = now
+
+    def wait(self, event, seconds):
+        self.time += seconds
+        self.act()
+        return event.is_set()
 
 
-def plan(image, name, count=4):
+def snapshot(image, name, count=4):
     fields = ("InstanceType", "Serverless", "RoutingConfig", "ModelDataUrl", "Environment")
     shown = {"VariantName": "v", "Weight": 1.0, "Count": count, "Image": image}
     shown |= {"ResolvedImage": image, "ResolutionTime": 0.0} | dict.fromkeys(fields)
@@ -423,57 +469,83 @@ def plan(image, name, count=4):
 
 
 @pytest.fixture
-def hosting(tmp_path, monkeypatch):
-    monkeypatch.setattr(deployments, "Fleet", FakeFleet)
-    monkeypatch.setattr(FakeFleet, "broken", set())
-    monkeypatch.setattr(registry, "announce", lambda *_: None)
-    tripped = set()
-    sagemaker = SimpleNamespace(
-        store=Store(tmp_path / "state.db"),
-        runtime=SimpleNamespace(routes={}),
-        metrics=SimpleNamespace(tripped=lambda region, name, since: name in tripped),
-        seconds=lambda number: number / 6000,
+def hosting(tmp_path):
+    tripped, broken = set(), set()
+    hosting = Hosting(
+        Store(tmp_path / "state.db"),
+        Routes(),
+        lambda *arguments: FakeFleet(*arguments, broken),
+        announce=lambda *event: None,
+        tripped=lambda region, name, since: name in tripped,
+        deleted=lambda arn: None,
+        clock=FakeClock(),
     )
-    hosting = FakeHosting(sagemaker, lambda number: None)
-    hosting.tripped = tripped
+    hosting.alarms_in_alarm, hosting.broken_images = tripped, broken
     return hosting
 
 
-def updating(hosting, policy, old="old"):
-    arn = "arn:aws:sagemaker:us-east-1:123456789012:endpoint/e"
-    document = {"EndpointName": "e", "EndpointArn": arn, "CreationTime": 0.0, "Policy": policy}
-    document |= {"EndpointStatus": "Updating", "EndpointConfigName": "old", "Tags": []}
-    document |= {"Live": plan(old, "old"), "Next": plan("new", "new")}
-    hosting.store.insert("Endpoint", arn, document)
-    stack = deployments.Stack(hosting.sagemaker, arn, document["Live"])
-    stack.size()
-    hosting.stacks[arn] = stack
-    hosting.route(arn, stack)
-    hosting._run(arn)
-    return hosting.store.get(arn), stack, hosting.sagemaker.runtime.routes[("us-east-1", "e")]
+ARN = "arn:aws:sagemaker:us-east-1:123456789012:endpoint/e"
+
+
+def route_of(hosting):
+    return hosting.routes.find("us-east-1", "e").route
+
+
+def updating(hosting, policy):
+    """Update an endpoint in service; the endpoint then, its old fleets, its route."""
+    old = snapshot("old", "old")
+    document = {"EndpointName": "e", "EndpointArn": ARN, "CreationTime": 0.0, "Tags": []}
+    document |= {"EndpointStatus": "Creating", "Next": old}
+    hosting.store.insert("Endpoint", ARN, document)
+    hosting.work(ARN)
+    blue = hosting.serving[ARN]
+    new = {"Next": snapshot("new", "new"), "Policy": policy}
+    hosting.store.update(ARN, EndpointStatus="Updating", **new)
+    hosting.work(ARN)
+    return hosting.store.get(ARN), blue, route_of(hosting)
+
+
+def test_a_deployment_that_takes_too_long_is_rolled_back(hosting):
+    def act():
+        hosting.clock.time += 600 / 6000
+
+    hosting.clock.act = act  # every wait takes ten minutes longer than it should
+    policy = blue_green("LINEAR", 25, 60, last=60, MaximumExecutionTimeoutInSeconds=600)
+    found, blue, route = updating(hosting, policy)
+    assert (found["EndpointStatus"], found["EndpointConfigName"]) == ("InService", "old")
+    assert "limit of 600 seconds (MaximumExecutionTimeout" in found["FailureReason"]
+    assert route.blue[0].fleet is blue.fleets["v"] and not route.green
+    assert not blue.fleets["v"].stopped
+
+
+def test_an_update_waits_as_long_as_its_policy_says(hosting):
+    policy = blue_green("LINEAR", 25, 300, last=120)
+    found, _, _ = updating(hosting, policy)
+    assert found["EndpointConfigName"] == "new"
+    waited = (hosting.clock.time - 1000) * 6000
+    assert waited == pytest.approx(3 * 300 + 120)
 
 
 def test_an_old_fleet_that_cannot_be_brought_back(hosting):
-    def act(number):
-        FakeFleet.broken.add("old")
-        hosting.tripped.add("alarm")
+    def act():
+        hosting.broken_images.add("old")
+        hosting.alarms_in_alarm.add("alarm")
 
-    hosting.act = act
+    hosting.clock.act = act
     found, blue, route = updating(hosting, rolling(25, 600) | watching("alarm"))
     assert found["EndpointStatus"] == "UpdateRollbackFailed"
     assert "alarm" in found["FailureReason"] and "old does not start" in found["FailureReason"]
     assert (found["EndpointConfigName"], "Next" in found) == ("old", False)
     assert route.green[0].fleet.image == "new" and route.green_share == 0.25
     # ... and an update that follows leaves nothing of the mix behind.
-    FakeFleet.broken.clear()
     mixed = route.green[0].fleet
-    hosting.tripped.clear()
-    hosting.act = lambda number: None
-    hosting.store.update(
-        found["EndpointArn"], EndpointStatus="Updating", Next=plan("newer", "newer"), Policy=None
-    )
-    hosting._run(found["EndpointArn"])
-    found = hosting.store.get(found["EndpointArn"])
+    hosting.broken_images.clear()
+    hosting.alarms_in_alarm.clear()
+    hosting.clock.act = lambda: None
+    newer = {"Next": snapshot("newer", "newer"), "Policy": None}
+    hosting.store.update(ARN, EndpointStatus="Updating", **newer)
+    hosting.work(ARN)
+    found = hosting.store.get(ARN)
     assert (found["EndpointStatus"], found["EndpointConfigName"]) == ("InService", "newer")
     assert mixed.stopped and all(fleet.stopped for fleet in blue.fleets.values())
 
@@ -481,12 +553,12 @@ def test_an_old_fleet_that_cannot_be_brought_back(hosting):
 def test_a_rolling_update_moves_capacity_in_batches_and_back(hosting):
     seen = []
 
-    def act(number):
-        route = hosting.sagemaker.runtime.routes[("us-east-1", "e")]
+    def act():
+        route = route_of(hosting)
         if route.green:
             seen.append((route.green_share, route.blue[0].fleet.count, route.green[0].fleet.count))
 
-    hosting.act = act
+    hosting.clock.act = act
     found, blue, route = updating(hosting, rolling(1, 600, unit="INSTANCE_COUNT"))
     assert [step for step, _ in itertools.groupby(seen)] == [
         (0.25, 3, 1),
@@ -499,13 +571,13 @@ def test_a_rolling_update_moves_capacity_in_batches_and_back(hosting):
 
 
 def test_a_server_that_ends_leaves_the_update_to_the_next_one(hosting):
-    hosting.act = lambda number: hosting.closing.set()
+    hosting.clock.act = hosting.closing.set
     found, _, _ = updating(hosting, blue_green())
     assert found["EndpointStatus"] == "Updating" and found["Next"]["EndpointConfigName"] == "new"
 
 
-def test_what_breaks_in_here_costs_the_update_only_and_is_told(hosting, capsys):
-    hosting.act = lambda number: {}["no such key"]
+def test_a_bug_of_the_emulator_costs_the_update_only_and_is_told(hosting, capsys):
+    hosting.clock.act = lambda: {}["no such key"]
     found, _, _ = updating(hosting, blue_green())
     assert (found["EndpointStatus"], found["EndpointConfigName"]) == ("InService", "old")
     assert "sagemaker_emulator broke" in found["FailureReason"]

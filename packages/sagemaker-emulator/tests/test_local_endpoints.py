@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 
 import pytest
 from botocore.exceptions import ClientError
@@ -507,7 +506,7 @@ class Server:
         self.attached.__exit__(None, None, None)
 
     def kill(self):
-        os.kill(local_client.running(self.state).pid, signal.SIGKILL)
+        os.kill(json.loads((self.state / "server.json").read_text())["pid"], signal.SIGKILL)
 
 
 @pytest.fixture
@@ -532,7 +531,7 @@ def test_an_endpoint_comes_back_and_starts_nothing_before_a_request(server):
 SLOW = "import time; time.sleep(0.6)"
 
 
-def test_what_was_under_way_is_finished_after_a_kill(server):
+def test_what_was_under_way_is_finished_after_a_kill(server, monkeypatch):
     canary = {
         "BlueGreenUpdatePolicy": {
             "TrafficRoutingConfiguration": {
@@ -542,22 +541,34 @@ def test_what_was_under_way_is_finished_after_a_kill(server):
             },
         }
     }
+
+    def is_baking(cloud):
+        pending = describe(cloud, updating).get("PendingDeploymentSummary") or {}
+        (shown,) = pending.get("ProductionVariants", [{}])
+        return shown.get("VariantStatus", [{}])[0].get("Status") == "Baking"
+
+    monkeypatch.setenv("SAGEMAKER_LOCAL_SPEED", "1")  # nothing ends before it is killed
     with server as cloud:
         cloud.s3.create_bucket(Bucket="bucket")
         old, new = simple(cloud, "old", count=2), simple(cloud, "new", count=2)
         updating = endpoint(cloud, old)["EndpointName"]
         deleting = endpoint(cloud, old)["EndpointName"]
-        creating = endpoint(cloud, simple(cloud, "made", SLOW), wait=False)
+        made = simple(cloud, "made", SLOW)
         members = {"EndpointName": updating, "EndpointConfigName": new}
         cloud.sm.update_endpoint(**members, DeploymentConfig=canary)
+        until(lambda: is_baking(cloud))
+        creating = endpoint(cloud, made, wait=False)
         cloud.sm.delete_endpoint(EndpointName=deleting)
-        time.sleep(0.2)
         server.kill()
     with server as cloud:
         assert describe(cloud, updating)["EndpointStatus"] == "Updating"
         assert invoke(cloud, updating) in ("old", "new")
         assert settled(cloud, creating)["EndpointStatus"] == "InService"
         assert invoke(cloud, creating) == "made"
+        until(lambda: is_baking(cloud))
+        server.kill()
+    monkeypatch.setenv("SAGEMAKER_LOCAL_SPEED", "600")
+    with server as cloud:
         found = settled(cloud, updating)
         assert (found["EndpointStatus"], found["EndpointConfigName"]) == ("InService", new)
         assert invoke(cloud, updating) == "new"

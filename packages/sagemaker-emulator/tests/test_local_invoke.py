@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import io
 import json
+import os
 import tarfile
 import threading
 import time
@@ -20,7 +21,9 @@ from local_helpers import IMAGE, ROLE, Cloud, unique, until
 from sagemaker_emulator import client as local_client
 from sagemaker_emulator.api.http import Connection, Later
 from sagemaker_emulator.api.sagemaker import SageMaker
-from sagemaker_emulator.hosting.runtime import Capture, Lane, Route, Traffic
+from sagemaker_emulator.hosting.clock import Clock
+from sagemaker_emulator.hosting.data_capture import Capture, DataCapture
+from sagemaker_emulator.hosting.traffic import Destination, Route, Routes, Traffic
 
 # What a request's body asks for is what happens.
 OBEDIENT = """
@@ -33,6 +36,14 @@ def transform_fn(model, body, content_type, accept):
     word, _, rest = text.partition(" ")
     if word == "sleep":
         time.sleep(float(rest))
+    if word == "await":  # a file
+        open(rest + ".awaited", "w").close()
+        while not os.path.exists(rest):
+            time.sleep(0.01)
+    if word == "when":
+        begun = time.monotonic()
+        time.sleep(0.5)
+        return json.dumps([os.getpid(), begun, time.monotonic()]), "application/json"
     if word == "big":
         return "x" * int(rest), "text/plain"
     if word == "fail":
@@ -172,11 +183,11 @@ def test_what_it_lacks_is_refused_by_name(cloud, runtime, name, members, words):
     assert error["Code"] == "UnsupportedOperation" and words in error["Message"]
 
 
-@pytest.mark.parametrize("place", ["route", "traffic_of"])
-def test_a_mistake_of_ours_is_told(tmp_path, monkeypatch, place):
+@pytest.mark.parametrize("broken", [(Routes, "find"), (Traffic, "choose")])
+def test_a_mistake_of_ours_is_told(tmp_path, monkeypatch, broken):
     runtime = SageMaker(tmp_path).runtime
-    runtime.routes["us-east-1", "e"] = Route("e", (Lane("A", None, 1.0),))
-    monkeypatch.setattr(runtime, place, lambda *_: 1 / 0)
+    runtime.routes.set("us-east-1", Route("e", (Destination("A", None, 1.0),)))
+    monkeypatch.setattr(*broken, lambda *_: 1 / 0)
     answer = runtime.handle("/endpoints/e/invocations", {}, b"")
     answer = answer.answer if isinstance(answer, Later) else answer
     assert answer.status == 500 and b"division by zero" in answer.body
@@ -394,12 +405,12 @@ def test_weights_are_kept_exactly(cloud, runtime):
 
 def shares(route, number, **members):
     traffic = Traffic(route)
-    return Counter(traffic.lane(**members).fleet for _ in range(number))
+    return Counter(traffic.choose(**members).fleet for _ in range(number))
 
 
 def test_a_route_gives_green_its_share():
-    blue = (Lane("A", "blue a", 3.0), Lane("B", "blue b", 1.0))
-    green = (Lane("A", "green a", 3.0), Lane("B", "green b", 1.0))
+    blue = (Destination("A", "blue a", 3.0), Destination("B", "blue b", 1.0))
+    green = (Destination("A", "green a", 3.0), Destination("B", "green b", 1.0))
     route = Route("e", blue, green, 0.1)
     assert shares(route, 1000) == {
         "blue a": 675,
@@ -410,7 +421,7 @@ def test_a_route_gives_green_its_share():
     assert shares(route, 1000, target="B") == {"blue b": 900, "green b": 100}
     assert shares(Route("e", blue, green, 0.3), 10)["green a"] in (2, 3)
     assert shares(Route("e", blue), 8) == {"blue a": 6, "blue b": 2}
-    assert Traffic(route).lane(target="C") is None
+    assert Traffic(route).choose(target="C") is None
     assert set(shares(route, 50, session="one")) == set(shares(route, 1, session="one"))
     # Who was green with a small share is green with a larger one.
     for number in range(200):
@@ -420,23 +431,39 @@ def test_a_route_gives_green_its_share():
 
 
 def test_shares_are_even_at_every_moment():
-    lanes = tuple(Lane(letter, letter, weight) for letter, weight in (("a", 0.7), ("b", 0.3)))
-    traffic = Traffic(Route("e", lanes))
-    seen = [traffic.lane().fleet for _ in range(1000)]
+    both = (Destination("A", "a", 0.7), Destination("B", "b", 0.3))
+    traffic = Traffic(Route("e", both))
+    seen = [traffic.choose().fleet for _ in range(1000)]
     for start in range(0, 1000, 10):
         assert Counter(seen[start : start + 10]) == {"a": 7, "b": 3}
 
 
+def test_an_answer_after_a_change_of_the_route_leaves_the_shares_as_they_are(tmp_path):
+    runtime, sent = SageMaker(tmp_path).runtime, []
+    fleet = SimpleNamespace(busy=0, send=lambda request, done, seconds: sent.append(done))
+    one, other = Destination("A", fleet, 1.0), Destination("B", fleet, 1.0)
+    runtime.routes.set("us-east-1", Route("e", (one,), capture=capture("late")))
+    runtime.handle("/endpoints/e/invocations", {}, b"")
+    runtime.routes.set("us-east-1", Route("e", (one, other)))
+    first = runtime.routes.find("us-east-1", "e").choose()
+    sent[0]((200, {}, b""))
+    second = runtime.routes.find("us-east-1", "e").choose()
+    assert (first.variant, second.variant) == ("A", "B")
+
+
 def test_two_instances_share_the_work(cloud, runtime):
     name = serving(cloud, variant(obedient(cloud), count=2))
-    begun = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: said(invoke(runtime, name, "sleep 0.5")), range(4)))
-    taken = time.monotonic() - begun
-    assert 0.9 < taken < 1.9, taken  # two at a time, where there are two CPUs
+        answers = list(pool.map(lambda _: said(invoke(runtime, name, "when")), range(4)))
+    first, second, third, fourth = sorted(map(json.loads, answers), key=lambda took: took[1])
+    workers = [worker for worker, _, _ in (first, second, third, fourth)]
+    if (os.cpu_count() or 1) > 1:
+        assert Counter(workers) == dict.fromkeys(workers, 2) and len(set(workers)) == 2
+        assert second[1] < first[2]  # two at a time, and no more
+    assert third[1] >= min(first[2], second[2]) and fourth[1] >= third[1]
 
 
-def test_serverless_is_throttled_beyond_its_concurrency(cloud, runtime):
+def test_serverless_is_throttled_beyond_its_concurrency(cloud, runtime, tmp_path):
     serverless = {"MemorySizeInMB": 1024, "MaxConcurrency": 2}
     made = {
         "VariantName": "AllTraffic",
@@ -445,15 +472,22 @@ def test_serverless_is_throttled_beyond_its_concurrency(cloud, runtime):
     }
     name = serving(cloud, made)
 
+    file = tmp_path / "file"
+
     def one(_):
         try:
-            return said(invoke(runtime, name, "sleep 0.5"))
+            return said(invoke(runtime, name, f"await {file}"))
         except ClientError as error:
             return error.response["Error"]["Code"]
 
     with concurrent.futures.ThreadPoolExecutor(6) as pool:
-        outcomes = Counter(pool.map(one, range(6)))
-    assert outcomes == {"one": 2, "ThrottlingException": 4}
+        running = [pool.submit(one, number) for number in range(6)]
+        until(lambda: sum(request.done() for request in running) == 4)
+        assert {request.result() for request in running if request.done()} == {
+            "ThrottlingException"
+        }
+        file.touch()
+    assert Counter(request.result() for request in running)["one"] == 2
     assert said(invoke(runtime, name)) == "one"
 
 
@@ -488,16 +522,17 @@ def test_an_update_under_load_loses_no_request(cloud, runtime):
     assert first["old"] < first["new"] < first["newer"]
 
 
-def test_a_request_under_way_finishes_with_the_model_it_began_with(cloud, runtime):
-    name = serving(cloud, variant(obedient(cloud, "old")))
+def test_a_request_under_way_finishes_with_the_model_it_began_with(cloud, runtime, tmp_path):
+    name, file = serving(cloud, variant(obedient(cloud, "old"))), tmp_path / "file"
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(lambda: said(invoke(runtime, name, "sleep 2")))
-        time.sleep(0.2)
+        slow = pool.submit(lambda: said(invoke(runtime, name, f"await {file}")))
+        until(lambda: os.path.exists(f"{file}.awaited"))
         new = config(cloud, variant(obedient(cloud, "new")))
         cloud.sm.update_endpoint(EndpointName=name, EndpointConfigName=new)
         until(lambda: describe(cloud, name)["EndpointConfigName"] == new)
-        until(lambda: said(invoke(cloud.client("sagemaker-runtime"), name)) == "new", 2)
+        until(lambda: said(invoke(cloud.client("sagemaker-runtime"), name)) == "new")
         assert not slow.done()
+        file.touch()
         assert slow.result() == "old"
 
 
@@ -643,13 +678,13 @@ def test_what_is_captured_last_is_kept_when_the_server_ends(tmp_path, monkeypatc
 
 
 def test_much_that_is_captured_is_written_sooner():
-    captured = Capture(None)
-    record = ({}, "e", "A", 0.0, {}, b"x" * 2**20, {}, b"y" * 2**20)
+    capture = Capture({}, "e", "A", 0.0, {}, b"x" * 2**20, {}, b"y" * 2**20)
+    kept = DataCapture(lambda *_: None, Clock())
     for _ in range(15):
-        captured.add(*record)
-    assert not captured.full.is_set()
-    captured.add(*record)
-    assert captured.full.is_set()
+        kept.add(capture)
+    assert not kept.full.is_set()
+    kept.add(capture)
+    assert kept.full.is_set()
 
 
 # Asynchronous requests
@@ -731,10 +766,14 @@ def test_asynchronous_requests_ask_for_times_within_awss_limits(cloud, later, me
         lenient.invoke_endpoint_async(EndpointName=later, Body=b"x", **{member: value})
 
 
-def test_asynchronous_requests_do_not_wait_for_ever(cloud, runtime, later):
-    first = runtime.invoke_endpoint_async(EndpointName=later, Body=b"sleep 1")
+def test_asynchronous_requests_do_not_wait_for_ever(cloud, runtime, later, tmp_path):
+    file = tmp_path / "file"
+    first = runtime.invoke_endpoint_async(EndpointName=later, Body=f"await {file}".encode())
+    until(lambda: os.path.exists(f"{file}.awaited"))
     late = runtime.invoke_endpoint_async(EndpointName=later, Body=b"x", RequestTTLSeconds=60)
-    assert "waited over 60 s" in arrives(cloud, late["FailureLocation"])  # 0.1 s at this speed
+    time.sleep(0.15)  # longer than 60 seconds at this speed
+    file.touch()
+    assert "waited over 60 s" in arrives(cloud, late["FailureLocation"])
     assert arrives(cloud, first["OutputLocation"]) == "one"
 
 

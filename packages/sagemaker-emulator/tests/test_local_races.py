@@ -84,7 +84,7 @@ def test_an_update_that_waits_for_another_service_does_not_lock_the_store(sagema
     alarms = {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "a"}]}}
     update = ("UpdateEndpoint", request | {"DeploymentConfig": alarms}, REGION)
     waits = threading.Event()
-    monkeypatch.setattr(sagemaker.neighbours.ready, "wait", lambda: waits.set() or NEVER.wait())
+    monkeypatch.setattr(sagemaker.other_services.ready, "wait", lambda: waits.set() or NEVER.wait())
     threading.Thread(target=sagemaker.call, args=update, daemon=True).start()
     assert waits.wait(5)
     assert sagemaker.store.lock.acquire(timeout=2)
@@ -94,10 +94,10 @@ def test_an_update_that_waits_for_another_service_does_not_lock_the_store(sagema
 def test_nothing_is_left_of_an_endpoint_that_is_deleted(sagemaker):
     sagemaker.begin("http://127.0.0.1")
     runtime, key = sagemaker.runtime, (REGION, "e")
-    kept = (runtime.routes, runtime.traffic, runtime.limits)
+    kept = (runtime.routes.traffic, runtime.asynchronous.limits)
     for one in kept:
         one[key] = None
-    sagemaker.neighbours.ready.set()
+    sagemaker.other_services.ready.set()
     sagemaker.hosting.delete({"EndpointArn": f"arn:aws:sagemaker:{REGION}:1:endpoint/e"})
     assert not any(kept)
 

@@ -1,5 +1,6 @@
 """The process of a model: what the scikit-learn container answers, and what an artifact may be."""
 
+import asyncio
 import concurrent.futures
 import contextlib
 import gzip
@@ -15,17 +16,17 @@ import sys
 import tarfile
 import threading
 import time
-from dataclasses import replace
 
 import pytest
 from botocore.exceptions import ClientError
 from endpoint_helpers import SCRIPT, config, describe, endpoint, invoke, settled, variant
 from local_helpers import IMAGE, ROLE, Cloud, alive, source, unique, until
 from sagemaker_emulator import client as local_client
-from sagemaker_emulator.api.sagemaker import SageMaker
 from sagemaker_emulator.hosting import _serve
-from sagemaker_emulator.hosting.deployments import Stack
-from sagemaker_emulator.hosting.serving import FORKS, Container, Fleet, ServingError
+from sagemaker_emulator.hosting.container import Container, ServingError
+from sagemaker_emulator.hosting.fleet import Fleet, FleetHost
+from sagemaker_emulator.hosting.variant_fleets import VariantFleets, fleets_on
+from sagemaker_emulator.hosting.worker import FORKS
 
 ECHO = """
 def model_fn(folder):
@@ -427,44 +428,43 @@ def test_the_death_of_a_worker_whose_model_has_forked_is_noticed(cloud):
 
 
 @pytest.fixture
-def fleet(tmp_path, monkeypatch):
-    """One that takes its time to start, unless it is given less of it."""
-    sagemaker = SageMaker(tmp_path)
-    sagemaker.begin("http://127.0.0.1")
-    script = tmp_path / "inference.py"
-    script.write_text("import time; time.sleep(0.5)\ndef model_fn(f): return 1")
-
-    def unpack():
-        fleet.folder.mkdir(parents=True)
-        return script
-
-    fleet = Fleet(sagemaker, "e", "A", Container(IMAGE, "s3://b/k", {}), lazy=True)
-    monkeypatch.setattr(fleet, "_unpack", unpack)
-    yield fleet
-    for worker in fleet.workers:
-        worker.kill()
-    sagemaker.close()
+def host(tmp_path):
+    """A loop for fleets, and a model that takes its time to start."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    slow = script("import time; time.sleep(0.5)\ndef model_fn(f): return 1")
+    host = FleetHost(tmp_path, loop, lambda bucket, key: slow, lambda region: {})
+    yield host
+    host.close()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
 
 
-def test_a_model_has_the_time_to_start_that_its_variant_says(fleet):
-    plan = {"VariantName": "A", "Image": IMAGE, "ModelDataUrl": "s3://b/k", "Environment": None}
-    plan = {"Variants": [plan | {"Count": 1, "StartupSeconds": 90}], "Shadows": []}
-    stack = Stack(fleet.sagemaker, "arn:aws:sagemaker:us-east-1:1:endpoint/e", plan)
-    assert stack.fleets["A"].container.startup_seconds == 90
-    fleet.container = replace(fleet.container, startup_seconds=0.1)
+def test_a_model_has_the_time_to_start_that_its_variant_says(host):
+    shown = {"VariantName": "A", "Image": IMAGE, "ModelDataUrl": "s3://b/k", "Environment": SCRIPT}
+    snapshot = {"Variants": [shown | {"Count": 1, "StartupSeconds": 0.1}], "Shadows": []}
+    fleets = VariantFleets(fleets_on(host), "us-east-1", "e", snapshot)
     with pytest.raises(ServingError, match="did not pass the ping health check"):
-        fleet.start(1)
-    assert not fleet.workers
+        fleets.resize()
+    assert not fleets.fleets["A"].workers and not host.fleets
+    snapshot["Variants"][0]["StartupSeconds"] = 90
+    fleets = VariantFleets(fleets_on(host), "us-east-1", "e", snapshot)
+    fleets.resize()
+    assert len(fleets.fleets["A"].workers) == 1
+    fleets.stop()
 
 
-def test_a_fleet_that_is_stopped_as_it_starts_stays_stopped(fleet):
+def test_a_fleet_that_is_stopped_as_it_starts_stays_stopped(host):
+    fleet = Fleet(host, "us-east-1", "e", "A", Container(IMAGE, "s3://b/k", SCRIPT), 1, lazy=True)
     with fleet.lock:  # it is about to be stopped, and a request has come
-        starting = threading.Thread(target=fleet._start_late)
+        starting = threading.Thread(target=fleet._start_lazily)
         starting.start()
         fleet.stop()
     starting.join(10)
     assert fleet.stopping and not fleet.workers
-    assert fleet not in fleet.runtime.fleets
+    assert fleet not in host.fleets
 
 
 @pytest.mark.parametrize("end", ["politely", "kill -9"])

@@ -89,7 +89,7 @@ class Later:
     answer: Answer | None = None
     on_answer: Callable[[Answer], None] | None = None
 
-    def give(self, answer: Answer) -> None:
+    def set_answer(self, answer: Answer) -> None:
         self.answer = answer
         if self.on_answer:
             self.on_answer(answer)

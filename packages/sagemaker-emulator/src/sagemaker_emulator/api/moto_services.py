@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from moto.cloudwatch.models import Alarm as Alarm
     from moto.cloudwatch.models import CloudWatchBackend, MetricDatumBase
 
-if TYPE_CHECKING:
-    from moto.cloudwatch.models import Alarm as Alarm
-    from moto.cloudwatch.models import CloudWatchBackend, MetricDatumBase
-
 ACCOUNT = "123456789012"  # moto's
 ONE_APPLICATION = {  # for all requests; a service such as dynamodb has several
     *("s3", "sts", "iam", "ecr", "logs", "events", "monitoring", "application-autoscaling"),
@@ -38,117 +34,6 @@ _added: deque[tuple[list["MetricDatumBase"], "MetricDatumBase"]] = deque()  # by
 
 Environ: TypeAlias = dict[str, Any]
 Application: TypeAlias = Callable[[Environ, Any], Iterable[bytes]]  # of WSGI
-
-NEW_ALARM = "Unchecked: Initial alarm creation"  # the state_reason that moto gives a new alarm
-MAX_MEASUREMENTS = 20_000
-_added: deque[tuple[list["MetricDatumBase"], "MetricDatumBase"]] = deque()  # by add_measurement
-
-
-# CloudWatch Logs
-
-
-def put_log_lines(region: str, group: str, stream: str, lines: Iterable[str], at: int) -> None:
-    """Append lines to a log stream, which is made where it is missing; `at` is in milliseconds."""
-    from moto.logs.models import logs_backends
-
-    backend = logs_backends[ACCOUNT][region]
-    backend.ensure_log_group(group)
-    backend.ensure_log_stream(group, stream)
-    events = [{"timestamp": at, "message": line} for line in lines]
-    backend.groups[group].put_log_events(stream, events)
-
-
-# CloudWatch
-
-
-class Measurement(NamedTuple):
-    """One datum of a metric: a moment, and how often each value was measured."""
-
-    at: float  # seconds since 1970
-    values: Mapping[float, float]  # {value: number of times}
-
-
-def alarms() -> list["Alarm"]:
-    """The alarms of all regions."""
-    return [alarm for backend in _cloudwatch().values() for alarm in [*backend.alarms.values()]]
-
-
-def find_alarm(region: str, name: str) -> "Alarm | None":
-    return next((a for a in alarms() if a.region_name == region and a.name == name), None)
-
-
-def state_changes(alarm: "Alarm") -> list[tuple[str, float]]:
-    """The earlier states of an alarm, oldest first, each with the second in which it began."""
-    return [(state, _seconds(at)) for _, _, _, state, at in list(alarm.history)]
-
-
-def measurements(alarm: "Alarm") -> Iterator[Measurement]:
-    """What CloudWatch has of an alarm's metric, in exactly its dimensions and its unit."""
-    wanted = {(dimension.name, dimension.value) for dimension in alarm.dimensions}
-    for datum in list(_cloudwatch()[alarm.region_name].metric_data):
-        if datum.name != alarm.metric_name or datum.namespace != alarm.namespace:
-            continue
-        if alarm.unit and datum.unit != alarm.unit:
-            continue
-        if {(dimension.name, dimension.value) for dimension in datum.dimensions} == wanted:
-            yield Measurement(_seconds(datum.timestamp), _values(datum))
-
-
-def add_measurement(
-    region: str,
-    namespace: str,
-    metric: str,
-    dimensions: Mapping[str, str],
-    unit: str,
-    measured: Measurement,
-) -> None:
-    """Add one to a metric; beyond MAX_MEASUREMENTS of all metrics, the oldest added is removed."""
-    from moto.cloudwatch.models import MetricAggregatedDatum, cloudwatch_backends
-
-    values = measured.values
-    datum = MetricAggregatedDatum(
-        *(namespace, metric, min(values), max(values), sum(values.values())),
-        sum(value * count for value, count in values.items()),
-        [{"Name": name, "Value": value} for name, value in dimensions.items()],
-        datetime.fromtimestamp(measured.at, timezone.utc).replace(tzinfo=None),
-        unit,
-    )
-    vars(datum)["values"] = values  # percentiles need them, and moto has no place for them
-    data = cloudwatch_backends[ACCOUNT][region].metric_data
-    data.append(datum)
-    _added.append((data, datum))
-    while len(_added) > MAX_MEASUREMENTS:
-        old_data, old = _added.popleft()
-        with contextlib.suppress(ValueError):
-            old_data.remove(old)
-
-
-def _cloudwatch() -> dict[str, "CloudWatchBackend"]:
-    """{region: moto's CloudWatch}, of each region in which it was used."""
-    from moto.cloudwatch.models import cloudwatch_backends
-
-    return dict(cloudwatch_backends[ACCOUNT]) if ACCOUNT in cloudwatch_backends else {}
-
-
-def _values(datum: "MetricDatumBase") -> Mapping[float, float]:
-    """{value: number of times}; of a statistic set, only the sum and the number are exact."""
-    about = vars(datum)
-    if "values" in about:
-        values: Mapping[float, float] = about["values"]
-        return values
-    if "value" in about:
-        return {about["value"]: 1}
-    low, high, total, count = (about[name] for name in ("min", "max", "sum", "sample_count"))
-    if count <= 2 or low == high:
-        return {total / count: count}
-    estimated = defaultdict(float, {low: 1.0})
-    estimated[high] += 1
-    estimated[(total - low - high) / (count - 2)] += count - 2
-    return estimated
-
-
-def _seconds(moment: datetime) -> float:
-    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
 
 
 # Requests

@@ -21,12 +21,12 @@ from sagemaker_emulator.api.images import made_up_digest
 from sagemaker_emulator.api.moto_services import ACCOUNT
 from sagemaker_emulator.api.resources import (
     Kind,
-    found,
+    find_by_arn,
     identity,
     insert,
-    lacking,
     refuse,
     region_of,
+    unsupported,
 )
 from sagemaker_emulator.errors import AwsError, invalid
 
@@ -39,7 +39,7 @@ GROUP = Kind(
     summaries="ModelPackageGroupSummaryList",
     taken=("ValidationException", "Model Package Group already exists: {arn}"),
     missing=("ValidationException", "ModelPackageGroup {arn} does not exist."),
-    born={"ModelPackageGroupStatus": "Completed", "CreatedBy": identity},
+    defaults={"ModelPackageGroupStatus": "Completed", "CreatedBy": identity},
 )
 PACKAGE = Kind(
     name="ModelPackage",
@@ -47,7 +47,7 @@ PACKAGE = Kind(
     summaries="ModelPackageSummaryList",
     taken=("ValidationException", "Model Package already exists: {arn}"),
     missing=("ValidationException", "ModelPackage {arn} does not exist."),
-    born={
+    defaults={
         "ModelPackageStatus": "Completed",
         "ModelPackageStatusDetails": {"ValidationStatuses": [], "ImageScanStatuses": []},
         "CertifyForMarketplace": False,
@@ -90,7 +90,7 @@ def _pinned(sagemaker: "SageMaker", request: Request, region: str) -> Request:
             known["ImageDigest"] = resolve_image(sagemaker, image, region)
         if url := container.get("ModelDataUrl"):
             bucket, _, key = url.removeprefix("s3://").partition("/")
-            known["ModelDataETag"] = sagemaker.neighbours.etag(bucket, key)
+            known["ModelDataETag"] = sagemaker.other_services.etag(bucket, key)
         given = {k: v for k, v in container.items() if v is not None}
         containers.append({k: v for k, v in known.items() if v} | given)
     return request | {"InferenceSpecification": specification | {"Containers": containers}}
@@ -104,7 +104,7 @@ def resolve_image(sagemaker: "SageMaker", image: str, region: str) -> str:
     if host.startswith(f"{ACCOUNT}.dkr.ecr."):
         name, _, tag = path.partition(":")
         own_region = host.split(".")[3]
-        if digest := sagemaker.neighbours.image_digest(own_region, name, tag or "latest"):
+        if digest := sagemaker.other_services.image_digest(own_region, name, tag or "latest"):
             return digest
     return made_up_digest(image)
 
@@ -112,7 +112,7 @@ def resolve_image(sagemaker: "SageMaker", image: str, region: str) -> str:
 def _next_version(sagemaker: "SageMaker", request: Request, group_arn: str) -> Document:
     """Create a group's next version. The number of a deleted version is never used again."""
     with sagemaker.store.lock:
-        group = found(GROUP, sagemaker, group_arn)
+        group = find_by_arn(GROUP, sagemaker, group_arn)
         name, version = group["ModelPackageGroupName"], group.get("LatestVersion", 0) + 1
         sagemaker.store.update(group_arn, LatestVersion=version)
         return insert(
@@ -132,7 +132,7 @@ def list_packages(sagemaker: "SageMaker", request: Request, region: str) -> Answ
     refuse("ListModelPackages", request, "ModelPackageType")
     group = request.get("ModelPackageGroupName")
     if group:
-        group = found(GROUP, sagemaker, GROUP.arn(region, group))["ModelPackageGroupName"]
+        group = find_by_arn(GROUP, sagemaker, GROUP.arn(region, group))["ModelPackageGroupName"]
     below = PACKAGE.arn(region, f"{group}/" if group else "")
     packages = sagemaker.store.list(PACKAGE.name, below)
     if not group:
@@ -143,7 +143,7 @@ def list_packages(sagemaker: "SageMaker", request: Request, region: str) -> Answ
 
 def update_package(sagemaker: "SageMaker", request: Request, region: str) -> Answer:
     with sagemaker.store.lock:
-        package = found(PACKAGE, sagemaker, request["ModelPackageArn"])
+        package = find_by_arn(PACKAGE, sagemaker, request["ModelPackageArn"])
         changes = _changes(package, request)
         sagemaker.store.update(request["ModelPackageArn"], **changes)
     updated = {k: v for k, v in (package | changes).items() if v is not None}
@@ -189,7 +189,7 @@ def delete_group(sagemaker: "SageMaker", request: Request, region: str) -> Answe
 
 def describe_package(sagemaker: "SageMaker", request: Request, region: str) -> Answer:
     if request.get("IncludedData") == "MetadataOnly":
-        raise lacking("DescribeModelPackage with IncludedData=MetadataOnly")
+        raise unsupported("DescribeModelPackage with IncludedData=MetadataOnly")
     return resources.find(PACKAGE, sagemaker, request, region)
 
 
@@ -231,7 +231,7 @@ def _put_event(sagemaker: "SageMaker", event: Document) -> None:
     }
     failure: Exception | str | None = None
     try:
-        answer = sagemaker.neighbours.call_json(
+        answer = sagemaker.other_services.call_json(
             "events", event["region"], "AWSEvents.PutEvents", {"Entries": [entry]}
         )
         if answer.status >= 300:
@@ -243,8 +243,8 @@ def _put_event(sagemaker: "SageMaker", event: Document) -> None:
 
 
 OPERATIONS: dict[str, Operation] = {
-    **resources.plain(GROUP),
-    **resources.plain(PACKAGE),
+    **resources.standard_operations(GROUP),
+    **resources.standard_operations(PACKAGE),
     "CreateModelPackage": create_package,
     "DescribeModelPackage": describe_package,
     "ListModelPackages": list_packages,

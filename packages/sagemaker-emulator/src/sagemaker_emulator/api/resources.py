@@ -43,7 +43,7 @@ class Kind:
     missing: tuple[str, str]  # (code, message) for one not found
     newest_first: bool = False  # a list's default order
     # Members that AWS adds to a new resource; a function is called for the value.
-    born: Mapping[str, Json | Callable[[], Json]] = field(default_factory=dict)
+    defaults: Mapping[str, Json | Callable[[], Json]] = field(default_factory=dict)
 
     def arn(self, region: str, name_or_arn: str) -> str:
         if name_or_arn.startswith("arn:"):
@@ -83,7 +83,7 @@ def region_of(resource_arn: str) -> str:
     return resource_arn.split(":")[3]
 
 
-def plain(kind: Kind) -> dict[str, Operation]:
+def standard_operations(kind: Kind) -> dict[str, Operation]:
     """The four operations of a kind that has nothing special: create, describe, list, delete."""
     return {
         f"Create{kind.name}": partial(create, kind),
@@ -104,7 +104,7 @@ def insert(
     now = time.time()
     document = {k: v for k, v in request.items() if k not in NOT_PART and v is not None}
     document |= {f"{kind.name}Arn": new_arn, "CreationTime": now, "LastModifiedTime": now}
-    document |= {k: v() if callable(v) else v for k, v in kind.born.items()}
+    document |= {k: v() if callable(v) else v for k, v in kind.defaults.items()}
     document |= {"Tags": _tags([], request.get("Tags") or [])} | members
     try:
         sagemaker.store.insert(kind.name, new_arn, document)
@@ -117,10 +117,10 @@ def insert(
 def find(kind: Kind, sagemaker: "SageMaker", request: Request, region: str) -> Document:
     """The resource whose name the request has; AwsError where it is missing."""
     found_arn = kind.arn(region, request[f"{kind.name}Name"])
-    return found(kind, sagemaker, found_arn)
+    return find_by_arn(kind, sagemaker, found_arn)
 
 
-def found(kind: Kind, sagemaker: "SageMaker", found_arn: str) -> Document:
+def find_by_arn(kind: Kind, sagemaker: "SageMaker", found_arn: str) -> Document:
     """The resource of an ARN; AwsError where it is missing, or of another kind."""
     document = sagemaker.store.get(found_arn)
     if document is None or f"{kind.name}Arn" not in document:
@@ -147,10 +147,10 @@ def page(kind: Kind, documents: list[Document], request: Request) -> Answer:
     wanted.sort(key=lambda d: d[member])
     if (request.get("SortOrder") or order) == "Descending":
         wanted.reverse()
-    return cut(kind.summaries, wanted, request, key=lambda d: d[f"{kind.name}Arn"])
+    return paginate(kind.summaries, wanted, request, key=lambda d: d[f"{kind.name}Arn"])
 
 
-def cut(
+def paginate(
     summaries: str,
     items: list[Item],
     request: Request,
@@ -188,14 +188,14 @@ def _fits(kind: Kind, document: Document, member: str, wanted: Json) -> bool:
         return stored > limit if bound[2] == "After" else stored < limit
     if member == "ModelApprovalStatus":
         return bool(document.get(member) == wanted)
-    raise lacking(f"List{kind.name}s with {member}")
+    raise unsupported(f"List{kind.name}s with {member}")
 
 
 def _member(kind: Kind, name: str) -> str:
     return f"{kind.name}{name}" if name in ("Name", "Status") else name
 
 
-def lacking(what: str) -> AwsError:
+def unsupported(what: str) -> AwsError:
     """The error for what AWS has and the emulator does not."""
     return AwsError(
         "UnsupportedOperation",
@@ -207,7 +207,7 @@ def refuse(operation: str, request: Request, *members: str) -> None:
     """Raise AwsError where a request has one of the members, which the emulator does not have."""
     for member in members:
         if request.get(member) is not None:
-            raise lacking(f"{operation} with {member}")
+            raise unsupported(f"{operation} with {member}")
 
 
 # Tags
@@ -240,7 +240,7 @@ def add_tags(sagemaker: "SageMaker", request: Request, region: str) -> Answer:
 
 def list_tags(sagemaker: "SageMaker", request: Request, region: str) -> Answer:
     tags = _tagged(sagemaker, request).get("Tags", [])
-    return cut("Tags", tags, request, key=lambda tag: tag["Key"], default_size=50)
+    return paginate("Tags", tags, request, key=lambda tag: tag["Key"], default_size=50)
 
 
 def delete_tags(sagemaker: "SageMaker", request: Request, region: str) -> Answer:
@@ -252,7 +252,7 @@ def delete_tags(sagemaker: "SageMaker", request: Request, region: str) -> Answer
 
 
 OPERATIONS: dict[str, Operation] = {
-    **plain(MODEL),
+    **standard_operations(MODEL),
     "AddTags": add_tags,
     "ListTags": list_tags,
     "DeleteTags": delete_tags,

@@ -4,22 +4,34 @@ A part takes in its constructor what it needs of the others; an operation is a f
 (sagemaker, request, region) -> answer, listed in the table OPERATIONS of its module.
 """
 
+import asyncio
 import math
 import os
 import secrets
+from functools import partial
 from pathlib import Path
 
+from sagemaker_emulator import client
 from sagemaker_emulator.api import registry, resources, service_model
 from sagemaker_emulator.api.documents import Answer, Operation, Request
 from sagemaker_emulator.api.other_services import OtherServices
 from sagemaker_emulator.api.store import Store
 from sagemaker_emulator.errors import LocalError
 from sagemaker_emulator.hosting import endpoints
-from sagemaker_emulator.hosting.metrics import Metrics
+from sagemaker_emulator.hosting.async_invocation import AsyncInvocations
+from sagemaker_emulator.hosting.clock import Clock
+from sagemaker_emulator.hosting.cloudwatch import CloudWatch
+from sagemaker_emulator.hosting.data_capture import DataCapture
+from sagemaker_emulator.hosting.fleet import FleetHost
+from sagemaker_emulator.hosting.invocation import DataPlane
+from sagemaker_emulator.hosting.lifecycle import Hosting
 from sagemaker_emulator.hosting.runtime import Runtime
+from sagemaker_emulator.hosting.traffic import Routes
+from sagemaker_emulator.hosting.variant_fleets import fleets_on
 from sagemaker_emulator.jobs import operations as jobs
 from sagemaker_emulator.jobs.job import Jobs
 from sagemaker_emulator.pipelines import operations as pipelines
+from sagemaker_emulator.pipelines.execution import Execution
 
 SPEED = 60  # of the waits of endpoints: a minute on AWS is a second here
 
@@ -41,32 +53,64 @@ class SageMaker:
         self.speed = _speed(speed or os.environ.get("SAGEMAKER_LOCAL_SPEED") or SPEED)
         self.store = Store(folder / "state.db")
         self._recover()
-        self.neighbours = OtherServices(self.store, self.secret)
-        self.jobs = jobs.Jobs(folder, self.store, self.neighbours, self.secret)
-        self.neighbours.before["logs"] = self.jobs.import_logs
-        self.executions: dict[str, pipelines.Execution] = {}  # by ARN, those that run
-        self.runtime = Runtime(self)
-        self.metrics = Metrics(self)
+        self.other_services = OtherServices(self.store, self.secret)
+        self.jobs = Jobs(folder, self.store, self.other_services, self.secret)
+        self.other_services.before["logs"] = self.jobs.logs.import_all
+        self.executions: dict[str, Execution] = {}  # by ARN, those that run
+        self._host_endpoints()
 
-    def seconds(self, number: float) -> float:
-        """How long a wait of so many seconds on AWS takes here."""
-        return number / self.speed
+    def _host_endpoints(self) -> None:
+        """Make the parts of hosting; what each of them needs was made before it."""
+        clock, services, loop = Clock(self.speed), self.other_services, asyncio.new_event_loop()
+        routes = Routes()
+        self.cloudwatch = CloudWatch(self.store, services.ready, routes.instances, clock)
+        services.before["monitoring"] = self.cloudwatch.before_request
+        services.after["monitoring"] = self.cloudwatch.after_request
+        plane = DataPlane(loop, routes, self.cloudwatch.measure)
+        self.capture = DataCapture(services.write_object, clock)
+        asynchronous = AsyncInvocations(plane, services.read_object, services.write_object, clock)
+        self.runtime = Runtime(plane, self.capture, asynchronous)
+        self.fleets = FleetHost(self.folder, loop, services.read_object, self._environment)
+        self.hosting = Hosting(
+            self.store,
+            routes,
+            fleets_on(self.fleets),
+            announce=partial(registry.announce, self),
+            tripped=self.cloudwatch.tripped,
+            deleted=self._endpoint_deleted,
+            clock=clock,
+        )
+
+    def _environment(self, region: str) -> dict[str, str]:
+        """The variables that lead a model's script to this server."""
+        return client.environment(self.jobs.url, region, self.secret)
+
+    def _endpoint_deleted(self, arn: str) -> None:
+        """Remove what other parts keep for an endpoint."""
+        region, name = resources.region_of(arn), resources.name_of(arn)
+        self.runtime.asynchronous.forget(region, name)
+        self.other_services.deregister(region, name)
+        self.jobs.logs.keep(arn)
 
     def begin(self, url: str) -> None:
         """Start what needs the server's address, once the server listens."""
         self.jobs.url = url
         self.runtime.start()
-        endpoints.recover(self)
+        self.fleets.start()
+        self.hosting.recover()
 
     def _recover(self) -> None:
-        """Mark as failed what runs according to the store: none of its processes is left."""
+        """Let what the store says is running fail: no process of it is left."""
         jobs.recover(self.store)
         pipelines.recover(self.store)
 
     def close(self) -> None:
-        """End all that runs, and mark it as failed in the store."""
-        endpoints.close(self)
-        self.runtime.close()
+        """End all that runs, and let it fail in the store."""
+        self.hosting.close()
+        self.runtime.asynchronous.close()
+        self.fleets.kill()
+        self.capture.flush()
+        self.fleets.close()
         self.store.lock.acquire()  # for good: no thread writes any more
         self.jobs.kill()
         self.jobs.tidy()
@@ -76,7 +120,7 @@ class SageMaker:
     def call(self, name: str, request: Request, region: str) -> Answer:
         """Answer an operation, its request and answer held to AWS's service model."""
         if name not in OPERATIONS:
-            raise resources.lacking(name)
+            raise resources.unsupported(name)
         operation = service_model.operation(name)
         if operation.input_shape:
             service_model.check(operation.input_shape, request)
@@ -87,14 +131,14 @@ class SageMaker:
         return answer
 
 
-def _speed(setting: str | float) -> float:
+def _speed(given: str | float) -> float:
     try:
-        speed = float(setting)
+        speed = float(given)
     except ValueError:
         speed = math.nan
     if not 0.01 <= speed <= 10_000:
         raise LocalError(
-            f"the speed (SAGEMAKER_LOCAL_SPEED) is {setting!r}; use a number from 0.01 to 10000,"
+            f"the speed (SAGEMAKER_LOCAL_SPEED) is {given!r}; use a number from 0.01 to 10000,"
             " such as 60"
         )
     return speed

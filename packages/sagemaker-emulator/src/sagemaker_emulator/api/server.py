@@ -32,7 +32,7 @@ from sagemaker_emulator.api.request import Request, Response, session_token
 from sagemaker_emulator.api.sagemaker import SageMaker
 from sagemaker_emulator.client import ATTACH, CHALLENGE, PROOF, claim, proof
 from sagemaker_emulator.errors import AwsError, Busy, LocalError, invalid
-from sagemaker_emulator.hosting.runtime import MAX_BODY, too_large
+from sagemaker_emulator.hosting.responses import MAX_BODY, too_large
 
 OWN_SITES = ("none", "same-origin")  # Sec-Fetch-Site where no other site's page sent the request
 ONLY_PROGRAMS = Response(403, body=b"only programs on this machine\n")
@@ -110,7 +110,7 @@ class Front:
                 answer = self._answer_or_fault(request)
             except Exception:
                 answer = http.internal_error()
-            self.sagemaker.runtime.loop.call_soon_threadsafe(later.give, answer)
+            self.sagemaker.runtime.loop.call_soon_threadsafe(later.set_answer, answer)
 
         _in_background(work)
         return later
@@ -129,7 +129,7 @@ class Front:
                 return self._sagemaker(request)
             if request.plain_path.startswith(("/moto-api", "/latest/")):
                 raise AwsError("AccessDenied", "moto's own interface is not served here", 403)
-            return self.sagemaker.neighbours.handle(request)
+            return self.sagemaker.other_services.handle(request)
         except AwsError as error:
             return _error(request, error)
         except RecursionError:
@@ -226,7 +226,7 @@ def serve(
         sagemaker.begin(url)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: front.end())
-        _in_background(sagemaker.neighbours.load)
+        _in_background(sagemaker.other_services.load)
         _in_background(service_model.service)
         sagemaker.runtime.serve(listener, front)
         about = {"url": url, "pid": os.getpid(), "speed": sagemaker.speed}

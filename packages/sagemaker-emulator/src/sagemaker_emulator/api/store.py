@@ -18,8 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from sagemaker_emulator.api.documents import Document
 from sagemaker_emulator.api.request import Request
-from sagemaker_emulator.errors import AlreadyExists as AlreadyExists
-from sagemaker_emulator.errors import LocalError
+from sagemaker_emulator.errors import AlreadyExists, LocalError
 
 VERSION = 1
 SCHEMA = """

@@ -1,7 +1,7 @@
-"""What nearly every model imports, loaded once; each worker is a fork of the process that has it.
+"""What nearly every model imports, loaded once in the process of which each worker is a fork.
 
-One request at a time: more OpenMP threads than one would only get in each other's way, and a fork
-of a process with threads has none of them.
+OpenMP gets a single thread: a worker answers one request at a time, so more threads would compete
+for its CPU, and a fork does not inherit the threads of its parent.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import os
 import sys
 
 os.environ["OMP_NUM_THREADS"] = "1"
-if sys.platform != "darwin":  # whose own libraries do not bear a fork
+if sys.platform != "darwin":  # where the system libraries do not work after a fork
     with contextlib.suppress(ImportError):
         import joblib  # noqa: F401
         import sklearn.compose

@@ -1,9 +1,9 @@
 """The process of one worker: the scikit-learn container's server around the model's own script.
 
 A connected socket brings HTTP requests: GET /ping and POST /invocations. What the script prints
-goes to the endpoint's log, each line behind the worker's name. Answers are the container's
-(sagemaker-containers and sagemaker-scikit-learn-container): which functions a script may have, what
-takes the place of those that it lacks, and 415, 406 and 500 where they cannot do it. One thing is
+goes to the endpoint's log, with the worker's name before each line. Answers are those of the
+container (sagemaker-containers and sagemaker-scikit-learn-container): the functions that a script
+may have, the defaults for those that it lacks, and 415, 406 and 500 where they fail. One thing is
 stricter: NPY is refused, because reading it may run code.
 """
 
@@ -18,12 +18,16 @@ import os
 import signal
 import sys
 import traceback
-from typing import NamedTuple
+from collections.abc import Callable
+from socket import socket
+from types import ModuleType
+from typing import Any, NamedTuple
 
 from sagemaker_emulator.api.http import Connection
 
 JSON, CSV = "application/json", "text/csv"
-OOPS = b"""<!doctype html>
+HTML = (("Content-Type", "text/html; charset=utf-8"),)
+SERVER_ERROR = b"""<!doctype html>
 <html lang=en>
 <title>500 Internal Server Error</title>
 <h1>Internal Server Error</h1>
@@ -34,7 +38,7 @@ server is overloaded or there is an error in the application.</p>
 
 class Answer(NamedTuple):
     status: int
-    headers: list = []
+    headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
 
 
@@ -43,43 +47,41 @@ class Unsupported(Exception):
 
 
 class Lines(io.TextIOBase):
-    """Standard output and error: whole lines, each behind the worker's name."""
+    """Standard output and error: whole lines, with the worker's name before each."""
 
-    def __init__(self, name):
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.rest = []  # of a line that has no end yet
+        self.unfinished: list[str] = []  # parts of a line that has no end yet
 
-    def write(self, text):
+    def write(self, text: str) -> int:
         if text:
-            self.rest.append(text)
+            self.unfinished.append(text)
         if "\n" in text:
-            *lines, rest = "".join(self.rest).split("\n")
-            self.rest = [rest] if rest else []
-            self._write("".join(f"{self.name} {line}\n" for line in lines))
+            *lines, rest = "".join(self.unfinished).split("\n")
+            self.unfinished = [rest] if rest else []
+            whole = "".join(f"{self.name} {line}\n" for line in lines)
+            os.write(1, whole.encode("utf-8", "backslashreplace"))
         return len(text)
 
-    def end(self):
-        if self.rest:
+    def end_line(self) -> None:
+        if self.unfinished:
             self.write("\n")
 
-    def _write(self, text):
-        os.write(1, text.encode("utf-8", "backslashreplace"))
-
-    def fileno(self):
+    def fileno(self) -> int:
         return 1
 
-    def writable(self):
+    def writable(self) -> bool:
         return True
 
 
 # The functions of a script, or the container's
 
 
-def default_model_fn(folder):
+def default_model_fn(folder: str) -> Any:
     raise NotImplementedError("Please provide a model_fn implementation.")
 
 
-def default_input_fn(body, content_type):
+def default_input_fn(body: Any, content_type: str) -> Any:
     import numpy
 
     if content_type == JSON:
@@ -92,11 +94,11 @@ def default_input_fn(body, content_type):
     raise Unsupported(content_type)
 
 
-def default_predict_fn(data, model):
+def default_predict_fn(data: Any, model: Any) -> Any:
     return model.predict(data)
 
 
-def default_output_fn(prediction, accept):
+def default_output_fn(prediction: Any, accept: str) -> tuple[str, str]:
     import numpy
 
     if accept == JSON:
@@ -111,8 +113,10 @@ def default_output_fn(prediction, accept):
 
 
 class Model:
-    def __init__(self, module, folder):
-        own = {
+    """The functions of a script, and the model that its model_fn has loaded."""
+
+    def __init__(self, module: ModuleType, folder: str) -> None:
+        own: dict[str, Callable[..., Any] | None] = {
             name: getattr(module, name, None)
             for name in ("input_fn", "predict_fn", "output_fn", "transform_fn")
         }
@@ -126,10 +130,12 @@ class Model:
         self.accept = os.environ.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", JSON)
         self.model = getattr(module, "model_fn", default_model_fn)(folder)
 
-    def invoke(self, headers, body):
+    def invoke(self, headers: dict[str, str], content: bytes) -> Any:
+        """Answer a request in any of the forms that `as_answer` takes."""
+        body: str | bytes = content
         content_type = headers.get("content-type") or JSON
         if content_type in (JSON, CSV):
-            body = body.decode("utf-8", "replace")
+            body = content.decode("utf-8", "replace")
         accept = headers.get("accept")
         if not accept or accept == "*/*":
             accept = self.accept
@@ -146,56 +152,61 @@ class Model:
             return _unsupported(406, error)
 
 
-def _unsupported(status, error):
-    said = {
+def _unsupported(status: int, error: Unsupported) -> Answer:
+    message = {
         "error": "UnsupportedFormatError",
         "error-message": f"Content type {error} is not supported by this framework.",
     }
-    return Answer(status, [("Content-Type", JSON)], json.dumps(said).encode())
+    return Answer(status, (("Content-Type", JSON),), json.dumps(message).encode())
 
 
 # HTTP
 
 
 class Handler:
-    def __init__(self, model):
-        self.model = model
+    """Answer requests to the paths of a container; the model's errors are logged and a 500."""
 
-    def __call__(self, method, target, headers, body):
+    def __init__(self, model: Model, output: Lines) -> None:
+        self.model = model
+        self.output = output
+
+    def __call__(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Answer:
         path = target.partition("?")[0]
+        call: Callable[[], Any]
         if path == "/ping":
-            allowed, call = ("GET", "HEAD"), lambda: ("", JSON)
+            allowed, call = "GET, HEAD", lambda: ("", JSON)
         elif path == "/invocations":
-            allowed, call = ("POST",), lambda: self.model.invoke(headers, body)
+            allowed, call = "POST", lambda: self.model.invoke(headers, body)
         elif path == "/execution-parameters" and self.model.parameters:
-            allowed, call = ("GET",), self.model.parameters
+            allowed, call = "GET", self.model.parameters
         else:
             return Answer(404)
-        if method not in allowed:
-            return Answer(405, [("Allow", ", ".join(allowed))])
+        if method not in allowed.split(", "):
+            return Answer(405, (("Allow", allowed),))
         try:
-            return self.answer(call())
+            return as_answer(call())
         except Exception:
             traceback.print_exc()
-            return Answer(500, [("Content-Type", "text/html; charset=utf-8")], OOPS)
+            return Answer(500, HTML, SERVER_ERROR)
         finally:
-            sys.stdout.end()
-
-    def answer(self, result):
-        """What a script may give: (content, media type), a Response of werkzeug or Flask, ..."""
-        if isinstance(result, Answer):
-            return result
-        if isinstance(result, tuple):
-            content, kind = result
-            return Answer(200, [("Content-Type", _media_type(kind))], _bytes(content))
-        if hasattr(result, "get_data") and hasattr(result, "status_code"):
-            return Answer(result.status_code, list(result.headers.items()), result.get_data())
-        if isinstance(result, dict | list):
-            return Answer(200, [("Content-Type", JSON)], json.dumps(result).encode())
-        return Answer(200, [("Content-Type", "text/html; charset=utf-8")], _bytes(result))
+            self.output.end_line()
 
 
-def _bytes(content):
+def as_answer(result: Any) -> Answer:
+    """What a script returns: (content, media type), a Response of werkzeug or Flask, JSON, ..."""
+    if isinstance(result, Answer):
+        return result
+    if isinstance(result, tuple):
+        content, kind = result
+        return Answer(200, (("Content-Type", _media_type(kind)),), _bytes(content))
+    if hasattr(result, "get_data") and hasattr(result, "status_code"):
+        return Answer(result.status_code, tuple(result.headers.items()), result.get_data())
+    if isinstance(result, dict | list):
+        return Answer(200, (("Content-Type", JSON),), json.dumps(result).encode())
+    return Answer(200, HTML, _bytes(result))
+
+
+def _bytes(content: Any) -> bytes:
     if isinstance(content, str):
         return content.encode()
     if isinstance(content, bytes | bytearray | memoryview):
@@ -203,8 +214,8 @@ def _bytes(content):
     return b"".join(map(_bytes, content))
 
 
-def _media_type(kind):
-    """As Flask does: text has a character set."""
+def _media_type(kind: str) -> str:
+    """The value of Content-Type; as in Flask, text has a character set."""
     is_text = kind.startswith("text/") and "charset" not in kind
     return f"{kind}; charset=utf-8" if is_text else kind
 
@@ -212,34 +223,47 @@ def _media_type(kind):
 # The process
 
 
-def die_with_the_server():
-    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+def end_with_the_server(server: int) -> None:
+    """End this process and all that it has started when the server's process has ended."""
+    multiprocessing.connection.wait([server])
     os.killpg(0, signal.SIGKILL)
 
 
-def load(folder, script):
+def load(folder: str, script: str) -> Model:
     sys.path.insert(0, os.path.dirname(script))
     return Model(importlib.import_module(os.path.basename(script).removesuffix(".py")), folder)
 
 
-async def serve(connection, channel):
+async def serve(connection: Connection, channel: socket) -> None:
     loop = asyncio.get_running_loop()
     await loop.connect_accepted_socket(lambda: connection, channel)
-    await loop.create_future()
+    await loop.create_future()  # until `end_with_the_server`
 
 
-def main(channel, name, environment, cwd, log, folder, script):
-    """All that a process of its own has, in a fork: a session, environment, folder and output."""
+def main(
+    channel: socket,
+    name: str,
+    environment: dict[str, str],
+    cwd: str,
+    log: str,
+    folder: str,
+    script: str,
+) -> None:
+    """Give the fork a session, environment, folder and output of its own, and serve."""
+    server = multiprocessing.parent_process()
+    assert server is not None  # this is a child
     os.setsid()
-    _thread.start_new_thread(die_with_the_server, ())
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(output, 1), os.dup2(output, 2)
-    sys.stdout, sys.stderr = Lines(name), Lines(name)
+    _thread.start_new_thread(end_with_the_server, (server.sentinel,))
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    output = Lines(name)
+    sys.stdout, sys.stderr = output, Lines(name)
     try:
         os.chdir(cwd)
         os.environ.clear()
         os.environ.update(environment)
-        handler = Handler(load(folder, script))
+        handler = Handler(load(folder, script), output)
     except BaseException:
         traceback.print_exc()
         sys.exit(1)

@@ -14,7 +14,7 @@ PROCESSING = Kind(
     taken=("ResourceInUse", "Job name must be unique within an AWS account and region, and a"
            " processing job with this name already exists ({arn})"),
     missing=("ResourceNotFound", "Could not find requested job with name: {name}"),
-    born={"ProcessingJobStatus": "InProgress", "StoppingCondition": DEFAULT_STOPPING_CONDITION},
+    defaults={"ProcessingJobStatus": "InProgress", "StoppingCondition": DEFAULT_STOPPING_CONDITION},
 )  # fmt: skip
 TRAINING = Kind(
     name="TrainingJob",
@@ -23,7 +23,7 @@ TRAINING = Kind(
     taken=("ResourceInUse", "Training job names must be unique within an AWS account and region,"
            " and a training job with this name already exists ({arn})"),
     missing=("ResourceNotFound", "Requested resource not found: training job {name}"),
-    born={
+    defaults={
         "TrainingJobStatus": "InProgress",
         "SecondaryStatus": "Starting",
         "StoppingCondition": DEFAULT_STOPPING_CONDITION,

@@ -15,7 +15,8 @@ from typing import NamedTuple
 from sagemaker_emulator.api import moto_services
 from sagemaker_emulator.api.documents import Document
 from sagemaker_emulator.api.resources import Kind, name_of, region_of
-from sagemaker_emulator.api.store import AlreadyExists, Store
+from sagemaker_emulator.api.store import Store
+from sagemaker_emulator.errors import AlreadyExists
 from sagemaker_emulator.jobs.container import HOST
 from sagemaker_emulator.jobs.kinds import PROCESSING, TRAINING
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sagemaker_emulator.api import resources
 from sagemaker_emulator.api.documents import Answer, Document, Operation, Request
-from sagemaker_emulator.api.resources import Kind, find, insert, lacking, refuse
+from sagemaker_emulator.api.resources import Kind, find, insert, refuse, unsupported
 from sagemaker_emulator.api.store import Store
 from sagemaker_emulator.errors import AwsError, invalid
 from sagemaker_emulator.jobs.job import Job
@@ -38,7 +38,7 @@ def start_job(kind: Kind, sagemaker: "SageMaker", request: Request, region: str)
             raise invalid("AlgorithmSpecification.TrainingImage is required")
     if cluster.get("InstanceCount", 1) != 1 or cluster.get("InstanceGroups"):
         count = cluster.get("InstanceCount", "InstanceGroups")
-        raise lacking(f"jobs on several instances (InstanceCount {count}); set it to 1")
+        raise unsupported(f"jobs on several instances (InstanceCount {count}); set it to 1")
     if request.get("StoppingCondition"):
         members["StoppingCondition"] = request["StoppingCondition"]
     arn = kind.arn(region, request[f"{kind.name}Name"])
@@ -85,7 +85,7 @@ def recover(store: Store) -> None:
 
 
 def _operations(kind: Kind) -> dict[str, Operation]:
-    return resources.plain(kind) | {
+    return resources.standard_operations(kind) | {
         f"Create{kind.name}": partial(create_job, kind),
         f"Stop{kind.name}": partial(stop_job, kind),
         f"Delete{kind.name}": partial(delete_job, kind),

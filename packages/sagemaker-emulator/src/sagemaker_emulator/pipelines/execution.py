@@ -152,7 +152,7 @@ class Execution:
             self.outcomes[step.name] = outcome
         if document["StepStatus"] == "Succeeded":
             properties = document["Properties"]
-            files = property_files(self.sagemaker.neighbours, step, properties)
+            files = property_files(self.sagemaker.other_services, step, properties)
             self.scope = self.scope.with_step(step.name, properties, files)
 
     # On the thread of a step

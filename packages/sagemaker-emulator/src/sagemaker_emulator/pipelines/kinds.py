@@ -10,7 +10,7 @@ PIPELINE = Kind(
            " Pipeline with name ({name}) already exists."),
     missing=("ResourceNotFound", "Pipeline '{arn}' does not exist."),
     newest_first=True,
-    born={"PipelineStatus": "Active", "CreatedBy": identity, "LastModifiedBy": identity},
+    defaults={"PipelineStatus": "Active", "CreatedBy": identity, "LastModifiedBy": identity},
 )  # fmt: skip
 EXECUTION = Kind(
     name="PipelineExecution",
@@ -19,6 +19,6 @@ EXECUTION = Kind(
     taken=("ConflictException", "Pipeline execution '{arn}' already exists."),
     missing=("ResourceNotFound", "Pipeline execution '{arn}' does not exist."),
     newest_first=True,
-    born={"PipelineExecutionStatus": "Executing", "CreatedBy": identity},
+    defaults={"PipelineExecutionStatus": "Executing", "CreatedBy": identity},
 )
 RUNNING = ("Executing", "Stopping")  # values of PipelineExecutionStatus

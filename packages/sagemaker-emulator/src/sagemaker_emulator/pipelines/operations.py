@@ -45,7 +45,7 @@ def _with_definition(sagemaker: "SageMaker", request: Request) -> Request:
         raise invalid("Give PipelineDefinition or PipelineDefinitionS3Location, not both")
     if location:
         bucket, key = location["Bucket"], location["ObjectKey"]
-        body = sagemaker.neighbours.read_object(bucket, key)
+        body = sagemaker.other_services.read_object(bucket, key)
         if body is None:
             raise invalid(f"PipelineDefinitionS3Location: there is no s3://{bucket}/{key}")
         request["PipelineDefinition"] = body.decode("utf-8", "replace")
@@ -172,7 +172,7 @@ def _new_execution(
 
 
 def describe_execution(sagemaker: "SageMaker", request: Request, region: str) -> Answer:
-    return resources.found(EXECUTION, sagemaker, request["PipelineExecutionArn"])
+    return resources.find_by_arn(EXECUTION, sagemaker, request["PipelineExecutionArn"])
 
 
 def list_executions(sagemaker: "SageMaker", request: Request, region: str) -> Answer:
@@ -189,7 +189,7 @@ def list_steps(sagemaker: "SageMaker", request: Request, region: str) -> Answer:
     steps = sagemaker.store.list("Step", f"{request['PipelineExecutionArn']}/step/")
     if request.get("SortOrder") != "Ascending":
         steps.reverse()
-    return resources.cut(
+    return resources.paginate(
         "PipelineExecutionSteps", steps, request, key=lambda s: s["StepName"], default_size=100
     )
 
@@ -197,7 +197,7 @@ def list_steps(sagemaker: "SageMaker", request: Request, region: str) -> Answer:
 def list_parameters(sagemaker: "SageMaker", request: Request, region: str) -> Answer:
     values = describe_execution(sagemaker, request, region)["Values"]
     parameters = [{"Name": name, "Value": _as_text(value)} for name, value in values.items()]
-    return resources.cut(
+    return resources.paginate(
         "PipelineParameters", parameters, request, key=lambda p: p["Name"], default_size=100
     )
 
@@ -236,7 +236,7 @@ def recover(store: Store) -> None:
 
 
 OPERATIONS: dict[str, Operation] = {
-    **resources.plain(PIPELINE),
+    **resources.standard_operations(PIPELINE),
     "CreatePipeline": create_pipeline,
     "UpdatePipeline": update_pipeline,
     "DescribePipeline": describe_pipeline,

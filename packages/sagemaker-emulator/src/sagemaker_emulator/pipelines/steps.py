@@ -16,7 +16,7 @@ from sagemaker_emulator.api.documents import Document, Json, Request
 from sagemaker_emulator.api.registry import GROUP, PACKAGE
 from sagemaker_emulator.api.resources import Kind
 from sagemaker_emulator.errors import AwsError, EmulatorError
-from sagemaker_emulator.hosting import endpoints
+from sagemaker_emulator.hosting import models
 from sagemaker_emulator.jobs.job import Job
 from sagemaker_emulator.jobs.kinds import PROCESSING, TRAINING
 from sagemaker_emulator.jobs.operations import start_job
@@ -134,7 +134,7 @@ def _create_package(kind: Kind, sagemaker: "SageMaker", request: Request, region
 def _create_model(context: Context, step: Step, arguments: Json, scope: Scope) -> Result:
     name = job_name(context.execution_id, step.name, arguments.get("ModelName"))
     request = arguments | {"ModelName": name}
-    created = _call("CreateModel", endpoints.create_model, resources.MODEL, request, context)
+    created = _call("CreateModel", models.create_model, resources.MODEL, request, context)
     return Result({"Model": {"Arn": created["ModelArn"]}}, created)
 
 

@@ -1,0 +1,122 @@
+"""DeploymentConfig: what an update of an endpoint may ask for, and the steps that it means."""
+
+import math
+from typing import NamedTuple
+
+from sagemaker_emulator.api.documents import Document
+from sagemaker_emulator.errors import invalid
+
+
+class Step(NamedTuple):
+    """Shift traffic, and bake."""
+
+    share: float  # of the traffic that green has then, from 0 to 1
+    seconds: int  # to bake, on AWS
+    reason: str  # the member that says how long
+
+
+def check(policy: Document, live: Document, wanted: Document) -> None:
+    """Refuse what AWS refuses for an update from one snapshot to another."""
+    blue_green, rolling = policy.get("BlueGreenUpdatePolicy"), policy.get("RollingUpdatePolicy")
+    if blue_green and rolling:
+        raise invalid("Specify only one of BlueGreenUpdatePolicy and RollingUpdatePolicy.")
+    old, new = (sorted(v["VariantName"] for v in side["Variants"]) for side in (live, wanted))
+    if old != new:
+        raise invalid(
+            "With a DeploymentConfig the new endpoint configuration must have the variant names of"
+            f" the old one: {', '.join(old)}; found {', '.join(new)}."
+        )
+    if any(variant["Serverless"] for variant in wanted["Variants"]):
+        raise invalid("DeploymentConfig is not supported for serverless inference.")
+    if rolling and len(wanted["Variants"]) > 1:
+        raise invalid("RollingUpdatePolicy is not supported for several production variants.")
+    for variant in wanted["Variants"]:
+        _check_blue_green(blue_green or {}, variant)
+        _check_rolling(rolling or {}, variant)
+    timeout = (blue_green or rolling or {}).get("MaximumExecutionTimeoutInSeconds")
+    waits = sum(step.seconds for step in steps(policy, wanted))
+    if timeout and waits >= timeout:
+        raise invalid(
+            f"MaximumExecutionTimeoutInSeconds ({timeout}) must exceed the sum of all waiting times"
+            f" ({waits})."
+        )
+
+
+def _check_blue_green(policy: Document, variant: Document) -> None:
+    routing = policy.get("TrafficRoutingConfiguration") or {}
+    for member, kind in (("CanarySize", "CANARY"), ("LinearStepSize", "LINEAR")):
+        if (routing.get("Type") == kind) != bool(routing.get(member)):
+            raise invalid(f"{member} is required for traffic routing {kind}, and for it only.")
+    _check_size("CanarySize", routing.get("CanarySize"), 1, variant)
+    _check_size("LinearStepSize", routing.get("LinearStepSize"), 10, variant)
+
+
+def _check_rolling(policy: Document, variant: Document) -> None:
+    _check_size("MaximumBatchSize", policy.get("MaximumBatchSize"), 5, variant)
+    rollback = policy.get("RollbackMaximumBatchSize")
+    if rollback and rollback["Type"] == "CAPACITY_PERCENT" and rollback["Value"] > 100:
+        raise invalid("RollbackMaximumBatchSize must not exceed 100 percent.")
+
+
+def _check_size(member: str, size: Document | None, least: int, variant: Document) -> None:
+    if not size:
+        return
+    value, count, name = size["Value"], variant["Count"], variant["VariantName"]
+    if size["Type"] == "CAPACITY_PERCENT":
+        if not least <= value <= 50:
+            raise invalid(f"{member} must be {least} to 50 percent of the capacity, not {value}.")
+        value = 1
+    if value > count / 2:
+        raise invalid(
+            f"{member} must be at most half of the instances: {value} of variant {name}'s {count}"
+            " is more. Give the variant more instances, or shift traffic ALL_AT_ONCE."
+        )
+
+
+def alarm_names(policy: Document) -> list[str]:
+    """The alarms that roll an update back."""
+    alarms = (policy.get("AutoRollbackConfiguration") or {}).get("Alarms") or []
+    return [alarm["AlarmName"] for alarm in alarms if alarm.get("AlarmName")]
+
+
+def steps(policy: Document, wanted: Document) -> list[Step]:
+    """What an update to a snapshot does to the traffic."""
+    blue_green, rolling = policy.get("BlueGreenUpdatePolicy"), policy.get("RollingUpdatePolicy")
+    if rolling:
+        wait = rolling["WaitIntervalInSeconds"]
+        batches = shares(rolling["MaximumBatchSize"], wanted)
+        return [Step(share, wait, "WaitIntervalInSeconds") for share in batches]
+    routing = (blue_green or {}).get("TrafficRoutingConfiguration") or {"Type": "ALL_AT_ONCE"}
+    if routing["Type"] == "CANARY":
+        before_last = [_share(routing["CanarySize"], wanted)]
+    elif routing["Type"] == "LINEAR":
+        before_last = shares(routing["LinearStepSize"], wanted)[:-1]
+    else:
+        before_last = []
+    wait = routing.get("WaitIntervalInSeconds") or 0
+    last = (blue_green or {}).get("TerminationWaitInSeconds") or 0
+    return [
+        *(Step(share, wait, "WaitIntervalInSeconds") for share in before_last),
+        Step(1.0, last, "TerminationWaitInSeconds"),
+    ]
+
+
+def shares(size: Document | None, snapshot: Document) -> list[float]:
+    """The shares of the capacity after each batch of a CapacitySize; one batch if there is none."""
+    step = _share(size, snapshot) if size else 1.0
+    number = math.ceil(round(1 / step, 6))
+    return [*(step * n for n in range(1, number)), 1.0]
+
+
+def _share(size: Document, snapshot: Document) -> float:
+    """A CapacitySize as a share of the capacity."""
+    if size["Type"] == "CAPACITY_PERCENT":
+        share: float = size["Value"] / 100
+    else:
+        share = size["Value"] / min(variant["Count"] for variant in snapshot["Variants"])
+    return min(share, 1.0)
+
+
+def instances(count: int, share: float) -> int:
+    """How many instances are a share of them."""
+    return math.ceil(round(count * share, 6))
