@@ -48,10 +48,16 @@ class StepCode:
         self.prefix = prefix
         self.files: dict[str, bytes] = {}
 
-    def script(self, path: str | Path) -> str:
-        """Add one script, for a processing job; return its URI."""
-        content = Path(path).read_bytes()
-        return self._add(content, Path(path).name, content)
+    def script(self, path: str | Path, *modules: str | Path) -> str:
+        """Add a script, for a processing job, and the modules that it imports.
+
+        Returns:
+            The URI of the script; that of its folder if there are modules.
+        """
+        files = [Path(path), *map(Path, modules)]
+        hashed = _tar(files) if modules else files[0].read_bytes()
+        uris = [self._add(file.read_bytes(), file.name, hashed) for file in files]
+        return uris[0].rpartition("/")[0] if modules else uris[0]
 
     def source_dir(self, *paths: str | Path) -> str:
         """Add a sourcedir.tar.gz of `paths`, for a training job in script mode; return its URI."""
