@@ -123,9 +123,9 @@ def _parameters(
         parameters["InputDataUrl"] = provenance.upload(
             s3, bucket, pipeline.name, request.input_data
         )
-    if "InputDataVersion" in declared and "InputDataVersion" not in parameters:
+    if "InputDataVersion" in declared:
         uri = parameters.get("InputDataUrl") or declared["InputDataUrl"]["DefaultValue"]
-        parameters["InputDataVersion"] = provenance.data_version(s3, uri)
+        parameters.setdefault("InputDataVersion", provenance.data_version(s3, uri))
     if "GitCommit" in declared:
         parameters.setdefault("GitCommit", provenance.git_commit())
     if "DefinitionSha256" in declared:
