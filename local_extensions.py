@@ -1,16 +1,19 @@
-"""What cookiecutter.json needs from Python: the rules for answers, and answers made safe to write.
+"""The rules for the answers in cookiecutter.json, and the filters that write answers safely.
 
-A Jinja extension sees every text that Cookiecutter renders, before it is run. While answers are
-gathered, only cookiecutter.json's own texts may be run: any other that holds Jinja is an answer,
-from a command line, a user's configuration or a program, and stays the text that it is. The first
-text of the next phase is the name of the project's folder. Whatever the entrance was (prompts,
-flags, a configuration file, a replay, the API, cruft), it is rendered with the final answers and
-before anything is written: there the rules are held against them, all that is not an answer is
-put back as cookiecutter.json has it, and the derived variables are made. Answers that Cookiecutter
-gathers meet the rules once before, so that it does not keep bad ones for a replay (`__gathered`).
+A Jinja extension gets every text that Cookiecutter renders before Jinja compiles it. While answers
+are gathered, only the texts of cookiecutter.json itself may be executed. Any other text that
+contains Jinja is an answer (of a command line, a configuration file or a program) and is kept as
+plain text.
 
-A refusal is an exception of click, which Cookiecutter's command line is built on: its text on
-stderr and exit code 2. A program that calls cookiecutter() itself gets a click.ClickException.
+The first text after that is the name of the project's folder. It is rendered with the final answers
+before anything is written, however Cookiecutter was called (prompts, flags, a configuration file, a
+replay, the API, cruft). So this is where the answers are checked, private variables are reset to
+those of cookiecutter.json and derived variables are made. Answers that Cookiecutter gathers itself
+are also checked before that, so that it does not save bad ones for a replay (`__gathered`).
+
+A refusal is an exception of click, on which Cookiecutter's command line is built: it prints its
+message to stderr and ends with exit code 2. A program that calls cookiecutter() gets a
+click.ClickException.
 """
 
 import builtins
@@ -37,7 +40,7 @@ FOLDER = "{{cookiecutter.project_slug}}"
 CONTEXT = json.loads((HERE / "cookiecutter.json").read_text(encoding="utf-8"))
 QUESTIONS = [key for key in CONTEXT if not key.startswith("_")]
 PRIVATE = {key: CONTEXT[key] for key in CONTEXT if re.match("_[^_]", key)}
-COOKIECUTTER_S = {"_template", "_output_dir", "_repo_dir", "_checkout", "_commit"}
+OF_COOKIECUTTER = {"_template", "_output_dir", "_repo_dir", "_checkout", "_commit"}
 LICENSES = CONTEXT["_licenses"]
 LOCK = HERE / FOLDER / "requirements.lock"
 JINJA = re.compile("{[{%#]")
@@ -68,12 +71,15 @@ PYTHON_WORDS = (
 WINDOWS_DEVICES = {"con", "prn", "aux", "nul"} | {
     f"{p}{n}" for p in ("com", "lpt") for n in range(10)
 }
-COMMANDS = {"run_pipeline", "get_pipeline_definition", "steps"}  # beside pipelines/<pipeline_name>/
+# Modules beside pipelines/<pipeline_name>/.
+COMMANDS = {"run_pipeline", "get_pipeline_definition", "steps"}
 ENGINE = {"sagemaker_emulator", "sagemaker_project"}
-SPACE = 5 * 2**20  # bytes: several times a fresh project with its commit
+SPACE = 5 * 2**20  # bytes: several times the size of a new project with its commit
 
 
 class Refused(click.ClickException):
+    """The project cannot be generated. The message says why."""
+
     exit_code = 2
 
     def show(self, file=None):
@@ -81,17 +87,19 @@ class Refused(click.ClickException):
 
 
 class Fault(Exception):
-    """What is wrong with one answer."""
+    """An answer breaks its rule. The message says how."""
 
 
 class Answers(Extension):
+    """Check the answers of Cookiecutter, and add the filters and functions of the template."""
+
     def __init__(self, environment):
         super().__init__(environment)
-        # Imported anew each time: cruft generates from two versions of the template in one process.
+        # Import this module again next time: cruft generates from two versions in one process.
         sys.modules.pop(__name__, None)
-        self.rendered = 0  # texts
+        self.rendered = 0  # number of texts so far
         self.checked = False
-        self.literal = []  # answers that hold Jinja
+        self.literal = []  # answers that contain Jinja, kept as plain text
         environment.globals |= {
             "gathered": gathered,
             "folder": self.folder,
@@ -108,7 +116,7 @@ class Answers(Extension):
         }
 
     def preprocess(self, source, name, filename=None):
-        """Called by Jinja with every text before it is compiled."""
+        """Return the text that Jinja compiles instead of `source`."""
         self.rendered += 1
         if self.checked:
             return source
@@ -121,13 +129,13 @@ class Answers(Extension):
         return source
 
     def folder(self, answers):
-        """The name of the project's folder, once the answers and all that follows are right."""
+        """Check the answers, make the derived variables, and return the name of the folder."""
         if absent := [question for question in QUESTIONS if question not in answers]:
             reason = f"has no answer, or {FOLDER!r}, which is Jinja and no answer"
             raise Refused(f"cookiecutter.json: {absent[0]}: {reason}")
         check_answers(answers)
         check_target(answers)
-        for key in [key for key in answers if key.startswith("_") and key not in COOKIECUTTER_S]:
+        for key in [key for key in answers if key.startswith("_") and key not in OF_COOKIECUTTER]:
             del answers[key]
         answers.update(PRIVATE)
         self.checked = True
@@ -137,7 +145,7 @@ class Answers(Extension):
 
 
 def check_command_line():
-    """Refuse a key=value of the command line that Cookiecutter would drop as unknown."""
+    """Refuse an unknown key=value of the command line, which Cookiecutter would ignore."""
     given = command_line().get("extra_context") or {}
     lines = []
     for key in [key for key in given if key not in QUESTIONS]:
@@ -150,21 +158,21 @@ def check_command_line():
 
 
 def command_line():
-    """The parameters of Cookiecutter's command, {} where another program calls it."""
+    """Return the parameters of Cookiecutter's command, or {} if another program calls it."""
     context = click.get_current_context(silent=True)
     parameters = context.params if context else {}
     return parameters if "replay_file" in parameters else {}
 
 
 def gathered(answers):
-    """Check answers that are complete; of a program, dictionaries are still to come."""
+    """Check the answers if they are complete; a program may still add some."""
     if all(question in answers for question in QUESTIONS):
         check_answers(answers)
     return ""
 
 
 def check_answers(answers):
-    """Refuse answers that break their rules, all of them at once."""
+    """Refuse answers that break their rules, with one message for all of them."""
     faults = {}
     for question in QUESTIONS:
         try:
@@ -172,19 +180,19 @@ def check_answers(answers):
         except Fault as fault:
             faults[question] = f"{shown(answers[question])}: {fault}"
     if "project_slug" in faults and follows(answers):
-        faults.pop("pipeline_name", None)  # it would say the same
+        faults.pop("pipeline_name", None)  # it has the same fault
     if faults:
         lines = [f"cookiecutter.json: {question} {fault}" for question, fault in faults.items()]
         raise Refused("\n".join([*lines, *repeat(answers, faults)]))
 
 
 def follows(answers):
-    """True where pipeline_name is what follows from project_slug."""
+    """Return whether pipeline_name is the one derived from project_slug."""
     return answers["pipeline_name"] == underscored(answers["project_slug"])
 
 
 def repeat(answers, faults):
-    """After prompts: the command that gives the answers again, but for those that were wrong."""
+    """After prompts, return the command that repeats the answers, with ... for the wrong ones."""
     command = command_line()
     if not command or command["no_input"] or command["replay"] or command["replay_file"]:
         return []
@@ -198,7 +206,7 @@ def repeat(answers, faults):
 
 
 def options():
-    """The options that Cookiecutter's command was given."""
+    """Return the options that were passed to Cookiecutter's command."""
     context = click.get_current_context()
     words = []
     for option in context.command.params:
@@ -230,7 +238,10 @@ def check_text(example):
 
 
 def is_printable(character):
-    """False for what ends a line or is no character; marks that only steer the writing are fine."""
+    """Return False for line ends, control characters and code points that are no characters.
+
+    Marks that change the direction of writing or join characters are allowed.
+    """
     code = ord(character)
     is_noncharacter = code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF
     return unicodedata.category(character) not in {"Cc", "Cs", "Zl", "Zp"} and not is_noncharacter
@@ -252,7 +263,7 @@ def check_name(separator, longest):
 
 
 def reserved(name):
-    """Who has the name already, or None. Installing a project called numpy would replace numpy."""
+    """Return who uses the name already, or None: a project named numpy would replace numpy."""
     packages = re.findall("^([a-z0-9-]+)==", LOCK.read_text(encoding="utf-8"), re.MULTILINE)
     installed = {package.replace("-", "_") for package in packages} | ENGINE
     owners = {
@@ -266,7 +277,7 @@ def reserved(name):
 
 
 def suggest_slug(text):
-    """The nearest name that check_name allows as a project_slug."""
+    """Return a name close to `text` that check_name accepts as a project_slug."""
     word = re.sub("^[^a-z]+", "", slugify(text))[:21].strip("-")
     if len(word) < 2:
         return "abalone"
@@ -287,7 +298,7 @@ def check_license(answer):
 
 
 def license_of(answer):
-    """The license that its name, in any case, or its number in the list means; else the answer."""
+    """Return the license of a name, in any case, or of a number in the list; else the answer."""
     names = {name.lower(): name for name in LICENSES}
     names |= {str(number): name for number, name in enumerate(LICENSES, 1)}
     return names.get(str(answer).strip().lower(), answer)
@@ -308,15 +319,15 @@ RULES = {
 
 
 def check_target(answers):
-    """Refuse a place where the project cannot be written, or would destroy something."""
-    if reason := useless(answers):
+    """Refuse a place where the project cannot be written, or would overwrite other work."""
+    if reason := target_problem(answers):
         raise Refused("\n".join([f"cookiecutter: {reason}", *repeat(answers, {})]))
 
 
-def useless(answers):
-    """Why the project cannot be written where it should be, or nothing."""
+def target_problem(answers):
+    """Return why the project cannot be written to its folder, or "" if it can."""
     if "_output_dir" not in answers:
-        return ""  # a program that calls a part of Cookiecutter, and looks after its own folders
+        return ""  # a program that calls a part of Cookiecutter and chooses the folder itself
     target = Path(answers["_output_dir"], answers["project_slug"])
     command = command_line()
     parent = next(folder for folder in target.parents if folder.exists())
@@ -333,7 +344,7 @@ def useless(answers):
 
 
 def uncommitted(folder):
-    """What of a folder git could not bring back, in words, or nothing."""
+    """Return what git could not restore in a folder, or "" if it could restore everything."""
     if all(path.name == ".git" for path in folder.iterdir()):
         return ""
     try:
@@ -341,7 +352,9 @@ def uncommitted(folder):
         changes = git(folder, "status", "--porcelain", "--untracked-files=normal")
     except FileNotFoundError:
         return "git is not installed, so nothing says whether it holds changes"
-    if tracked is None or changes is None or not tracked + changes:  # ignored by another one
+    if (
+        tracked is None or changes is None or not tracked + changes
+    ):  # inside another repository that ignores it
         return "is no git repository, and holds files"
     names = [line[3:] for line in changes.splitlines()]
     shown = ", ".join(names[:1] + ["..."] * (len(names) > 1))
@@ -349,7 +362,7 @@ def uncommitted(folder):
 
 
 def git(folder, *arguments):
-    """What git says about a folder, None where it can say nothing."""
+    """Return the output of git for a folder, or None if it fails."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     command = ["git", "--no-optional-locks", "-C", str(folder), *arguments, "--", "."]
     done = subprocess.run(
@@ -358,11 +371,11 @@ def git(folder, *arguments):
     return None if done.returncode else done.stdout
 
 
-# Written safely
+# Writing answers safely
 
 
 def as_text(answer):
-    """An answer as text. A program's dictionary is no answer yet when others are made from it."""
+    """Return an answer as text, "" if a program has not given it yet."""
     return "" if isinstance(answer, Undefined) else str(answer)
 
 
@@ -371,11 +384,11 @@ def underscored(slug):
 
 
 def in_quotes(text):
-    """For between double quotes in JSON, TOML or YAML; the last two know no surrogate pairs."""
+    """Escape text for double quotes in JSON, TOML or YAML; the last two have no surrogate pairs."""
     return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
 def in_markdown(text):
-    """For a heading or a paragraph: what would be markup is escaped, the rest stays readable."""
+    """Escape text for a heading or a paragraph: only what Markdown would interpret."""
     escaped = re.sub(r"[\\`*_\[\]<>#|~&$]", r"\\\g<0>", text)
     return re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", escaped)

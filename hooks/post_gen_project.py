@@ -1,8 +1,8 @@
-"""Pack the wheels, make the project a git repository with one commit, and say what to type next.
+"""Pack the wheels, make the project a git repository with one commit, and print what to type next.
 
-Answers are data here: JSON in a string, never code. The commit succeeds on every machine, also
-with no identity set, a signing key that asks, hooks or ignore files of the user's own. Without git
-the project is still good: the hook says what is missing and ends well.
+Answers are data here: JSON in a string, never code. The commit does not depend on the user's git
+settings: it works without an identity, and with a signing key that asks for a passphrase, hooks or
+ignore files. Without git the project is complete too: the hook prints what is missing and succeeds.
 """
 
 import json
@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Single quotes, because JSON from tojson has double ones and escapes the single.
+# Single quotes, because JSON from tojson has double quotes and escapes single ones.
 # fmt: off
 SLUG = json.loads(r'{{ cookiecutter.project_slug | tojson }}')
 AUTHOR = json.loads(r'{{ cookiecutter.author | tojson }}')
@@ -21,42 +21,44 @@ TEMPLATE = json.loads(r'{{ template_folder() | tojson }}')
 # fmt: on
 FOLDER = shlex.quote(os.getcwd())
 
-# Git sets these where it calls Cookiecutter itself, and they would lead to the wrong repository.
+# Git sets these if Cookiecutter runs in one of its hooks; they name another repository.
 OUTER = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"}
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in OUTER}
 
 
 def pack():
-    """The engine's wheels, their hashes in the lock files, and the schema of the settings."""
+    """Write the wheels, their hashes in the lock files, and the schema of the settings."""
     wheels = Path("wheels")
     wheels.mkdir(exist_ok=True)
     for old in wheels.glob("*.whl"):
         old.unlink()
     packages = Path(TEMPLATE, "packages")
     runpy.run_path(str(packages / "pack.py"))["pack"](wheels)
-    engine = packages / "sagemaker-project/src/sagemaker_project/wheels.py"
-    tool = runpy.run_path(str(engine))
-    tool["pin"](Path())
-    tool["write_schema"](Path())
+    module = packages / "sagemaker-project/src/sagemaker_project/wheels.py"
+    functions = runpy.run_path(str(module))
+    functions["pin"](Path())
+    functions["write_schema"](Path())
 
 
 def git(*arguments):
+    """Run git in the project; raise CalledProcessError if it fails."""
     command = ["git", *arguments]
     subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True, encoding="utf-8")
 
 
 def commit():
+    """Make the project a git repository whose branch main has one commit."""
     git("init", "--quiet")
     git("symbolic-ref", "HEAD", "refs/heads/main")
     git("-c", f"core.excludesFile={os.devnull}", "add", "--all")
-    alone = ("-c", "commit.gpgSign=false", "-c", f"core.hooksPath={os.devnull}")
+    neutral = ("-c", "commit.gpgSign=false", "-c", f"core.hooksPath={os.devnull}")
     words = ("commit", "--quiet", "--message", f"Generate {SLUG}")
     try:
-        git(*alone, *words)
+        git(*neutral, *words)
     except subprocess.CalledProcessError:
-        # Git does not know who commits: it is the author of the answers.
-        name = AUTHOR if any(map(str.isalnum, AUTHOR)) else SLUG  # git wants a letter in a name
-        git("-c", f"user.name={name}", "-c", f"user.email={SLUG}@localhost", *alone, *words)
+        # Git has no identity set: commit as the author of the answers.
+        name = AUTHOR if any(map(str.isalnum, AUTHOR)) else SLUG  # git needs a letter in a name
+        git("-c", f"user.name={name}", "-c", f"user.email={SLUG}@localhost", *neutral, *words)
 
 
 def main():

@@ -1,11 +1,12 @@
-"""Pack the two packages as wheels whose bytes follow from their sources alone.
+"""Pack the two packages as wheels whose bytes depend on their sources alone.
 
     python packages/pack.py FOLDER      # writes the wheels there, prints a line of a lock for each
 
 A generated repository pins the wheels by their hash, so the same sources must give the same bytes
-on every machine and with every Python: files in order, undated, not compressed. Only the standard
-library is used, and not tomllib, which Python 3.10 lacks: `settings` reads as much of TOML as the
-two pyproject.toml have. tests/test_packages.py compares with what `python -m build` makes of them.
+on every machine and with every Python: files are sorted, have no date and are not compressed. Only
+the standard library is used, without tomllib, which Python 3.10 lacks: `settings` reads the part of
+TOML that the two pyproject.toml use. tests/test_packages.py compares the wheels with those of
+`python -m build`.
 """
 
 import base64
@@ -23,7 +24,7 @@ WHEEL = "Wheel-Version: 1.0\nGenerator: pack.py\nRoot-Is-Purelib: true\nTag: py3
 
 
 def pack(destination):
-    """Write the wheels into a folder; (name, version, sha256) of each."""
+    """Write the wheels into a folder; return (name, version, sha256) of each."""
     packed = []
     for name in NAMES:
         project = settings((HERE / name / "pyproject.toml").read_text(encoding="utf-8"))
@@ -38,7 +39,7 @@ def pack(destination):
 
 
 def settings(text):
-    """{table: {key: value}} of TOML whose values are strings and lists of strings."""
+    """Return {table: {key: value}} of TOML whose values are strings and lists of strings."""
     tables, table = {}, {}
     line = re.compile(
         r'^\[(?P<table>[^\[\]]+)\]$|^"?(?P<key>[\w.-]+)"? = (?P<value>"[^\n]*"$|\[.*?\]$)',
@@ -53,7 +54,7 @@ def settings(text):
 
 
 def _wheel(folder, project):
-    """{path in the wheel: bytes}"""
+    """Return {path in the wheel: bytes}."""
     sources = folder / "src"
     content = {
         path.relative_to(sources).as_posix(): path.read_bytes().replace(b"\r\n", b"\n")
@@ -113,7 +114,7 @@ def _write(path, content):
     with zipfile.ZipFile(path, "w") as wheel:
         for name in sorted(content, key=lambda name: (".dist-info/" in name, name)):
             member = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-            member.create_system = 3  # Unix, wherever this runs
+            member.create_system = 3  # Unix, on every system
             member.external_attr = 0o100644 << 16
             wheel.writestr(member, content[name])
 

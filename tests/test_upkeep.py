@@ -138,7 +138,7 @@ def test_what_an_upgrade_needs_and_the_lock_lacks_is_told(project, tmp_path):
     [
         ("nowhere", "neither a wheel nor a checkout of the template"),
         ("README.md", "neither a wheel nor a checkout of the template"),
-        ("broken.whl", "broken.whl is no wheel that can be read"),
+        ("broken.whl", "broken.whl is not a readable wheel"),
         ("", "neither a wheel nor a checkout of the template"),
     ],
 )
@@ -296,7 +296,7 @@ def test_a_first_pipeline_that_its_owner_has_renamed_is_copied_under_the_new_nam
     ("path", "words"),
     [
         ("deploy/prod-config.json", "prod-config.json cannot be read"),
-        ("pipelines/abalone/pipeline.py", 'pipeline.py: one line NAME = "..." is wanted'),
+        ("pipelines/abalone/pipeline.py", 'pipeline.py: expected one line NAME = "...", found'),
     ],
 )
 def test_what_cannot_be_copied_is_told_and_nothing_is_made(project, path, words):

@@ -1,4 +1,4 @@
-"""ModelBuild. PROJECT is what the commands of pipelines/ and deploy/ have in common."""
+"""ModelBuild. PROJECT holds the names that the commands of pipelines/ and deploy/ share."""
 
 from sagemaker_project import Project
 

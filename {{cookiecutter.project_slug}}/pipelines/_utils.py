@@ -1,4 +1,4 @@
-"""How a module with get_pipeline() is called, under the names that SageMaker's projects have."""
+"""Call a module that has get_pipeline(), under the names that SageMaker's own projects use."""
 
 from sagemaker_project.build.driver import (
     convert_struct,

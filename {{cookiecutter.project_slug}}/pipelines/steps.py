@@ -1,10 +1,10 @@
-"""The steps of a pipeline as this project writes them.
+"""How this project makes the steps of a pipeline.
 
-One container image, scikit-learn's, runs every job. A processing step gets its script, its inputs
-and its outputs as folders below /opt/ml/processing, and is told of each by an argument of the same
-name: the input `model` is `--model /opt/ml/processing/input/model`. A training step runs in script
-mode, where the container does the telling. Jobs are tried again when AWS has no capacity or fails,
-and a step whose code, arguments and inputs are those of an earlier run is taken from there.
+One container image, scikit-learn's, runs every job. A processing step has its script, its inputs
+and its outputs in folders below /opt/ml/processing, and gets an argument with the path of each:
+the input `model` is `--model /opt/ml/processing/input/model`. A training step runs in script mode,
+where the container passes the paths. Jobs are retried if AWS has no capacity or fails. A step whose
+code, arguments and inputs are those of an earlier run is not run again: its results are reused.
 
 Only `get_pipeline()` functions import this module: it imports the SageMaker SDK, which takes
 seconds.
@@ -68,8 +68,9 @@ JOB_RETRIES = [
     ),
 ]
 
-# What the container needs to find inference.py in the artifact; and one thread a request: with
-# more, the OpenMP pools of its web workers fight for the same cores and throughput collapses.
+# The first two are how the container finds inference.py in the artifact. One thread per request:
+# with more, the OpenMP pools of its web workers compete for the same cores, and the throughput
+# collapses.
 SERVING = {
     "SAGEMAKER_PROGRAM": "inference.py",
     "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code",
@@ -81,7 +82,7 @@ SERVING = {
 
 @dataclass
 class Steps:
-    """Makes steps that share a session, a role, a place in S3 and a folder of scripts."""
+    """Make steps that share a session, a role, a place in S3 and a folder of scripts."""
 
     session: PipelineSession
     role: str
@@ -109,6 +110,7 @@ class Steps:
         outputs,
         instance_type,
         instance_count=1,
+        modules=(),
         arguments=(),
         environment=None,
         property_files=(),
@@ -118,8 +120,9 @@ class Steps:
 
         Args:
             inputs: {name: S3 URI}.
-            outputs: names; `output()` gives the S3 URI of one.
-            arguments: for the script, beside those that name its folders.
+            outputs: names; `output()` returns the S3 URI of one.
+            modules: files that the script imports, which are put beside it.
+            arguments: of the script, in addition to those that name its folders.
         """
         processor = Processor(
             role=self.role,
@@ -134,12 +137,12 @@ class Steps:
         )
         folders = {name: f"/opt/ml/processing/input/{name}" for name in inputs}
         folders |= {name: f"/opt/ml/processing/{name}" for name in outputs}
-        told = [part for name, path in folders.items() for part in (f"--{name}", path)]
-        code = {"code": self.code.script(self.folder / script)}
+        paths = [part for name, path in folders.items() for part in (f"--{name}", path)]
+        code = {"code": self.code.script(*(self.folder / name for name in (script, *modules)))}
         step_args = processor.run(
             inputs=[_input(name, uri) for name, uri in {**inputs, **code}.items()],
             outputs=[_output(name, folders[name], self._uri(name)) for name in outputs],
-            arguments=[*told, "--message", "/opt/ml/output/message", *arguments],
+            arguments=[*paths, "--message", "/opt/ml/output/message", *arguments],
         )
         return ProcessingStep(
             name=name,
@@ -161,12 +164,12 @@ class Steps:
         instance_count=1,
         **described,
     ):
-        """A TrainingStep that runs the first of `scripts`; the others lie beside it.
+        """A TrainingStep that runs the first of `scripts`; the others are put beside it.
 
         Args:
             channels: {name: S3 URI}.
             hyperparameters: {name: text or pipeline variable}.
-            metrics: names of what the script prints as `name=number`.
+            metrics: names of the metrics, which the script prints as `name=number`.
         """
         source = self.code.source_dir(*(self.folder / script for script in scripts))
         trainer = ModelTrainer(
@@ -215,7 +218,7 @@ class Steps:
             s3_model_data_url=model,
             role_arn=self.role,
             sagemaker_session=self.session,
-            dependencies={},  # or the builder packs some, and asks for the bucket to put them in
+            dependencies={},  # by default the builder packs some, and calls S3 for a bucket
             env_vars=SERVING,
         )
         step_args = builder.register(
@@ -237,7 +240,7 @@ class Steps:
 
 
 def output(step, name, *path):
-    """The S3 URI of an output of a ProcessingStep, or of a file in it."""
+    """Return the S3 URI of an output of a ProcessingStep, or of a file in it."""
     uri = step.properties.ProcessingOutputConfig.Outputs[name].S3Output.S3Uri
     return Join(on="/", values=[uri, *path]) if path else uri
 

@@ -1,4 +1,4 @@
-"""Deployments under load: whoever asks the endpoint notices nothing of them."""
+"""Deployments under load: no request to the endpoint fails or is lost."""
 
 import http.client
 import threading
@@ -12,7 +12,7 @@ CLIENTS = 20
 
 
 class Load:
-    """Clients that each ask at a fixed pace and take down what did not go well."""
+    """Clients that each send requests at a fixed rate and record every wrong answer."""
 
     def __init__(self, place):
         self.host = place.cloud.url.removeprefix("http://")

@@ -1,4 +1,4 @@
-"""The tour: its cells run from top to bottom."""
+"""The notebook: its cells run from top to bottom."""
 
 import json
 
@@ -8,7 +8,7 @@ def test_every_cell_runs(make_project):
     path = project.path / "notebooks/sagemaker-pipelines-project.ipynb"
     cells = json.loads(path.read_text())["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    # IPython is the reader's own; of it the tour uses one name.
+    # IPython is not a dependency of the project; the notebook uses one name of it.
     display = (
         "import sys, types\nsys.modules['IPython.display'] = types.SimpleNamespace(HTML=str)\n"
     )

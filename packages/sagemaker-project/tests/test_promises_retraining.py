@@ -3,6 +3,7 @@
 The pipeline of these tests has one step and is made without the SDK; the command is the real one.
 """
 
+import functools
 import re
 import subprocess
 import sys
@@ -70,6 +71,7 @@ def get_pipeline(pipeline_name):
     return Pipeline(pipeline_name)
 '''
 COOLDOWN = 600
+REAL_RUN = run.run
 
 
 @pytest.fixture(scope="module")
@@ -110,10 +112,9 @@ class Triggers:
 
     def clock(self, *ahead):
         """The clock of `run-pipeline`: so many seconds ahead at one look, so many at the next."""
-        real, looks = run.time.time, iter(ahead)
-        last = ahead[-1]
-        clock = type("Clock", (), {"time": staticmethod(lambda: real() + next(looks, last))})
-        self.patch.setattr(run, "time", clock)
+        looks, last = iter(ahead), ahead[-1]
+        clocked = functools.partial(REAL_RUN, clock=lambda: time.time() + next(looks, last))
+        self.patch.setattr(run, "run", clocked)
 
     def executions(self):
         pages = self.cloud.sm.get_paginator("list_pipeline_executions")

@@ -1,6 +1,6 @@
 """Serve the model: the four functions that the scikit-learn container calls.
 
-This file travels inside model.tar.gz and needs nothing else of the project. Beside it lie
+This file travels inside model.tar.gz and needs nothing else of the project. The archive also has
 model.json (columns, hashes, versions), model.joblib (the fitted Pipeline) and trees.json.
 
 Requests: text/csv, one record a line, no header, columns in the training order; or
@@ -8,13 +8,13 @@ application/json: a record, a list of records, or {"instances": [records]}, wher
 in the training order or an object by column name. An empty field or null is a missing value.
 Answers: application/json {"predictions": [...]}, or text/csv with one prediction a line.
 
-A client's mistake must not become an exception: the container turns every one of those into a 500.
-So it travels as a value, a ClientError that input_fn or predict_fn returns, and output_fn makes it
-the response: 400, 406, 413 or 415 with {"error": "what, in which row and column"}.
+A client's mistake must not be raised, because the container answers every exception with a 500.
+So input_fn and predict_fn return it as a value, a ClientError, and output_fn turns it into the
+response: 400, 406, 413 or 415 with {"error": "what, in which row and column"}.
 
-Speed: for a handful of rows nearly all the time of Pipeline.predict goes into a data frame.
-trees.json holds the same model as plain numbers, which model_fn turns into one Python function.
-Training writes it only where it gives the very same predictions. More rows go to the Pipeline.
+Speed: for a few rows, Pipeline.predict spends nearly all of its time on a data frame. trees.json
+holds the same model as plain numbers, which model_fn turns into one Python function. Training
+writes it only if it gives exactly the same predictions. More rows go to the Pipeline.
 """
 
 import csv
@@ -31,7 +31,7 @@ MEDIA_TYPES = ("application/json", "text/csv")
 
 
 class ClientError(Exception):
-    """A request that cannot be answered: an HTTP status and what to tell the client."""
+    """A request that cannot be answered: an HTTP status and the message for the client."""
 
     def __init__(self, status, message):
         super().__init__(message)
@@ -39,7 +39,7 @@ class ClientError(Exception):
 
 
 class Rows(NamedTuple):
-    """Records as they came, lists or dicts; in CSV every value is text."""
+    """Records of a request, as lists or dicts; in CSV every value is text."""
 
     records: list
     is_text: bool
@@ -54,7 +54,7 @@ class Feature(NamedTuple):
 class Model(NamedTuple):
     features: tuple
     pipeline: Any
-    score_row: Any  # from the values of one record to its prediction; None without trees.json
+    score_row: Any  # a function of one record's values; None without trees.json
 
 
 # The container's functions
@@ -118,7 +118,7 @@ def output_fn(prediction, accept):
 
 
 def check_version(trained_with):
-    """Pickles hold only within one minor version of scikit-learn."""
+    """Raise RuntimeError for another minor version: a pickle may not work there."""
     import sklearn
 
     if trained_with.split(".")[:2] != sklearn.__version__.split(".")[:2]:
@@ -157,10 +157,10 @@ def data_frame(values, features):
 
 
 def compile_trees(model):
-    """One function from the values of a record to its prediction.
+    """Return a function from the values of a record to its prediction.
 
-    Its source is made of numbers only (int and float see to that), so the file can say what the
-    trees are but not what runs. The sum has the order of scikit-learn's, hence the same last digit.
+    Its source is made from numbers only (through int and float), so that the file cannot inject
+    code. The trees are summed in scikit-learn's order, which gives the same last digit.
     """
     names, lines, scope, count = [], [], {}, 0
     for index, column in enumerate(model["inputs"]):
@@ -180,7 +180,7 @@ def compile_trees(model):
     lines.append(f"total = {float(model['baseline'])!r}")
     lines += [f"total += {tree_source(tree)}" for tree in model["trees"]]
     if model["link"] == "log":
-        # numpy's exp and not math's: the two may differ in the last digit.
+        # numpy's exp may differ from math's in the last digit.
         import numpy
 
         scope["exp"] = numpy.exp
@@ -224,7 +224,7 @@ def body_text(body):
             413, f"the body has {size:,} bytes, at most {MAX_BODY:,} are accepted; send fewer rows"
         )
     if is_text:
-        # The container has decoded it: what is no UTF-8 has become U+FFFD, a byte order mark stays.
+        # The container has decoded it: invalid UTF-8 became U+FFFD, a byte order mark was kept.
         if "\ufffd" in body:
             raise ClientError(400, f"character {body.index(chr(0xFFFD))} of the body is not UTF-8")
         return body.removeprefix("\ufeff")
@@ -277,7 +277,7 @@ def unique(pairs):
 
 
 def row_values(record, row, is_text, features):
-    """The record's values in the features' order: numbers as floats, NaN or '' where missing."""
+    """Return the values in the features' order, numbers as floats; NaN or '' where missing."""
     if isinstance(record, dict):
         record = in_order(record, row, features)
     elif not isinstance(record, list):
@@ -359,7 +359,7 @@ def shown(value):
 
 
 def accepted(accept):
-    """The first type in the Accept header that can be made; JSON where the client does not mind."""
+    """Return the first supported type of the Accept header; JSON for */*; None for no match."""
     for choice in (accept or "*/*").lower().split(","):
         kind = choice.split(";")[0].strip()
         if kind in ("*/*", "application/*"):

@@ -2,9 +2,9 @@
 
     Preprocess -> Train -> Evaluate -> mse <= MseThreshold ? Register : Fail
 
-Preprocess checks and cleans the raw CSV and splits it; Train fits one scikit-learn Pipeline and
-packs it with the code that serves it; Evaluate scores the test split; a model that is good enough
-becomes a package in the model registry, waiting for approval.
+Preprocess checks, cleans and splits the raw CSV; Train fits one scikit-learn Pipeline and packs it
+with the code that serves it; Evaluate scores the test split; a model that is good enough becomes a
+package in the model registry, which waits for approval.
 
 `get_pipeline()` only describes this. It calls no AWS service, and the same sources give the same
 definition to the byte, so a definition can be reviewed as a diff and step caching works. What
@@ -19,24 +19,24 @@ from pipelines import PROJECT
 NAME = "{{cookiecutter.__pipeline_title}}"
 REGION = PROJECT.region
 
-# Stands where the role belongs in a definition that is built to be read, not to be created.
+# The placeholder for the role in a definition that is built to be read and not created.
 NO_ROLE = "arn:aws:iam::000000000000:role/no-role-was-given"
 
 
 def get_sagemaker_client(region):
-    """A boto3 SageMaker client for `region`."""
+    """Return a boto3 SageMaker client for `region`."""
     import boto3
 
     return boto3.Session(region_name=region).client("sagemaker")
 
 
 def get_session(region, default_bucket=None):
-    """A SageMaker session in `region`; its default bucket is made when it is first needed."""
+    """Return a SageMaker session, which creates its default bucket when it first needs it."""
     return _new_session("Session", region, default_bucket)
 
 
 def get_pipeline_session(region, default_bucket=None):
-    """A SageMaker session that records the jobs it is asked to start as pipeline steps."""
+    """Return a SageMaker session that records jobs as pipeline steps and does not start them."""
     return _new_session("PipelineSession", region, default_bucket)
 
 
@@ -51,7 +51,7 @@ def _new_session(kind, region, default_bucket):
 
 
 def get_pipeline_custom_tags(new_tags, region=REGION, sagemaker_project_name=None):
-    """`new_tags` and the tags of the SageMaker project, so that they are found together."""
+    """Return `new_tags` and the tags of the SageMaker project."""
     if not sagemaker_project_name:
         return new_tags
     client = get_sagemaker_client(region)
@@ -73,15 +73,15 @@ def get_pipeline(
     processing_instance_type="ml.m5.xlarge",
     training_instance_type="ml.m5.xlarge",
 ):
-    """The pipeline, as the SageMaker SDK describes it.
+    """Return the pipeline, described with the SageMaker SDK.
 
     Args:
         region: AWS region of the pipeline, its container image and its data.
         sagemaker_project_name: SageMaker project that the jobs are tagged with.
-        role: ARN of the role the jobs run as. Without it the definition can be read and compared,
-            but not created.
-        default_bucket: bucket for code, splits, models and reports; SageMaker's own
-            `sagemaker-<region>-<account of role>` where none is given.
+        role: ARN of the role that the jobs run as. Without it the definition can be read and
+            compared, but not created.
+        default_bucket: bucket for code, splits, models and reports; by default SageMaker's own,
+            `sagemaker-<region>-<account of role>`.
         model_package_group_name: group in the model registry that versions are registered in.
         pipeline_name: name of the pipeline in SageMaker.
         base_job_prefix: first part of every S3 key.
@@ -91,8 +91,8 @@ def get_pipeline(
     Returns:
         PipelineWithCode: a `sagemaker.mlops.workflow.pipeline.Pipeline`.
     """
-    # The SDK wants a region before it is imported, and would ask IAM about the role of every job
-    # it describes; SageMaker checks the role itself when a job starts.
+    # The SDK needs a region when it is imported. It would also call IAM to check the role of every
+    # job that it describes; SageMaker checks the role when a job starts.
     os.environ.setdefault("AWS_DEFAULT_REGION", region)
     os.environ.setdefault("SAGEMAKER_VALIDATE_ROLE", "false")
 
@@ -117,8 +117,8 @@ def get_pipeline(
             f"s3://sagemaker-servicecatalog-seedcode-{region}/dataset/abalone-dataset.csv"
         ),
     )
-    # A step is taken from an earlier run when its inputs have the same URIs, whatever is there by
-    # now. run-pipeline sets this to what it finds, so that new data is seen.
+    # Step caching compares the URIs of inputs, not what is there. run-pipeline sets this to a hash
+    # of the data, so that new data under an old name is noticed.
     input_data_version = ParameterString("InputDataVersion", default_value="unknown")
     processing_instance_count = ParameterInteger("ProcessingInstanceCount", default_value=1)
     processing_instance = ParameterString(
@@ -178,7 +178,7 @@ def get_pipeline(
         description="Fit one scikit-learn Pipeline: preprocessing and model together",
         scripts=["train.py", "inference.py"],
         channels={name: output(preprocess, name) for name in ("train", "validation")},
-        # A hyperparameter is text, also where the parameter is a number.
+        # A hyperparameter is text, even if the parameter is a number.
         hyperparameters={name: value.to_string() for name, value in hyperparameters.items()},
         metrics=["train:mse", "validation:mse", "validation:rmse"],
         instance_type=training_instance,
@@ -197,6 +197,7 @@ def get_pipeline(
         display_name="Evaluate",
         description="Score the test split through the model's own serving code",
         script="evaluate.py",
+        modules=["evaluation_report.py", "model_archive.py"],
         inputs={
             "model": model,
             "test": output(preprocess, "test"),

@@ -1,21 +1,23 @@
 """Check one CSV file of raw records, clean it, and split it into train, validation and test.
 
-The schema below is the one place that knows the columns. To use other data, change it: everything
-after this step takes the names and kinds from what is written here, train/schema.json.
+The schema below is the only place that names the columns. To use other data, change it: the later
+steps take names and kinds from train/schema.json, which is written here.
 
-The file is read once, as a stream, by the strict reader of the standard library, so that every
-complaint can name a line and nothing is guessed: a data frame reader would shift columns, rename
-duplicates or turn 1e400 into infinity without a word. Values go straight into flat arrays, 8
-bytes each; memory grows with the number of values and not with the text.
+The file is read once, as a stream, with the strict reader of the standard library, so that every
+error can name a line and nothing is guessed: a data frame reader would silently shift columns,
+rename duplicates or turn 1e400 into infinity. Values go straight into flat arrays of 8 bytes each,
+so memory grows with the number of values and not with the length of the text.
 
-What is wrong with the file as a whole (format, columns, width of a line, text among numbers) is
-refused and nothing is written. A row outside a column's range is dropped, and what is merely odd
-is kept; both are counted, with examples, in report/data_report.json.
+A mistake in the file as a whole (format, columns, width of a line, text among numbers) is refused,
+and nothing is written. A row outside of a column's range is dropped, and a suspicious value is
+kept; both are counted, with examples, in report/data_report.json.
 
 A row's split follows from a hash of its values and the seed, not from its position: the same rows
-in another order land in the same splits, and copies of a row always stay together. Rows are
-dealt out in blocks of neighbours by label, 14 to train, 3 to validation, 3 to test, so that the
+in another order get the same splits, and copies of a row always stay together. Rows are sorted by
+label and cut into blocks of 20, of which 14 go to train, 3 to validation and 3 to test, so that the
 three splits have nearly the same distribution of the label.
+
+It is one file, although a long one, so that SCHEMA is beside all code that depends on it.
 
 Exit codes: 0 done, 1 the machine failed (disk, permission), 2 the input or the arguments are wrong.
 """
@@ -73,11 +75,11 @@ MAX_MESSAGE = 1024  # bytes of an ExitMessage
 
 
 class BadInput(Exception):
-    """A mistake in the input, told in one line."""
+    """A mistake in the input. The message is one line."""
 
 
 class Table(NamedTuple):
-    """Columns of floats or strings, by name, and the line of each row in the file."""
+    """Columns of floats or strings by name, and the line number of each row in the file."""
 
     columns: dict
     lines: np.ndarray
@@ -91,7 +93,7 @@ class Table(NamedTuple):
 
 
 def find_file(source):
-    """The file itself, or the only CSV in a folder (an S3 prefix may hold other things too)."""
+    """Return the file itself, or the only CSV of a folder (an S3 prefix may hold other files)."""
     if source.is_file():
         return source
     if not source.is_dir():
@@ -105,7 +107,7 @@ def find_file(source):
 
 
 def check_format(path):
-    """Refuse what is clearly not UTF-8 text by its first bytes; the rest shows when it is read."""
+    """Refuse a file whose size or first bytes show that it is not CSV in UTF-8."""
     size = path.stat().st_size
     if size == 0:
         raise BadInput("the file is empty (0 bytes)")
@@ -171,7 +173,12 @@ def undecodable(path):
 
 
 def layout(line, first):
-    """What the first record says: is it a header, how many fields, columns' places, extra names."""
+    """Return what the first record says about the file.
+
+    Returns:
+        Whether it is a header, the number of fields of a record, the position of each column of
+        SCHEMA, and the names of other columns.
+    """
     names = [plain(column.name) for column in SCHEMA]
     cells = [plain(cell) for cell in first]
     if cells[-1] == "":
@@ -203,12 +210,12 @@ def layout(line, first):
 
 
 def plain(name):
-    """A column's name as headers may spell it: Whole weight, whole-weight, WHOLE_WEIGHT."""
+    """Normalize the name of a column: Whole weight, whole-weight and WHOLE_WEIGHT are equal."""
     return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 
 def is_number(text):
-    """Does the text spell a number? float alone would take 1_000 and other scripts' digits too."""
+    """Return whether the text is a number; float() alone accepts 1_000 and non-ASCII digits."""
     try:
         float(text)
     except ValueError:
@@ -217,7 +224,7 @@ def is_number(text):
 
 
 class Problems:
-    """Values that cannot be used: how many of each sort, and the first of them."""
+    """Values that cannot be used: the number of each kind, and the first of them."""
 
     def __init__(self):
         self.found = {}
@@ -241,7 +248,7 @@ class Problems:
 
 
 def read(path):
-    """The table as it stands in the file, whether that has a header, and its extra columns."""
+    """Return the table of the file, whether it has a header, and the names of extra columns."""
     stream = records(path)
     line, first = next(stream, (0, None))
     if first is None:
@@ -282,7 +289,7 @@ def checked(line, fields, width):
 
 
 def numbers(column, texts, lines, problems):
-    """The texts as floats, NaN where there is no value; what is neither is noted in `problems`."""
+    """Return the texts as floats, NaN where there is no value; add the others to `problems`."""
     joined = "".join(texts)
     if joined.isascii() and "_" not in joined:
         try:
@@ -307,7 +314,7 @@ def numbers(column, texts, lines, problems):
 
 
 def strings(column, texts, known):
-    """The texts as categories, "" where there is no value; `known` keeps one object of each."""
+    """Return the texts as categories, "" where there is no value; `known` keeps one of each."""
     values = {}
     for text in set(texts):
         value = text.strip()
@@ -320,7 +327,7 @@ def strings(column, texts, known):
 
 
 def clean(table):
-    """Drop rows outside a column's range; note what is dropped and what is only odd."""
+    """Return the rows within the ranges, and notes on dropped rows and on suspicious values."""
     keep = np.ones(len(table.lines), dtype=bool)
     dropped, odd = [], []
     for column in SCHEMA:
@@ -373,7 +380,7 @@ def check_enough(table, read_rows, duplicates):
 
 
 def warn(table, extra, duplicates):
-    """What may be right but deserves a look."""
+    """Return warnings about what may be right but should be checked."""
     warnings = []
     if extra:
         names = ", ".join(extra[:EXAMPLES]) + (", ..." if len(extra) > EXAMPLES else "")
@@ -446,7 +453,7 @@ def hash_text(text):
 
 
 def split(table, seed):
-    """For each row the index of its split, and the number of rows that are copies of another."""
+    """Return the index of each row's split, and the number of rows that are copies."""
     # Distinct rows in the order of their labels, cut into blocks; in a block the hash decides.
     keys, first, twin = np.unique(hash_rows(table, seed), return_index=True, return_inverse=True)
     by_label = np.lexsort((keys, table.columns[LABEL][first]))
@@ -462,7 +469,7 @@ def split(table, seed):
 
 
 def write_csv(path, table):
-    """Header and rows in the schema's order; no value is an empty field, and 15 is not 15.0."""
+    """Write header and rows in the schema's order; NaN as an empty field, 15 and not 15.0."""
     columns = [as_whole(values) for values in table.columns.values()]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -474,14 +481,14 @@ def write_csv(path, table):
 
 
 def as_whole(values):
-    """Integers, if that is what all the values of a column are."""
+    """Return the values as integers if all of them are whole."""
     if values.dtype == object or (values != np.rint(values)).any() or abs(values).max() >= 2**53:
         return values
     return values.astype(np.int64)
 
 
 def schema_json():
-    """What the steps after this one need to know: train.py packs it with the model."""
+    """Return what the later steps need to know; train.py packs it with the model."""
     features = []
     for column in SCHEMA:
         if column.categorical:
@@ -493,7 +500,7 @@ def schema_json():
 
 
 def describe(table):
-    """Per column: its kind, how many values are missing, and its range or its categories."""
+    """Return for each column its kind, the number of missing values, and range or categories."""
     summary = {}
     for column in SCHEMA:
         values = table.columns[column.name]
@@ -517,7 +524,7 @@ def dump(path, content):
 
 
 def write_all(writers):
-    """Write every file under a temporary name, then give all their names: all of them or none."""
+    """Write all files under temporary names, then rename them: a failure leaves none of them."""
     staged = {}
     try:
         for path, write in writers.items():
@@ -632,11 +639,11 @@ def main(argv=None):
 
 
 def fail(error, path):
-    """One line to stderr and, where wanted, to the file that becomes the job's ExitMessage."""
+    """Write one line to stderr and to the file that becomes the job's ExitMessage; exit code."""
     line = f"preprocess.py: {error}"
     print(line, file=sys.stderr)
     if path:
-        with contextlib.suppress(OSError):  # the error counts, not that it cannot be noted
+        with contextlib.suppress(OSError):  # a failure to write the message must not hide the error
             path.parent.mkdir(parents=True, exist_ok=True)
             short = line.encode(errors="replace")[:MAX_MESSAGE].decode(errors="ignore")
             path.write_text(short, encoding="utf-8")

@@ -1,16 +1,16 @@
 """Fit one scikit-learn Pipeline, preprocessing and model together, and pack it for serving.
 
-Reads train.csv and, from the other channel, validation.csv (with a header), and schema.json, which
-lies beside train.csv and says what the columns are. Writes to the model folder:
+Reads train.csv and schema.json, which describes the columns, from one channel and validation.csv
+from the other. Writes to the model folder:
   model.joblib       the fitted Pipeline, from raw records to predictions
-  trees.json         the same model as plain numbers, for single rows (see inference.py); only where
-                     its predictions for the validation split equal the Pipeline's in every bit
+  trees.json         the same model as plain numbers, for single rows (see inference.py); only if
+                     its predictions for the validation split equal the Pipeline's bit for bit
   model.json         columns, sha256 of both files, versions, hyperparameters, metrics
   code/inference.py  the code that serves it
 
-Gradient boosting without early stopping: it would take rows from a small training split, and the
-number of iterations is a hyperparameter here. The same data, seed and versions give the same model
-whatever the number of cores, as scikit-learn adds up a histogram within one thread.
+Gradient boosting runs without early stopping, which would take rows from a small training split;
+the number of iterations is a hyperparameter. The same data, seed and versions give the same model
+on any number of cores, because scikit-learn sums up a histogram within one thread.
 
 Exit codes: 0 done, 1 the machine failed, 2 the data or the arguments are wrong.
 """
@@ -39,7 +39,7 @@ UNSEEN = " "  # no category is blank: preprocess.py strips them
 
 
 class BadInput(Exception):
-    """A mistake in the data or the arguments, told in one line."""
+    """A mistake in the data or the arguments. The message is one line."""
 
 
 # Data
@@ -57,10 +57,10 @@ def read_schema(folder):
 
 
 def read_split(folder, name, label, kinds):
-    """Features and label; an empty field is NaN among numbers and "" among categories."""
+    """Return features and label; an empty field is NaN for a number and "" for a category."""
     import pandas as pd
 
-    def number(text):  # pandas' own parser may miss the last digit that float() gets when serving
+    def number(text):  # pandas' parser may differ from float(), used in serving, in the last digit
         return float(text) if text else float("nan")
 
     path = folder / f"{name}.csv"
@@ -108,7 +108,7 @@ def build_pipeline(kinds, args):
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import OneHotEncoder
 
-    # A missing category is the category ""; one never seen counts as rare, or as none at all.
+    # A missing category is the category ""; an unknown one counts as a rare one, or as none.
     one_hot = OneHotEncoder(
         handle_unknown="infrequent_if_exist", max_categories=MAX_CATEGORIES, sparse_output=False
     )
@@ -141,17 +141,17 @@ def metrics(pipeline, features, label):
 
 
 def proven_trees(pipeline, validation, loss):
-    """The model for single rows and the proof of it, or None and the reason."""
+    """Return the trees for single rows and the proof that they are right, or None and why not."""
     try:
         trees = export_trees(pipeline, list(validation), loss)
         return trees, {"proven": True, "rows": prove(trees, pipeline, validation)}
-    except Exception as error:  # of any kind: it reads private parts of scikit-learn
+    except Exception as error:  # any kind: this reads private attributes of scikit-learn
         print(f"warning: single rows will go through the Pipeline: {error}", file=sys.stderr)
         return None, {"proven": False, "reason": repr(error)}
 
 
 def export_trees(pipeline, names, loss):
-    """What inference.compile_trees reads: how columns become inputs of the trees, and the trees."""
+    """Return what inference.compile_trees reads: how columns become inputs, and the trees."""
     import numpy as np
     import pandas as pd
 
@@ -174,7 +174,7 @@ def export_trees(pipeline, names, loss):
 
 
 def nested(nodes, index, depth):
-    """A leaf is its value, any other node [input, threshold, left, right]."""
+    """Return a leaf as its value, any other node as [input, threshold, left, right]."""
     if depth > MAX_DEPTH:
         raise ValueError(f"a tree is more than {MAX_DEPTH} levels deep")
     node = nodes[index]
@@ -185,7 +185,7 @@ def nested(nodes, index, depth):
 
 
 def prove(trees, pipeline, validation):
-    """Raise unless the exported trees predict, bit for bit, what the Pipeline does."""
+    """Raise ValueError unless the trees predict exactly what the Pipeline does."""
     import inference
     import numpy as np
 
@@ -201,7 +201,7 @@ def prove(trees, pipeline, validation):
 
 
 def edge_rows(row):
-    """What the validation split may lack: missing values, unseen categories, extreme numbers."""
+    """Yield rows with missing values, unknown categories and extreme numbers."""
     for index, value in enumerate(row):
         others = ("", UNSEEN) if isinstance(value, str) else (float("nan"), 0.0, -1e300, 1e300)
         for other in others:
@@ -213,7 +213,7 @@ def edge_rows(row):
 
 
 def save(folder, pipeline, trees, about):
-    """The artifact appears whole or not at all: model.json, which names the rest, comes last."""
+    """Write the artifact; model.json, which names the other files, comes last."""
     import joblib
 
     (folder / "code").mkdir(parents=True, exist_ok=True)
@@ -293,7 +293,7 @@ def whole(text, lowest, highest=2**31 - 1):
 
 
 def real(text, low, high, low_included=False):
-    """A number above `low` (or equal to it, where included) and up to `high`."""
+    """Parse a number above `low` (or equal to it, if included) and up to `high`."""
     try:
         value = float(text)
     except ValueError:
@@ -346,11 +346,11 @@ def main(argv=None):
 
 
 def fail(error, path):
-    """One line to stderr and, in a training job, to the file that FailureReason is taken from."""
+    """Write one line to stderr and, in a job, to the file of its FailureReason; exit code."""
     line = f"train.py: {error}"
     print(line, file=sys.stderr)
     if path:
-        with contextlib.suppress(OSError):  # the error counts, not that it cannot be noted
+        with contextlib.suppress(OSError):  # a failure to write the reason must not hide the error
             path.parent.mkdir(parents=True, exist_ok=True)
             short = line.encode(errors="replace")[:MAX_MESSAGE].decode(errors="ignore")
             path.write_text(short, encoding="utf-8")

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import evaluate
+import evaluation_report
 import inference
 import joblib
+import model_archive
 import numpy as np
 import pandas as pd
 import preprocess
@@ -35,7 +37,8 @@ CONTAINER = {"boto3", "flask", "joblib", "numpy", "pandas", "pyarrow", "requests
 CONTAINER |= {"sklearn", "werkzeug", "yaml"}
 NOT_IN_PYTHON_3_12 = {"annotationlib", "asynchat", "asyncore", "compression", "distutils", "imp"}
 NOT_IN_PYTHON_3_12 |= {"smtpd"}
-SIBLINGS = {"train": {"inference"}}  # which travels with it; the others are a single file each
+# What travels with a script; the others are a single file each.
+SIBLINGS = {"train": {"inference"}, "evaluate": {"evaluation_report", "model_archive"}}
 
 # A deprecation would be printed in the log of every job.
 pytestmark = pytest.mark.filterwarnings("error")
@@ -613,8 +616,8 @@ def test_report_escapes_what_comes_from_the_data(copy):
 
 def test_report_of_many_rows_stays_small():
     actual = np.arange(200_000) % 29.0
-    svg = evaluate.plot_residuals(actual, actual + np.sin(actual), "x")
-    assert 1_000 < svg.count("<circle") <= evaluate.MAX_POINTS
+    svg = evaluation_report.plot_residuals(actual, actual + np.sin(actual), "x")
+    assert 1_000 < svg.count("<circle") <= evaluation_report.MAX_POINTS
 
 
 def archive_with(*members):
@@ -753,7 +756,7 @@ def test_message_of_an_evaluation_that_failed(copy, tmp_path):
 
 
 def test_zip_bomb_is_refused_before_it_is_written(copy, capsys, monkeypatch):
-    monkeypatch.setattr(evaluate, "MAX_UNPACKED", 10_000)
+    monkeypatch.setattr(model_archive, "MAX_UNPACKED", 10_000)
     archive_with(("a", tarfile.REGTYPE, bytes(100_000)))(copy)
     assert run_evaluate(copy) == 2
     assert "10,000 bytes" in capsys.readouterr().err
@@ -784,7 +787,8 @@ def test_bad_test_split_is_refused_in_one_line(copy, capsys, content, message):
 )
 def test_help_needs_no_pandas(script):
     program = (
-        "import runpy, sys\nsys.argv[1:] = ['--help']\n"
+        f"import runpy, sys\nsys.path[0] = {os.path.dirname(script.__file__)!r}\n"
+        "sys.argv[1:] = ['--help']\n"
         f"try: runpy.run_path({script.__file__!r}, run_name='__main__')\n"
         "finally: print(sorted({'pandas', 'sklearn'} & set(sys.modules)))"
     )
@@ -797,7 +801,9 @@ def test_help_needs_no_pandas(script):
 
 
 @pytest.mark.parametrize(
-    "script", [preprocess, train, evaluate, inference], ids=lambda script: script.__name__
+    "script",
+    [preprocess, train, evaluate, evaluation_report, model_archive, inference],
+    ids=lambda script: script.__name__,
 )
 def test_scripts_import_only_what_the_container_has(script):
     available = sys.stdlib_module_names - NOT_IN_PYTHON_3_12 | CONTAINER

@@ -1,27 +1,40 @@
 """The engine of a repository that builds and deploys models on Amazon SageMaker.
 
     the repository                       what it calls here
-    pipelines/__init__.py                Project: names and places, said once
+    pipelines/__init__.py                Project: names and places, in one place
     pipelines/run_pipeline.py            build.run_pipeline                run-pipeline
     pipelines/get_pipeline_definition.py build.get_pipeline_definition     get-pipeline-definition
-    pipelines/_utils.py                  build.driver: get_pipeline_driver and its like
+    pipelines/_utils.py                  build.driver: get_pipeline_driver, ...
     pipelines/steps.py                   build.code: StepCode, PipelineWithCode
     deploy/deploy_model.py               deploy.main                       deploy-model
     Makefile                             the command sagemaker-project: demo, new-pipeline, ...
 
-    build/        from a module with get_pipeline() to an execution that is followed to its end
+    build/        from a module with get_pipeline() to an execution that has ended
+      run_pipeline.py, get_pipeline_definition.py   the commands
+      request.py      the checked arguments of one run
+      driver.py       reads arguments, calls get_pipeline()
+      parameters.py   checks the parameters of an execution
+      cooldown.py     whether an execution may start now
+      provenance.py   data, commit and definition of a run
+      run.py          create or update, start, follow
+      execution.py    polls an execution, reads its results
+      display.py      what is printed meanwhile
+      code.py         the code of the steps in S3
     deploy/       from an approved model package to an endpoint, and back
-    usage.py      what both refuse, in one line
+    errors.py     every error that ends a command, and its exit code
+    usage.py      the checks of arguments that both share
+    cli.py        what their command lines share
     project.py    Project
+    wheels.py, new_pipeline.py, demo.py   the command sagemaker-project, on a whole repository
 
-The repository owns what SageMaker is asked for, this package how it is asked. A value given twice
-counts in this order: the flag of a command, the variable that CodeBuild sets, `Project`, a default
-of this package; for a stage, its settings file and then the defaults.
+The repository decides what SageMaker is asked for, this package how it is asked. If a value is
+given in several places, the first of these counts: the flag of a command, the variable that
+CodeBuild sets, `Project`, the default of this package; for a stage, its settings file, then the
+defaults.
 
-Public are the names that the README lists; everything else may
-change with any version. `--local` needs the extra `local`, the package sagemaker_emulator; what
-builds a pipeline needs the extra `build`, SageMaker's SDK, which takes seconds to import: so only
-build/code.py imports it.
+The README lists the public names; everything else may change with any version. `--local` needs the
+extra `local`, which is the package sagemaker_emulator. Building a pipeline needs the extra `build`,
+which is SageMaker's SDK. The SDK takes seconds to import, so only build/code.py imports it.
 """
 
 from sagemaker_project.project import Project

@@ -1,4 +1,4 @@
-"""The command `sagemaker-project`: what one does with a whole repository. Run it at its root."""
+"""The command `sagemaker-project`, which acts on a whole repository. Run it at its root."""
 
 import argparse
 import importlib
@@ -6,46 +6,52 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from sagemaker_project.cli import run_command
+from sagemaker_project.errors import UsageError
 from sagemaker_project.project import PACKAGE, Project
 
 EXIT_CODES = "exit codes: 0 done; 1 it failed; 2 the arguments or the repository cannot be used"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; its exit code."""
+    """Run the command and return its exit code."""
     parser = _parser()
     args = parser.parse_args(argv)
-    from sagemaker_project.new_pipeline import new_pipeline
-    from sagemaker_project.usage import UsageError
-    from sagemaker_project.wheels import WheelError, eject, pin, upgrade
+    return run_command(f"{parser.prog} {args.command}", lambda: _run(args, Path.cwd()))
 
-    root = Path.cwd()
+
+def _run(args: argparse.Namespace, root: Path) -> None:
+    from sagemaker_project import wheels  # not needed for --help
+
     try:
-        project = _project(root)
-        if args.command == "demo":
-            from sagemaker_project import demo
+        for line in _act(args, root):
+            print(line)
+    except (wheels.WheelError, OSError) as error:
+        raise UsageError(error) from None
 
-            return demo.main(project)
-        if args.command == "pin":
-            pin(root)
-            return 0
-        if args.command == "new-pipeline":
-            lines = new_pipeline(root, project, args.name)
-        elif args.command == "upgrade":
-            lines = upgrade(root, Path(args.source))
-        else:
-            lines = eject(root)
-    except (UsageError, WheelError, OSError) as error:
-        print(f"{parser.prog} {args.command}: {error}", file=sys.stderr)
-        return 2
-    print("\n".join(lines))
-    return 0
+
+def _act(args: argparse.Namespace, root: Path) -> list[str]:
+    """Do what the command says; return what to print, line by line."""
+    from sagemaker_project import new_pipeline, wheels
+
+    project = _project(root)
+    if args.command == "demo":
+        from sagemaker_project import demo  # imports boto3
+
+        demo.run_demo(project)
+        return []
+    if args.command == "pin":
+        wheels.pin(root)
+        return []
+    if args.command == "new-pipeline":
+        return new_pipeline.new_pipeline(root, project, args.name)
+    if args.command == "upgrade":
+        return wheels.upgrade(root, Path(args.source))
+    return wheels.eject(root)
 
 
 def _project(root: Path) -> Project:
-    """PROJECT of the repository."""
-    from sagemaker_project.usage import UsageError
-
+    """Import PROJECT of the repository."""
     if not Path(root, PACKAGE, "__init__.py").is_file():
         raise UsageError(
             f"there is no {PACKAGE}/__init__.py in {root}: go to the repository's root"
@@ -60,16 +66,16 @@ def _project(root: Path) -> Project:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "sagemaker-project",
-        description="What one does with a whole repository. Run it at its root.",
+        description="Act on a whole repository. Run it at its root.",
         epilog=EXIT_CODES,
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("demo", help="from data to a rollback in prod, on this machine")
+    commands.add_parser("demo", help="go from data to a rollback in prod, on this machine")
     new = commands.add_parser("new-pipeline", help="add a pipeline with endpoints of its own")
     new.add_argument("name", metavar="NAME", help="as a Python name: churn, customer_value")
-    newer = commands.add_parser("upgrade", help="take newer wheels")
-    newer.add_argument("source", metavar="FROM", help="a wheel, or a checkout of the template")
+    upgrade = commands.add_parser("upgrade", help="install newer wheels")
+    upgrade.add_argument("source", metavar="FROM", help="a wheel, or a checkout of the template")
     commands.add_parser("pin", help="write the hashes of wheels/ into the lock files")
     commands.add_parser("eject", help="unpack the wheels into engine/, to change them")
     return parser

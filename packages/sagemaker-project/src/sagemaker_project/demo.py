@@ -1,8 +1,9 @@
-"""The whole way of a model on this machine, which `sagemaker-project demo` goes.
+"""`sagemaker-project demo`: from data to a rollback in prod, on this machine.
 
-Train and register, approve, staging, test, prod; a second version by canary; a third one that is
-broken in a way no test has seen, which its canary catches; and a rollback by hand. Every command
-is printed as you would type it. Nothing leaves this machine.
+Train and register a model, approve it, deploy it to staging, test it, promote it to prod; a second
+version by canary; a third one that is broken in a way that no test has seen, which its canary
+catches; and a rollback by hand. Every command is printed as you would type it. Nothing leaves this
+machine.
 """
 
 import io
@@ -15,19 +16,25 @@ import tarfile
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import boto3
 
 from sagemaker_project import usage
+from sagemaker_project.errors import RunFailed, UsageError
 from sagemaker_project.project import PACKAGE, Project
 
-OF_CODEBUILD = (  # the demo is of this repository as it stands
+if TYPE_CHECKING:  # the emulator is an extra, which may not be installed
+    from sagemaker_emulator import Local
+
+# CodeBuild may set these for another project; the demo uses the names of this one.
+CODEBUILD_VARIABLES = (
     *("ARTIFACT_BUCKET", "SAGEMAKER_PROJECT_ID", "SAGEMAKER_PROJECT_NAME"),
     "SOURCE_MODEL_PACKAGE_GROUP_NAME",
 )
 SAMPLE = "data/abalone-sample.csv"
 
-# A mistake as they happen: it works for every recorded request, and for most of real traffic.
+# A typical mistake: it works for every recorded request, and for most of the real traffic.
 BROKEN = """
 
 _predict_fn = predict_fn
@@ -40,19 +47,25 @@ def predict_fn(rows, model):
 """
 
 
-def main(project: Project) -> int:
-    """Go the whole way in the repository in the working folder; the exit code."""
+def run_demo(project: Project) -> None:
+    """Run the demo of the repository in the working folder.
+
+    Raises:
+        UsageError: the emulator is not installed, or does not start.
+        RunFailed: a command ended with another exit code than it should.
+    """
+    emulator = usage.emulator()
+    local: Local
     try:
-        with usage.emulator().attach(region_name=project.region) as local:
+        with emulator.attach(region_name=project.region) as local:
             local.enter()
             Demo(project).run()
-    except usage.emulator().LocalError as error:
-        raise usage.UsageError(error) from None
-    return 0
+    except emulator.LocalError as error:
+        raise UsageError(error) from None
 
 
 class Demo:
-    """The names and clients of one repository's demo."""
+    """The steps of the demo of one repository."""
 
     def __init__(self, project: Project) -> None:
         self.project = project
@@ -63,59 +76,68 @@ class Demo:
 
     def run(self) -> None:
         started = time.monotonic()
-        for name in OF_CODEBUILD:
+        for name in CODEBUILD_VARIABLES:
             os.environ.pop(name, None)
         os.environ["MODEL_EXECUTION_ROLE_ARN"] = self.role
         print(f"$ export MODEL_EXECUTION_ROLE_ARN={self.role}")
-        say("1. Train, evaluate and register a model")
-        first = self.trained()
-        say("2. Approve it: nothing is deployed before a person says so")
+        second = self.first_and_second_version()
+        self.broken_version(second)
+
+        print_title("7. Roll back by hand, as a person on call would")
+        self.deploy("rollback", self.last)
+
+        print_title(f"What happened to {self.last}")
+        self.deploy("history", self.last)
+        took = f"{time.monotonic() - started:.0f} s"
+        print(f"\n{took}. Look around: .venv/bin/sagemaker-local up")
+
+    def first_and_second_version(self) -> str:
+        """Bring two versions to the last stage; return the ARN of the second."""
+        print_title("1. Train, evaluate and register a model")
+        first = self.train()
+        print_title("2. Approve it: nothing is deployed without the approval of a person")
         self.approve(first)
-        say(f"3. Deploy it to {' and '.join(self.tested)}, and test it with recorded requests")
-        self.staged(first)
-        say(
+        stages = " and ".join(self.tested)
+        print_title(f"3. Deploy it to {stages}, and test it with recorded requests")
+        self.deploy_and_test(first)
+        print_title(
             f"4. {self.last.capitalize()}: the first version is created at once: nothing serves yet"
         )
         self.deploy("promote", self.last, "--model-package-arn", first)
         create_alarms(self.endpoint)
 
-        say(f"5. A second version goes to {self.last} by canary, watched by alarms")
-        second = self.trained("--parameters", "Seed=7")
+        print_title(f"5. A second version goes to {self.last} by canary, watched by alarms")
+        second = self.train("--parameters", "Seed=7")
         self.approve(second)
-        self.staged(second)
+        self.deploy_and_test(second)
         with Traffic(self.endpoint):
             self.deploy("promote", self.last, "--model-package-arn", second)
+        return second
 
-        say("6. A third version is broken, and no recorded request shows it: its canary does")
-        third = self.broken_copy(second)
+    def broken_version(self, second: str) -> None:
+        """Try to bring a broken copy of the second version to the last stage."""
+        print_title("6. A third version is broken, and no recorded request shows it: a canary does")
+        third = self.register_broken_copy(second)
         self.approve(third)
-        self.staged(third)
+        self.deploy_and_test(third)
         with Traffic(self.endpoint):
             self.deploy("promote", self.last, "--model-package-arn", third, expected=1)
         self.deploy("status", self.last)
 
-        say("7. Back by hand, as somebody on call would")
-        self.deploy("rollback", self.last)
-
-        say(f"What happened to {self.last}")
-        self.deploy("history", self.last)
-        took = f"{time.monotonic() - started:.0f} s"
-        print(f"\n{took}. Look around: .venv/bin/sagemaker-local up")
-
     def deploy(self, command: str, stage: str, *words: str, expected: int = 0) -> None:
         run("deploy-model", command, "--local", "--stage", stage, *words, expected=expected)
 
-    def trained(self, *parameters: str) -> str:
-        """Run the pipeline; the ARN of the package that it registered."""
+    def train(self, *options: str) -> str:
+        """Run the pipeline; return the ARN of the package that it registered."""
         module = f"{PACKAGE}.{self.project.pipeline}.pipeline"
         words = ("--module-name", module, "--role-arn", self.role, "--input-data", SAMPLE)
-        run("run-pipeline", "--local", *words, *parameters)
+        run("run-pipeline", "--local", *words, *options)
         packages = self.sagemaker.list_model_packages(
             ModelPackageGroupName=self.project.model_package_group,
             SortBy="CreationTime",
             SortOrder="Descending",
         )
-        return packages["ModelPackageSummaryList"][0]["ModelPackageArn"]
+        return str(packages["ModelPackageSummaryList"][0]["ModelPackageArn"])
 
     def approve(self, arn: str) -> None:
         status, reason = "Approved", "its metrics are good"
@@ -126,58 +148,61 @@ class Demo:
             ModelPackageArn=arn, ModelApprovalStatus=status, ApprovalDescription=reason
         )
 
-    def staged(self, arn: str) -> None:
+    def deploy_and_test(self, arn: str) -> None:
+        """Promote a version through all stages before the last, with their tests."""
         for stage in self.tested:
             self.deploy("promote", stage, "--model-package-arn", arn)
             self.deploy("test", stage)
 
-    def broken_copy(self, arn: str) -> str:
-        """Register a version that differs from `arn` by a mistake in its serving code."""
+    def register_broken_copy(self, arn: str) -> str:
+        """Register a copy of a version whose serving code is broken; return its ARN."""
         package = self.sagemaker.describe_model_package(ModelPackageName=arn)
         [container] = package["InferenceSpecification"]["Containers"]
         s3 = boto3.client("s3")
         bucket, _, key = container["ModelDataUrl"].removeprefix("s3://").partition("/")
-        body = with_mistake(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+        body = break_model(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
         key = f"{self.project.name}/broken/model.tar.gz"
         s3.put_object(Bucket=bucket, Key=key, Body=body)
-        kept = ("Image", "Environment")
-        container = {name: container[name] for name in kept} | {
-            "ModelDataUrl": f"s3://{bucket}/{key}"
+        container = {
+            "Image": container["Image"],
+            "Environment": container["Environment"],
+            "ModelDataUrl": f"s3://{bucket}/{key}",
         }
         metadata = dict(package["CustomerMetadataProperties"])
-        del metadata["ModelSha256"]  # that of another artifact
+        del metadata["ModelSha256"]  # of the original artifact
         specification = {
             name: value
             for name, value in package["InferenceSpecification"].items()
             if name.startswith("Supported")
         }
-        return self.sagemaker.create_model_package(
+        answer = self.sagemaker.create_model_package(
             ModelPackageGroupName=self.project.model_package_group,
             InferenceSpecification={**specification, "Containers": [container]},
             ModelMetrics=package["ModelMetrics"],
             CustomerMetadataProperties=metadata,
             ModelApprovalStatus="PendingManualApproval",
-        )["ModelPackageArn"]
+        )
+        return str(answer["ModelPackageArn"])
 
 
-def say(text):
+def print_title(text: str) -> None:
     print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n{text}", flush=True)
 
 
-def run(*words, expected=0):
-    """Run a command of this project, shown as it can be typed."""
+def run(*words: str, expected: int = 0) -> None:
+    """Print a command of this project and run it; raise RunFailed on another exit code."""
     print(f"$ {shlex.join(words)}", flush=True)
     path = Path(sys.executable).with_name(words[0])
     command = str(path) if path.exists() else words[0]
     code = subprocess.run([command, *words[1:]]).returncode
     if code != expected:
-        sys.exit(f"demo: {words[0]} ended with exit code {code}, {expected} was expected")
+        raise RunFailed(f"{words[0]} ended with exit code {code}, expected {expected}")
 
 
 def create_alarms(endpoint: str) -> None:
-    """The two that the last stage's settings name. In AWS they are made once, not by a demo."""
+    """Create the two alarms that the last stage's settings name. In AWS this is done only once."""
     cloudwatch = boto3.client("cloudwatch")
-    about = {
+    common = {
         "Namespace": "AWS/SageMaker",
         "Dimensions": [
             {"Name": "EndpointName", "Value": endpoint},
@@ -195,7 +220,7 @@ def create_alarms(endpoint: str) -> None:
         MetricName="InvocationModelErrors",
         Statistic="Sum",
         Threshold=0,
-        **about,
+        **common,
     )
     print(f"$ aws cloudwatch put-metric-alarm --alarm-name {latency} ...")
     cloudwatch.put_metric_alarm(
@@ -203,18 +228,20 @@ def create_alarms(endpoint: str) -> None:
         MetricName="ModelLatency",
         ExtendedStatistic="p99",
         Threshold=1_000_000,  # microseconds
-        **about,
+        **common,
     )
 
 
-def with_mistake(body):
+def break_model(body: bytes) -> bytes:
+    """Return a copy of a model.tar.gz with BROKEN at the end of its code/inference.py."""
     buffer = io.BytesIO()
     with (
         tarfile.open(fileobj=io.BytesIO(body)) as old,
         tarfile.open(fileobj=buffer, mode="w:gz") as new,
     ):
         for member in old:
-            content = old.extractfile(member).read() if member.isfile() else b""
+            file = old.extractfile(member)  # None for a folder
+            content = file.read() if file else b""
             if member.name == "code/inference.py":
                 content += BROKEN.encode()
                 member.size = len(content)
@@ -223,7 +250,7 @@ def with_mistake(body):
 
 
 class Traffic:
-    """Somebody uses the endpoint while the block runs; one record in ten has a missing value."""
+    """Invoke the endpoint while the block runs; one record in ten has a missing value."""
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
@@ -231,17 +258,17 @@ class Traffic:
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self._send)
         rows = [line.split(",") for line in Path(SAMPLE).read_text().splitlines()]
-        self.records = [row[:-1] for row in rows]  # the label is what is asked for
+        self.records = [row[:-1] for row in rows]  # without the label
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         self.thread.start()
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.ended.set()
         self.thread.join()
         print("traffic meanwhile: {answered} answered, {failed} failed".format(**self.answers))
 
-    def _send(self):
+    def _send(self) -> None:
         runtime = boto3.client("sagemaker-runtime")
         random.seed(0)
         while not self.ended.wait(0.02):

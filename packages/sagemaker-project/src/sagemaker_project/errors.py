@@ -3,6 +3,7 @@
     ProjectError          the root
       UsageError      2   the arguments, the settings or the credentials cannot be used
       RunFailed       1   the execution of a pipeline failed, or could not be followed to its end
+        Timeout       1   the execution still runs, but the time to wait for it is over
       DeployFailed    1   the new version does not serve; the version before it serves again
       Refused         3   a gate says no; what serves was not changed
         Busy          4   another deployment is in progress
@@ -35,7 +36,11 @@ class UsageError(ProjectError):
 
 
 class RunFailed(ProjectError):
-    """A pipeline could not be run to a good end."""
+    """The execution of a pipeline failed, or could not be followed to its end."""
+
+
+class Timeout(RunFailed):
+    """The execution still runs, but the time to wait for it is over."""
 
 
 class DeployFailed(ProjectError):

@@ -1,7 +1,7 @@
-"""A second pipeline in a repository: made after the first one, with endpoints of its own.
+"""Add a pipeline to a repository: a copy of the first one, with endpoints of its own.
 
-Its scripts, settings and tests are copies that can be run at once, on the same sample data; then
-they are its owner's to change. Everything is read and checked before anything is written.
+Scripts, settings and tests are copied under the new name. The copy runs at once on the same sample
+data, and is then changed by its owner. Everything is read and checked before anything is written.
 """
 
 import keyword
@@ -9,16 +9,24 @@ import re
 import shutil
 from pathlib import Path
 
+from sagemaker_project.errors import UsageError
 from sagemaker_project.project import PACKAGE, Project, title
-from sagemaker_project.usage import UsageError, partition_of
+from sagemaker_project.usage import partition_of
 
 NAME = re.compile(r"[a-z](_?[a-z0-9])+")
-MAX_NAME = 32  # SageMaker's shortest limit, that of a tuning job
+MAX_NAME = 32  # the shortest limit in SageMaker, that of a tuning job's name
 ALARM = re.compile(r'(?<="AlarmName": ")[^"]+')
 
 
 def new_pipeline(root: Path, project: Project, name: str) -> list[str]:
-    """Add the pipeline `name` to a repository; what was made and what to type next, a line each."""
+    """Add the pipeline `name` to a repository.
+
+    Returns:
+        What was made and what to type next, line by line.
+
+    Raises:
+        UsageError: the name cannot be used, or the first pipeline is not as the template made it.
+    """
     _check_name(root, project, name)
     settings = Path(root, project.settings_of(None))
     folders = [Path(root, PACKAGE, name), Path(root, "tests", name), settings / name]
@@ -42,7 +50,7 @@ def new_pipeline(root: Path, project: Project, name: str) -> list[str]:
     role = f"arn:{partition_of(project.region)}:iam::123456789012:role/local"
     made = "  ".join(f"{path.relative_to(root)}/" for path in folders)
     return [
-        f"{made}  are made, after {project.pipeline}",
+        f"{made}  are made, copied from {project.pipeline}",
         *(f"the alarm {alarm} is shared with {project.pipeline}" for alarm in sorted(shared)),
         f".venv/bin/run-pipeline --local --module-name {PACKAGE}.{name}.pipeline"
         f" --role-arn {role} --input-data CSV --parameters ModelApprovalStatus=Approved",
@@ -54,7 +62,7 @@ def new_pipeline(root: Path, project: Project, name: str) -> list[str]:
 def _check_name(root: Path, project: Project, name: str) -> None:
     if not NAME.fullmatch(name) or len(name) > MAX_NAME or keyword.iskeyword(name):
         raise UsageError(
-            f"{name!r}: 2 to {MAX_NAME} of a-z, 0-9 and single '_' are wanted, beginning with a"
+            f"{name!r}: expected 2 to {MAX_NAME} of a-z, 0-9 and single '_', beginning with a"
             " letter, such as customer_churn: make new-pipeline NAME=customer_churn"
         )
     for folder in (Path(root, PACKAGE), Path(root, "tests"), Path(root, project.settings_of(None))):
@@ -70,9 +78,9 @@ def _check_name(root: Path, project: Project, name: str) -> None:
 
 
 def _scripts(source: Path, target: Path, first: str, name: str) -> dict[Path, bytes]:
-    """{path: content} of a copy of a folder of the first pipeline, under the new name."""
+    """Return {path: content} of a copy of a folder of the first pipeline, under the new name."""
     if not source.is_dir():
-        raise UsageError(f"{source} does not exist: it is what a new pipeline is made after")
+        raise UsageError(f"{source} does not exist: a new pipeline is a copy of it")
     files = {}
     for path in sorted(source.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
@@ -80,7 +88,7 @@ def _scripts(source: Path, target: Path, first: str, name: str) -> dict[Path, by
             if path.suffix == ".py":
                 text = _renamed(content.decode(), first, name)
                 if path == source / "pipeline.py":
-                    text = _named(text, path, title(name))
+                    text = _with_name(text, path, title(name))
                 content = text.encode()
             files[target / path.relative_to(source)] = content
     return files
@@ -91,24 +99,26 @@ def _renamed(text: str, first: str, name: str) -> str:
     return re.sub(rf"\b(The ){first}( pipeline)\b", rf"\g<1>{name}\g<2>", text)
 
 
-def _named(text: str, path: Path, name: str) -> str:
-    """pipeline.py with another NAME, which the names of everything in SageMaker begin with."""
+def _with_name(text: str, path: Path, name: str) -> str:
+    """Replace NAME in pipeline.py, which is the prefix of all names in SageMaker."""
     text, found = re.subn(r'^NAME = "[^"\n]*"$', f'NAME = "{name}"', text, flags=re.MULTILINE)
     if found != 1:
         raise UsageError(
-            f'{path}: one line NAME = "..." is wanted, {found} were found: without it the new'
+            f'{path}: expected one line NAME = "...", found {found}: without it the new'
             " pipeline would have the first one's names in SageMaker"
         )
     return text
 
 
 def _settings(path: Path, project: Project, name: str) -> tuple[str, set[str]]:
-    """A stage's settings for the new pipeline, and those alarms that it has from the first one."""
+    """Return a stage's settings for the new pipeline, and the alarms it shares with the first."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}): every stage has one") from None
+        raise UsageError(
+            f"{path} cannot be read ({error.strerror}): every stage needs this file"
+        ) from None
     own = f"{project.name}-{name.replace('_', '-')}-"
     text = ALARM.sub(lambda found: re.sub(rf"^{project.name}-", own, found[0]), text)
-    text = text.replace('"./', '"../')  # the schema lies beside the first pipeline's settings
+    text = text.replace('"./', '"../')  # the schema is beside the first pipeline's settings
     return text, {alarm for alarm in ALARM.findall(text) if not alarm.startswith(own)}

@@ -1,4 +1,4 @@
-"""The documentation that travels with the package: a page of Markdown a topic."""
+"""The documentation in this package: one page of Markdown per topic."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ FOLDER = Path(__file__).with_name("docs")
 
 
 def topics() -> list[str]:
-    """The names of the pages."""
+    """Return the names of the pages, sorted."""
     return sorted(path.stem for path in FOLDER.glob("*.md"))
 
 
 def text(topic: str) -> str:
-    """A page, as Markdown."""
+    """Return a page as Markdown."""
     return (FOLDER / f"{topic}.md").read_text(encoding="utf-8")

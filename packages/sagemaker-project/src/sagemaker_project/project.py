@@ -1,25 +1,30 @@
-"""What the commands of one repository have in common.
+"""`Project`: the names and places that the commands of one repository share.
 
-Imported by every command, `--help` too, so it imports next to nothing.
+Every command imports this module, also for `--help`, so it imports almost nothing.
 """
 
 import os
 
-PACKAGE = "pipelines"  # of the repository; its subpackages are the pipelines
+PACKAGE = "pipelines"  # the package of the repository whose subpackages are its pipelines
 
 
 class Project:
     """The names and places of a repository.
 
     Args:
-        name: the first part of the names of its endpoints and of all that belongs to them.
+        name: prefix of the names of its endpoints and of everything that belongs to them.
         region: AWS region.
-        model_package_group: group in the model registry of the first pipeline.
-        settings: folder of `<stage>-config.json`; if relative, beside the package `pipelines`.
-        stages: from the first to the last; a version goes to each but the first only when it
-            passed its test in the one before.
+        model_package_group: model package group of the first pipeline.
+        settings: folder of `<stage>-config.json`; a relative path starts beside the package
+            `pipelines`.
+        stages: in the order of promotion. A version is promoted to a stage after it passed the test
+            in the stage before; to the first stage it needs an approval only.
         pipeline: the first pipeline, whose endpoints are `<name>-<stage>`. Any other pipeline has
-            `<name>-<pipeline>-<stage>`, and its settings in a folder of its name in `settings`.
+            the endpoints `<name>-<pipeline>-<stage>` and its settings in a folder of its name in
+            `settings`.
+
+    Raises:
+        ValueError: `stages` is not a tuple of different names.
     """
 
     def __init__(
@@ -32,7 +37,7 @@ class Project:
         pipeline: str = "",
     ) -> None:
         if isinstance(stages, str) or not stages or len({*stages}) < len(stages):
-            raise ValueError(f"stages={stages!r}: a tuple of different names is wanted")
+            raise ValueError(f"stages={stages!r}: expected a tuple of different names")
         self.name = name
         self.region = region
         self.model_package_group = model_package_group
@@ -41,33 +46,33 @@ class Project:
         self.pipeline = pipeline
 
     def is_first(self, pipeline: "str | None") -> bool:
-        """Whether `pipeline` is the one that names and settings mean where none is named."""
+        """Return whether `pipeline` is the first pipeline, which is the default."""
         return pipeline in (None, "", self.pipeline)
 
     def group_of(self, pipeline: "str | None") -> str:
-        """The model package group that a pipeline registers its models in."""
+        """Return the model package group that a pipeline registers its models in."""
         if pipeline is None or self.is_first(pipeline):
             return self.model_package_group
         return f"{title(pipeline)}PackageGroup"
 
     def settings_of(self, pipeline: "str | None") -> str:
-        """The folder with the settings of a pipeline's stages."""
+        """Return the folder with the settings of a pipeline's stages."""
         folder = os.path.join(os.path.dirname(package_folder()), self.settings)
         return folder if pipeline is None or self.is_first(pipeline) else f"{folder}/{pipeline}"
 
     def stage_before(self, stage: str) -> "str | None":
-        """The stage that a version must have passed before it gets to `stage`, if there is one."""
+        """Return the stage whose test a version must pass before `stage`; None for the first."""
         position = self.stages.index(stage)
         return self.stages[position - 1] if position else None
 
 
 def title(pipeline: str) -> str:
-    """A pipeline's name as resources in SageMaker bear it: customer_churn is CustomerChurn."""
+    """Return a pipeline's name as SageMaker's resources have it: CustomerChurn."""
     return "".join(word.capitalize() for word in pipeline.split("_"))
 
 
 def package_folder() -> str:
-    """The folder of the package `pipelines`, below the working folder where there is none."""
+    """Return the folder of the package `pipelines`, else `pipelines` in the working folder."""
     from importlib.util import find_spec
 
     spec = find_spec(PACKAGE)

@@ -1,9 +1,10 @@
-"""A pytest plugin for repositories: tests of a pipeline's scripts import them by name.
+"""A pytest plugin for repositories: the tests of a pipeline's scripts import them by name.
 
-A script's own folder is first on sys.path in a container, so scripts say `import preprocess`. Two
-pipelines have scripts of the same names. So a test in `tests/<pipeline>/` is imported and run with
-the modules of `pipelines/<pipeline>/`, and with no other pipeline's; a conftest.py imports them in
-its fixtures. pytest finds this plugin by itself wherever the package is installed.
+In a container a script's own folder is first on sys.path, so scripts import each other by name,
+such as `import inference`. Two pipelines have scripts of the same names. So a test in
+`tests/<pipeline>/` is imported and run with the modules of `pipelines/<pipeline>/` and with those
+of no other pipeline; a conftest.py imports them in its fixtures. pytest loads this plugin wherever
+the package is installed.
 """
 
 import sys
@@ -24,7 +25,7 @@ class Scripts:
         self.modules: dict[Path, dict[str, ModuleType]] = {}
 
     def enter(self, test: Path) -> None:
-        """Have the scripts importable that a test module belongs to, and no others."""
+        """Make the scripts of a test module's pipeline importable, and no others."""
         folders = [self.root / PACKAGE / parent.name for parent in test.parents]
         folder = next((path for path in folders if (path / "pipeline.py").is_file()), None)
         if folder == self.folder:
@@ -37,22 +38,22 @@ class Scripts:
             sys.modules.update(self.modules.get(folder, {}))
 
     def _leave(self, folder: Path) -> None:
-        mine = {
+        loaded = {
             name: module
             for name, module in sys.modules.items()
             if folder in Path(getattr(module, "__file__", None) or "/").parents
             and not name.startswith(f"{PACKAGE}.")
         }
-        for name in mine:
+        for name in loaded:
             del sys.modules[name]
-        self.modules[folder] = mine
+        self.modules[folder] = loaded
         sys.path.remove(str(folder))
 
 
 def pytest_configure(config: pytest.Config) -> None:
     scripts = Scripts(config.rootpath)
 
-    class Plugin:
+    class SwitchScripts:
         @pytest.hookimpl(tryfirst=True)
         def pytest_make_collect_report(self, collector: pytest.Collector) -> None:
             if isinstance(collector, pytest.Module):
@@ -62,4 +63,4 @@ def pytest_configure(config: pytest.Config) -> None:
         def pytest_runtest_setup(self, item: pytest.Item) -> None:
             scripts.enter(item.path)
 
-    config.pluginmanager.register(Plugin())
+    config.pluginmanager.register(SwitchScripts())

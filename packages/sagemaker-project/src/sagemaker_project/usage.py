@@ -1,18 +1,26 @@
-"""What the commands refuse before anything is imported, uploaded or started, and how they say it.
+"""The checks of arguments and settings that all commands share.
 
-Everything a user can get wrong raises UsageError with one line that says what to do.
+Each check runs before anything is imported, uploaded or started, and raises UsageError with one
+line that says what to do. boto3 is imported inside the functions that need it, so that `--help`
+stays fast.
 """
 
 import difflib
 import logging
 import re
 import warnings
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any, TypeAlias
 
-from sagemaker_project.errors import UsageError
+from sagemaker_project.errors import UsageError as UsageError
+
+Client: TypeAlias = Any  # a client or session of boto3, which creates their methods at run time
+Json: TypeAlias = dict[str, Any]  # a request or an answer of AWS
 
 ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
 BUCKET = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-# The partitions but `aws`, by how the names of their regions begin.
+# Prefix of a region's name -> partition, for all partitions other than `aws`.
 PARTITIONS = {
     "cn-": "aws-cn",
     "us-gov-": "aws-us-gov",
@@ -25,14 +33,15 @@ PARTITIONS = {
 NAME = re.compile(r"(?=.{1,63}$)[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 
 
-def near(name, names):
-    """` Did you mean X?` where one of `names` is close to `name`, else what there is."""
-    matches = difflib.get_close_matches(str(name), list(names), n=1)
+def near(name: str, names: Iterable[str]) -> str:
+    """Return "Did you mean X?" if one of `names` is close to `name`, else a list of all names."""
+    names = list(names)
+    matches = difflib.get_close_matches(str(name), names, n=1)
     return f"Did you mean {matches[0]}?" if matches else f"There are: {', '.join(sorted(names))}."
 
 
-def check_role_arn(role_arn, where="--role-arn"):
-    """Refuse what is not the ARN of an IAM role."""
+def check_role_arn(role_arn: object, where: str = "--role-arn") -> None:
+    """Raise UsageError unless `role_arn` is the ARN of an IAM role."""
     if not ROLE_ARN.fullmatch(str(role_arn)):
         raise UsageError(
             f"{where}: {role_arn!r} is not the ARN of an IAM role;"
@@ -40,13 +49,13 @@ def check_role_arn(role_arn, where="--role-arn"):
         )
 
 
-def partition_of(region):
-    """The part of AWS that a region belongs to: the second word of its ARNs."""
+def partition_of(region: str) -> str:
+    """Return the partition of a region, which is the second word of its ARNs."""
     return next((p for start, p in PARTITIONS.items() if region.startswith(start)), "aws")
 
 
-def check_partition(role_arn, region, where="--role-arn"):
-    """Refuse a role of another part of AWS than the region is in: no call there could use it."""
+def check_partition(role_arn: str, region: str, where: str = "--role-arn") -> None:
+    """Raise UsageError if the role belongs to another partition than the region."""
     found, wanted = role_arn.split(":")[1], partition_of(region)
     if found != wanted:
         raise UsageError(
@@ -55,8 +64,8 @@ def check_partition(role_arn, region, where="--role-arn"):
         )
 
 
-def check_region(region, where, session=None):
-    """Refuse what is not a region with SageMaker."""
+def check_region(region: object, where: str, session: Client = None) -> None:
+    """Raise UsageError unless `region` is a region that has SageMaker."""
     import boto3
 
     session = session or boto3.Session()
@@ -66,47 +75,51 @@ def check_region(region, where, session=None):
         for name in session.get_available_regions("sagemaker", partition)
     ]
     if region not in regions:
-        close = difflib.get_close_matches(region, regions, n=1)
+        close = difflib.get_close_matches(str(region), regions, n=1)
         hint = f"Did you mean {close[0]}?" if close else "One looks like us-east-1."
         raise UsageError(f"{where}: {region!r} has no SageMaker. {hint}")
 
 
-def check_bucket(bucket, where):
-    """Refuse what S3 would not take as the name of a bucket."""
+def check_bucket(bucket: object, where: str) -> None:
+    """Raise UsageError unless S3 accepts `bucket` as the name of a bucket."""
     if not BUCKET.fullmatch(str(bucket)) or ".." in str(bucket):
         raise UsageError(
             f"{where}: {bucket!r} is not the name of a bucket: 3 to 63 of a-z, 0-9, '.' and '-'"
         )
 
 
-def check_name(name, where):
-    """Refuse what SageMaker would not take as the name of a pipeline or a package group."""
+def check_name(name: object, where: str) -> None:
+    """Raise UsageError unless SageMaker accepts `name` for a pipeline or a model package group."""
     if not NAME.fullmatch(str(name)):
-        raise UsageError(f"{where}: {name!r}: 1 to 63 of a-z, A-Z, 0-9 and single '-' are wanted")
+        raise UsageError(f"{where}: {name!r}: expected 1 to 63 of a-z, A-Z, 0-9 and single '-'")
 
 
-def expected_owner(bucket):
-    """Keeps an upload out of a bucket that somebody else made under SageMaker's default name."""
+def expected_owner(bucket: str) -> dict[str, str]:
+    """Return the arguments that stop an upload to a default bucket that another account owns.
+
+    SageMaker's default bucket is named after the account, but any account can create a bucket of
+    that name first.
+    """
     named = re.fullmatch(r"sagemaker-[a-z0-9-]+-(\d{12})", bucket)
     return {"ExpectedBucketOwner": named[1]} if named else {}
 
 
-def aws_errors():
-    """What boto3 raises, by the three roots it has."""
+def aws_errors() -> tuple[type[Exception], ...]:
+    """Return the base classes of everything that boto3 raises."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
 
     return BotoCoreError, ClientError, Boto3Error
 
 
-def quiet_sdk():
-    """Keep the SDK's chatter about its own configuration out of what the user reads."""
+def quiet_sdk() -> None:
+    """Silence the log messages and warnings of the SageMaker SDK about its own configuration."""
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
 
 
-def emulator():
-    """The package that answers instead of AWS; UsageError where it is not installed."""
+def emulator() -> ModuleType:
+    """Return the package sagemaker_emulator; raise UsageError if it is not installed."""
     try:
         import sagemaker_emulator
     except ModuleNotFoundError as error:

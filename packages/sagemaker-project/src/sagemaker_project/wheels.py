@@ -1,7 +1,6 @@
-"""The wheels of a repository: `wheels/` holds them and its lock files pin them by hash.
+"""The wheels of a repository: `wheels/` holds them, and the lock files pin them by hash.
 
-The hook that ends a generation runs this file alone, so it imports nothing but the standard
-library.
+The hook at the end of a generation runs this file alone, so it imports only the standard library.
 """
 
 import hashlib
@@ -11,6 +10,10 @@ import re
 import shutil
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # an extra, which a generation does not need
+    from tomlkit.items import Array
 
 FOLDER = "wheels"
 ENGINE = "engine"
@@ -18,19 +21,20 @@ LOCKS = {
     "requirements.lock": ("sagemaker-emulator", "sagemaker-project"),
     "requirements-deploy.lock": ("sagemaker-project",),
 }
+# A comment in the pyproject.toml of a repository, which is no longer true after an eject.
 ONLY_FROM_WHEELS = "# These two come from wheels/ alone, whatever an index has under their names.\n"
 
 
 class WheelError(Exception):
-    """Why the wheels cannot be changed. The message is one line."""
+    """The wheels cannot be changed. The message is one line that says why."""
 
 
 def pin(root: Path) -> None:
-    """Have the lock files take what is in `wheels/` from there, and nothing but these bytes.
+    """Pin the wheels in `wheels/` by hash in the lock files.
 
-    Without wheels they stay as they are: the packages come from an index, or are ejected.
+    Without wheels the locks stay as they are: the packages come from an index, or are ejected.
     """
-    lines = {name: _line(wheel) for name, wheel in wheels_of(root).items()}
+    lines = {name: _lock_line(wheel) for name, wheel in wheels_of(root).items()}
     if lines:
         for lock, names in LOCKS.items():
             pinned = {name: lines[name] for name in names if name in lines}
@@ -38,7 +42,7 @@ def pin(root: Path) -> None:
 
 
 def wheels_of(root: Path) -> dict[str, Path]:
-    """{name: wheel} of a repository."""
+    """Return {name: wheel} of a repository."""
     found: dict[str, Path] = {}
     for wheel in sorted(Path(root, FOLDER).glob("*.whl")):
         name, _ = identity(wheel)
@@ -49,17 +53,17 @@ def wheels_of(root: Path) -> dict[str, Path]:
 
 
 def _rewrite(lock: Path, without: set[str], pinned: dict[str, str]) -> None:
-    """Put lines into a lock, in the place of what it has of these packages."""
+    """Replace the entries of the packages `without` in a lock by the lines `pinned`."""
     text = lock.read_text("utf-8").rstrip("\n") + "\n"
     entries = re.findall(r"^[^\n]+(?:\n[ \t]+[^\n]+)*\n", text, re.MULTILINE)
-    other = [e for e in entries if _name(e) not in {"--find-links", *without}]
+    other = [entry for entry in entries if _name(entry) not in {"--find-links", *without}]
     first = [f"--find-links {FOLDER}\n"] if pinned else []
     content = "".join([*first, *sorted([*other, *pinned.values()], key=_name)])
-    _replace(lock, content.encode())  # the same line ends on every system
+    _replace(lock, content.encode())  # bytes: the same line ends on every system
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write all of a file, or leave it as it was."""
+    """Write the whole file, or leave it as it was."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_bytes(content)
@@ -69,16 +73,16 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def write_schema(root: Path) -> None:
-    """Write the schema of the stages' settings beside them, for editors, on one long line."""
+    """Write the schema of the settings beside them, for editors, in one line."""
     if (wheel := wheels_of(root).get("sagemaker-project")) is None:
-        return  # it comes from an index
+        return  # the package comes from an index
     with zipfile.ZipFile(wheel) as file:
         schema = json.loads(file.read("sagemaker_project/deploy/config.schema.json"))
     text = json.dumps(schema, separators=(",", ":")) + "\n"
     _replace(Path(root, "deploy/config.schema.json"), text.encode())
 
 
-def _line(wheel: Path) -> str:
+def _lock_line(wheel: Path) -> str:
     name, version = identity(wheel)
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     return f"{name}=={version} --hash=sha256:{digest}\n"
@@ -89,19 +93,19 @@ def _name(entry: str) -> str:
 
 
 def identity(wheel: Path) -> tuple[str, str]:
-    """The name and version in a wheel's own metadata."""
-    about = metadata(wheel)
-    return about["Name"][0], about["Version"][0]
+    """Return the name and version in a wheel's metadata."""
+    fields = metadata(wheel)
+    return fields["Name"][0], fields["Version"][0]
 
 
 def metadata(wheel: Path) -> dict[str, list[str]]:
-    """The METADATA of a wheel: all values of each field."""
+    """Return the METADATA of a wheel: all values of each field."""
     try:
         with zipfile.ZipFile(wheel) as file:
             [path] = [name for name in file.namelist() if name.endswith(".dist-info/METADATA")]
             head = file.read(path).decode().partition("\n\n")[0]
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise WheelError(f"{wheel} is no wheel that can be read: {error}") from None
+        raise WheelError(f"{wheel} is not a readable wheel: {error}") from None
     fields: dict[str, list[str]] = {}
     for line in head.splitlines():
         name, _, value = line.partition(": ")
@@ -110,13 +114,16 @@ def metadata(wheel: Path) -> dict[str, list[str]]:
 
 
 def upgrade(root: Path, source: Path) -> list[str]:
-    """Replace wheels by newer ones; what was done and what is left to do, a line each.
+    """Replace wheels by newer ones.
 
     Args:
         root: the repository.
         source: a wheel, or a checkout of the template, whose packages are packed as they are.
+
+    Returns:
+        What was done and what is left to do, line by line.
     """
-    import runpy  # here, and not above: each generation of a repository loads this file
+    import runpy  # not at the top, because every generation of a repository loads this file
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
@@ -127,18 +134,18 @@ def upgrade(root: Path, source: Path) -> list[str]:
             new = sorted(Path(folder).glob("*.whl"))
         else:
             raise WheelError(f"{source} is neither a wheel nor a checkout of the template")
-        here = wheels_of(root)
+        current = wheels_of(root)
         for wheel in new:
-            if (name := identity(wheel)[0]) not in here:
+            if (name := identity(wheel)[0]) not in current:
                 raise WheelError(f"{wheel.name}: this repository has no wheel of {name}")
-        told = [_take(here[identity(wheel)[0]], wheel) for wheel in new]
+        done = [_exchange(current[identity(wheel)[0]], wheel) for wheel in new]
     pin(root)
     write_schema(root)
-    return [*told, *_unmet(root)]
+    return [*done, *_unmet_requirements(root)]
 
 
-def _take(old: Path, new: Path) -> str:
-    """Put a wheel in the place of another one: of the two, one is there at any time."""
+def _exchange(old: Path, new: Path) -> str:
+    """Replace a wheel by another one, with at least one of the two present at any time."""
     (name, version), before = identity(new), identity(old)[1]
     content = new.read_bytes()
     if old.read_bytes() == content:
@@ -150,8 +157,8 @@ def _take(old: Path, new: Path) -> str:
     return f"{name}: {before} -> {version}"
 
 
-def _unmet(root: Path) -> list[str]:
-    """What the new wheels need that requirements.lock does not have."""
+def _unmet_requirements(root: Path) -> list[str]:
+    """Return a line for each requirement of the wheels that requirements.lock does not meet."""
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
@@ -159,21 +166,22 @@ def _unmet(root: Path) -> list[str]:
     pinned: dict[str, list[str]] = {}
     for name, version in re.findall(r"^([\w.-]+)==([^\s;]+)", lock, re.MULTILINE):
         pinned.setdefault(canonicalize_name(name), []).append(version)
-    told = []
+    lines = []
     for wheel in wheels_of(root).values():
         for text in metadata(wheel)["Requires-Dist"]:
             wanted = Requirement(text)
             found = pinned.get(canonicalize_name(wanted.name), [])
             if not any(wanted.specifier.contains(version, True) for version in found):
                 has = " and ".join(found) or "nothing of it"
-                told.append(f"{wheel.name} needs {text}, the lock has {has}: type make lock")
-    return told
+                lines.append(f"{wheel.name} needs {text}, the lock has {has}: type make lock")
+    return lines
 
 
 def eject(root: Path) -> list[str]:
     """Unpack the wheels into `engine/`, which is then installed with the repository.
 
-    Returns: what was done, a line each.
+    Returns:
+        What was done, line by line.
     """
     wheels = list(wheels_of(root).values())
     engine = Path(root, ENGINE)
@@ -185,22 +193,26 @@ def eject(root: Path) -> list[str]:
     try:
         text = _with_engine(pyproject, wheels)
     except KeyError as error:
-        raise WheelError(f"{pyproject} has lost what an eject has to change: {error}") from None
+        raise WheelError(f"{pyproject} lacks a key that an eject has to change: {error}") from None
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as file:
-            names = [name for name in file.namelist() if ".dist-info/" not in name]
-            file.extractall(engine, names)
+            sources = [name for name in file.namelist() if ".dist-info/" not in name]
+            file.extractall(engine, sources)
             [license] = [name for name in file.namelist() if name.endswith("/licenses/LICENSE")]
-            Path(engine, names[0].partition("/")[0], "LICENSE").write_bytes(file.read(license))
+            Path(engine, sources[0].partition("/")[0], "LICENSE").write_bytes(file.read(license))
     _replace(pyproject, text.encode())
     for lock, names in LOCKS.items():
         _rewrite(Path(root, lock), set(names), {})
     shutil.rmtree(Path(root, FOLDER))
-    return [f"{ENGINE}/ has the source of the two packages, from now on yours"]
+    return [f"{ENGINE}/ has the source of the two packages, which is yours from now on"]
 
 
 def _with_engine(pyproject: Path, wheels: list[Path]) -> str:
-    """The text of a pyproject.toml that installs `engine/` with what the wheels installed."""
+    """Return the text of a pyproject.toml that installs `engine/` instead of the wheels.
+
+    Raises:
+        KeyError: the pyproject.toml has no such table or key as the template writes.
+    """
     import tomlkit
 
     content = tomlkit.parse(pyproject.read_text(encoding="utf-8").replace(ONLY_FROM_WHEELS, ""))
@@ -208,8 +220,8 @@ def _with_engine(pyproject: Path, wheels: list[Path]) -> str:
     needed = {identity(wheel)[0]: _requirements(wheel) for wheel in wheels}
     everything = [text for texts in needed.values() for text, _ in texts]
     to_deploy = [text for text, extra in needed["sagemaker-project"] if not extra]
-    _need(project["dependencies"], everything, set(needed))
-    _need(content["dependency-groups"]["deploy"], to_deploy, set(needed))
+    _replace_requirements(project["dependencies"], everything, set(needed))
+    _replace_requirements(content["dependency-groups"]["deploy"], to_deploy, set(needed))
     for wheel in wheels:
         for group, entries in _entry_points(wheel).items():
             if group == "console_scripts":
@@ -217,14 +229,7 @@ def _with_engine(pyproject: Path, wheels: list[Path]) -> str:
             else:
                 plugins = project.setdefault("entry-points", tomlkit.table(is_super_table=True))
                 plugins.setdefault(group, tomlkit.table()).update(entries)
-    for name in needed:
-        tool["uv"]["sources"].pop(name, None)
-    for position, index in reversed(list(enumerate(tool["uv"]["index"]))):
-        if index.get("name") == FOLDER:
-            del tool["uv"]["index"][position]
-    for table in ("sources", "index"):
-        if not tool["uv"][table]:
-            del tool["uv"][table]
+    _remove_wheel_sources(tool["uv"], set(needed))
     packages = tool["setuptools"]["packages"]["find"]
     packages["where"] = [".", ENGINE]
     packages["include"] = [*packages["include"], "sagemaker_emulator*", "sagemaker_project*"]
@@ -234,8 +239,20 @@ def _with_engine(pyproject: Path, wheels: list[Path]) -> str:
     return tomlkit.dumps(content)
 
 
-def _need(array, requirements: list[str], without: set[str]) -> None:
-    """Change a list of requirements in place, so that its comments stay."""
+def _remove_wheel_sources(uv: Any, names: set[str]) -> None:
+    """Delete from [tool.uv] that the packages `names` come from `wheels/`."""
+    for name in names:
+        uv["sources"].pop(name, None)
+    for position, index in reversed(list(enumerate(uv["index"]))):
+        if index.get("name") == FOLDER:
+            del uv["index"][position]
+    for table in ("sources", "index"):
+        if not uv[table]:
+            del uv[table]
+
+
+def _replace_requirements(array: "Array", requirements: list[str], without: set[str]) -> None:
+    """Remove the packages `without` from a list and add requirements, in place: comments stay."""
     for position, item in reversed(list(enumerate(array))):
         if isinstance(item, str) and _package(item) in without:
             del array[position]
@@ -248,7 +265,7 @@ def _need(array, requirements: list[str], without: set[str]) -> None:
 
 
 def _requirements(wheel: Path) -> list[tuple[str, bool]]:
-    """What a wheel needs: (requirement, whether only an extra needs it)."""
+    """Return (requirement, whether only an extra needs it) for each requirement of a wheel."""
     texts = metadata(wheel)["Requires-Dist"]
     return [(text.partition("; extra ==")[0], "extra ==" in text) for text in texts]
 
@@ -258,11 +275,14 @@ def _package(requirement: str) -> str:
 
 
 def _entry_points(wheel: Path) -> dict[str, dict[str, str]]:
-    """{group: {name: object}} of a wheel."""
+    """Return {group: {name: object}} of a wheel."""
     from configparser import ConfigParser
 
-    parser = ConfigParser(delimiters="=", interpolation=None)
-    parser.optionxform = str  # type: ignore[method-assign, assignment]
+    class CaseSensitiveParser(ConfigParser):
+        def optionxform(self, optionstr: str) -> str:
+            return optionstr
+
+    parser = CaseSensitiveParser(delimiters="=", interpolation=None)
     with zipfile.ZipFile(wheel) as file:
         [path] = [n for n in file.namelist() if n.endswith(".dist-info/entry_points.txt")]
         parser.read_string(file.read(path).decode())

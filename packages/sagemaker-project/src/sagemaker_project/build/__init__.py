@@ -1,1 +1,1 @@
-"""From a module with get_pipeline() to an execution that is followed to its end."""
+"""From a module with get_pipeline() to an execution that has ended."""

@@ -1,10 +1,10 @@
 """Step code in S3, addressed by its content.
 
-A pipeline definition names the code of its steps by S3 URI. Here that URI carries the sha256 of
-the code, so the same sources always give the same definition, one changed script changes one URI,
-and step caching sees exactly that. Naming the code and uploading it are two things: a definition
-can be built and reviewed where there is no AWS account, and `PipelineWithCode` uploads what the
-definition names just before SageMaker is told about it.
+A pipeline definition names the code of its steps by S3 URI. Here that URI contains the sha256 of
+the code, so the same sources always give the same definition, a changed script changes one URI, and
+step caching notices exactly that change. Naming the code is separate from uploading it: a
+definition can be built and reviewed without an AWS account, and `PipelineWithCode` uploads the code
+just before it creates or updates the pipeline.
 
 Only `get_pipeline()` functions import this module: it imports the SageMaker SDK, which takes
 seconds.
@@ -14,18 +14,27 @@ import gzip
 import hashlib
 import io
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sagemaker.core.workflow.functions import Join
 from sagemaker.mlops.workflow.pipeline import Pipeline
 
-from sagemaker_project.usage import expected_owner
+from sagemaker_project.usage import Json, expected_owner
 
 __all__ = ["PipelineWithCode", "StepCode", "s3_uri"]
 
 
-def s3_uri(bucket, *parts):
-    """The S3 URI of `parts` in `bucket`; a Join where only the execution knows a part."""
+def s3_uri(bucket: str, *parts: Any) -> Any:
+    """Return the S3 URI of `parts` in `bucket`.
+
+    Args:
+        parts: text, or pipeline variables of the SDK, whose values only an execution knows.
+
+    Returns:
+        Text; a Join of the SDK if a part is a pipeline variable.
+    """
     if all(isinstance(part, str) for part in parts):
         return "/".join(("s3:/", bucket, *parts))
     return Join(on="/", values=["s3:/", bucket, *parts])
@@ -34,58 +43,66 @@ def s3_uri(bucket, *parts):
 class StepCode:
     """The code of a pipeline's steps: `files` maps each S3 key to its bytes."""
 
-    def __init__(self, bucket, prefix):
+    def __init__(self, bucket: str, prefix: str) -> None:
         self.bucket = bucket
         self.prefix = prefix
-        self.files = {}
+        self.files: dict[str, bytes] = {}
 
-    def script(self, path):
-        """The URI of one script, for a processing job."""
-        content = Path(path).read_bytes()
-        return self._add(content, Path(path).name, content)
+    def script(self, path: str | Path, *modules: str | Path) -> str:
+        """Add a script, for a processing job, and the modules that it imports.
 
-    def source_dir(self, *paths):
-        """The URI of a sourcedir.tar.gz of `paths`, for a training job in script mode."""
-        tar = _tar(*map(Path, paths))
+        Returns:
+            The URI of the script; that of its folder if there are modules.
+        """
+        files = [Path(path), *map(Path, modules)]
+        hashed = _tar(files) if modules else files[0].read_bytes()
+        uris = [self._add(file.read_bytes(), file.name, hashed) for file in files]
+        return uris[0].rpartition("/")[0] if modules else uris[0]
+
+    def source_dir(self, *paths: str | Path) -> str:
+        """Add a sourcedir.tar.gz of `paths`, for a training job in script mode; return its URI."""
+        tar = _tar([Path(path) for path in paths])
         return self._add(gzip.compress(tar, mtime=0), "sourcedir.tar.gz", tar)
 
-    def _add(self, content, name, hashed):
-        # A tarball is hashed before compression: zlib's bytes differ from one build to the next.
+    def _add(self, content: bytes, name: str, hashed: bytes) -> str:
+        # A tarball is hashed before compression: different builds of zlib give different bytes.
         key = f"{self.prefix}/code/{hashlib.sha256(hashed).hexdigest()}/{name}"
         self.files[key] = content
-        return s3_uri(self.bucket, key)
+        return f"s3://{self.bucket}/{key}"
 
 
-class PipelineWithCode(Pipeline):
+class PipelineWithCode(Pipeline):  # type: ignore[misc]  # the SDK has no types
     """A Pipeline that uploads the code of its steps before it is created or updated.
 
-    Without `code` there is only its definition.
+    With `code=None` it has a definition, but cannot be created.
     """
 
-    def __init__(self, *args, code, **kwargs):
+    def __init__(self, *args: Any, code: StepCode | None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.code = code
 
-    def _upload_code(self):
+    def _upload_code(self) -> None:
         if self.code is None:
             raise ValueError("get_pipeline() was called without a role: its jobs could not run")
         bucket = self.sagemaker_session.default_bucket()
         s3 = self.sagemaker_session.boto_session.client("s3")
         for key, content in self.code.files.items():
             s3.put_object(Bucket=bucket, Key=key, Body=content, **expected_owner(bucket))
-        self.code.files.clear()  # upsert() tries to create, then updates
+        self.code.files.clear()  # upsert() calls create(), then update(): upload once
 
-    def create(self, *args, **kwargs):
+    def create(self, *args: Any, **kwargs: Any) -> Json:
         self._upload_code()
-        return super().create(*args, **kwargs)
+        answer: Json = super().create(*args, **kwargs)
+        return answer
 
-    def update(self, *args, **kwargs):
+    def update(self, *args: Any, **kwargs: Any) -> Json:
         self._upload_code()
-        return super().update(*args, **kwargs)
+        answer: Json = super().update(*args, **kwargs)
+        return answer
 
 
-def _tar(*paths):
-    """A tar with the same bytes for the same files, whoever packs it and whenever."""
+def _tar(paths: Sequence[Path]) -> bytes:
+    """Return a tar that depends on the names and contents of the files only."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for path in sorted(paths):

@@ -1,19 +1,26 @@
-"""What `run-pipeline` shows, now and at the end: live on a terminal, elsewhere plain lines."""
+"""What `run-pipeline` prints: a live table on a terminal, plain lines elsewhere."""
 
 import contextlib
+import json
 import os
 import shlex
 import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sagemaker_project.build.execution import log_group
+from sagemaker_project.build.execution import StepRun, log_group
+from sagemaker_project.usage import Json
 
-MARKS = {"Succeeded": "green", "Failed": "red", "Stopped": "yellow", "Executing": "cyan"}
+if TYPE_CHECKING:  # imported only on a terminal
+    from rich.table import Table
+
+STYLES = {"Succeeded": "green", "Failed": "red", "Stopped": "yellow", "Executing": "cyan"}
 
 
 @contextlib.contextmanager
-def steps_display():
-    """A function that shows the steps: on a terminal a table that changes, else a line a change."""
+def steps_display() -> Iterator[Callable[[Sequence[StepRun]], None]]:
+    """Yield a function that shows the steps: a live table, or one line for each change."""
     if not sys.stdout.isatty():
         yield _line_printer()
         return
@@ -23,10 +30,10 @@ def steps_display():
         yield lambda steps: live.update(_table(steps))
 
 
-def _line_printer():
-    seen = {}
+def _line_printer() -> Callable[[Sequence[StepRun]], None]:
+    seen: dict[str, str] = {}
 
-    def show(steps):
+    def show(steps: Sequence[StepRun]) -> None:
         for step in steps:
             if seen.get(step.name) != step.status:
                 seen[step.name] = step.status
@@ -35,8 +42,8 @@ def _line_printer():
     return show
 
 
-def print_steps(steps):
-    """The table of steps."""
+def print_steps(steps: Sequence[StepRun]) -> None:
+    """Print the table of the steps."""
     if sys.stdout.isatty():
         from rich.console import Console
 
@@ -48,19 +55,31 @@ def print_steps(steps):
         print(line.rstrip())
 
 
-def _table(steps):
+def _table(steps: Sequence[StepRun]) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
     table = Table("Step", "Status", "Time", "", box=None, pad_edge=False, header_style="bold")
     for step in steps:
-        status = Text(step.status, style=MARKS.get(step.status, ""))
+        status = Text(step.status, style=STYLES.get(step.status, ""))
         table.add_row(Text(step.name), status, f"{step.seconds:.1f} s", Text(step.note))
     return table
 
 
-def print_results(metrics, report, packages):
-    """The metrics, the packages that were registered and the path of the report."""
+def print_definition(definition: Json, module_name: str) -> None:
+    """Print the definition; on a terminal only its length, and the command that prints it."""
+    text = json.dumps(definition, indent=2, sort_keys=True)
+    if sys.stdout.isatty():
+        lines = text.count("\n") + 1
+        print(f"({lines} lines: get-pipeline-definition --module-name {module_name} prints them)")
+    else:
+        print(text)
+
+
+def print_results(
+    metrics: Mapping[str, float], report: Path | None, packages: Sequence[str]
+) -> None:
+    """Print the metrics, the ARNs of the registered packages and the path of the report."""
     for name, value in metrics.items():
         print(f"{name} {value:.6g}")
     for package in packages:
@@ -69,17 +88,17 @@ def print_results(metrics, report, packages):
         print(f"report {report}")
 
 
-def _command(name):
-    """A command of this project, as it can be typed here."""
-    path = Path(sys.executable).with_name(name)
-    return shlex.quote(os.path.relpath(path)) if path.exists() else name
-
-
-def print_failures(steps, local):
-    """Where the log of each step that failed is."""
+def print_failures(steps: Sequence[StepRun], is_local: bool) -> None:
+    """Print the command that shows the log of each failed step."""
     for step in steps:
         if step.status == "Failed" and step.job:
             group, job = log_group(step.job)
             command = f"aws logs tail {group} --log-stream-name-prefix {job} --since 1d"
-            command = f"{_command('sagemaker-local')} logs {job}" if local else command
+            command = f"{_command('sagemaker-local')} logs {job}" if is_local else command
             print(f"log of {step.name}: {command}")
+
+
+def _command(name: str) -> str:
+    """Return a command of this project as it can be typed in the working folder."""
+    path = Path(sys.executable).with_name(name)
+    return shlex.quote(os.path.relpath(path)) if path.exists() else name

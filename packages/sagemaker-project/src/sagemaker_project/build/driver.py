@@ -1,8 +1,7 @@
-"""Reading a command's arguments, and calling the module that they name.
+"""Read the arguments of the commands, and call the module that they name.
 
-`convert_struct`, `get_pipeline_driver` and `get_pipeline_custom_tags` are those of SageMaker's own
-projects. Everything a user can get wrong raises UsageError with one line that says what to do,
-before anything is imported, uploaded or started.
+`convert_struct`, `get_pipeline_driver` and `get_pipeline_custom_tags` have the names that they have
+in SageMaker's own projects. Everything a user can get wrong raises UsageError.
 """
 
 import ast
@@ -13,11 +12,16 @@ import inspect
 import json
 import re
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol, TypeAlias
 
+from sagemaker_project.errors import UsageError
 from sagemaker_project.project import PACKAGE
 from sagemaker_project.usage import (
-    UsageError,
+    Client,
+    Json,
     check_bucket,
     check_name,
     check_region,
@@ -33,9 +37,31 @@ __all__ = [
     "quiet_sdk",
 ]
 
+Tag: TypeAlias = dict[str, str]  # {"Key": ..., "Value": ...}
+
+
+class Session(Protocol):
+    """What the commands use of a session of the SageMaker SDK."""
+
+    boto_session: Client
+
+    def default_bucket(self) -> str: ...
+
+
+class Pipeline(Protocol):
+    """What the commands use of a pipeline of the SageMaker SDK."""
+
+    name: str
+    sagemaker_session: Session
+
+    def definition(self) -> str: ...
+
+    def upsert(self, role_arn: str, description: str | None, tags: list[Tag] | None) -> Json: ...
+
+
 MAX_STRUCT_CHARACTERS = 100_000
 MAX_TAGS = 50
-CHECKS = {
+CHECKS: dict[str, Callable[[object, str], None]] = {  # of arguments of get_pipeline()
     "role": check_role_arn,
     "region": check_region,
     "default_bucket": check_bucket,
@@ -44,11 +70,11 @@ CHECKS = {
 }
 
 
-def convert_struct(str_struct=None):
-    """The dict or list that `str_struct` spells, as JSON or as a Python literal; {} for nothing.
+def convert_struct(str_struct: str | None = None) -> Any:
+    """Parse JSON or a Python literal; return {} for an empty text or None.
 
     Raises:
-        UsageError: it is neither, longer than 100,000 characters, or has a key twice.
+        UsageError: it is neither, is longer than 100,000 characters, or has a duplicate key.
     """
     if not str_struct:
         return {}
@@ -64,24 +90,26 @@ def convert_struct(str_struct=None):
         tree = ast.parse(str_struct.strip(), mode="eval")
         for node in ast.walk(tree):
             if isinstance(node, ast.Dict):
-                _without_duplicates([(ast.literal_eval(key), None) for key in node.keys])
+                # A key None stands for `**`, which is no literal.
+                _without_duplicates([(ast.literal_eval(key or node), None) for key in node.keys])
         return ast.literal_eval(tree)
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         raise UsageError(
             f"neither JSON ({json_error.msg} at line {json_error.lineno} column {json_error.colno})"
-            """ nor a Python literal: {"region": "us-east-1"} would be one"""
+            """ nor a Python literal, such as {"region": "us-east-1"}"""
         ) from None
 
 
-def read_option(name, text):
-    """What the text of an option spells; a UsageError names the option."""
+def read_option(name: str, text: str | None) -> Any:
+    """Return convert_struct(text); a UsageError begins with the name of the option."""
     try:
         return convert_struct(text)
     except UsageError as error:
         raise UsageError(f"{name}: {error}") from None
 
 
-def _without_duplicates(pairs):
+def _without_duplicates(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
+    """Return the dict of (key, value) pairs; raise UsageError if a key is duplicated."""
     keys = [key for key, _ in pairs]
     for key in keys:
         if keys.count(key) > 1:
@@ -89,20 +117,20 @@ def _without_duplicates(pairs):
     return dict(pairs)
 
 
-def get_pipeline_driver(module_name, passed_args=None):
-    """The pipeline that `get_pipeline()` of `module_name` returns.
+def get_pipeline_driver(
+    module_name: str, passed_args: Mapping[str, Any] | str | None = None
+) -> Pipeline:
+    """Return the pipeline that `get_pipeline()` of `module_name` builds.
 
     Args:
         module_name: a module of the package `pipelines`, such as pipelines.abalone.pipeline.
-        passed_args: keyword arguments of get_pipeline(): a dict, or a string that spells one.
+        passed_args: keyword arguments of get_pipeline(), as a dict or as text for convert_struct().
 
     Raises:
         UsageError: the module is not of this package, or the arguments are not its arguments.
     """
-    is_text = passed_args is None or isinstance(passed_args, str)
-    kwargs = read_option("--kwargs", passed_args) if is_text else passed_args
-    kwargs = check_kwargs(module_name, kwargs)
-    # The SDK is a million objects that stay: to look for garbage among them costs a second.
+    kwargs = check_kwargs(module_name, _kwargs(passed_args))
+    # Importing the SDK makes a million objects that stay: collecting garbage would cost a second.
     gc.disable()
     try:
         return _get_pipeline(module_name)(**kwargs)
@@ -111,18 +139,40 @@ def get_pipeline_driver(module_name, passed_args=None):
         gc.enable()
 
 
-def check_kwargs(module_name, kwargs, **defaults):
-    """`kwargs` for get_pipeline() of `module_name`, checked, and those `defaults` that it takes."""
+def _kwargs(passed_args: Mapping[str, Any] | str | None) -> Any:
+    if passed_args is None or isinstance(passed_args, str):
+        return read_option("--kwargs", passed_args)
+    return passed_args
+
+
+def check_kwargs(
+    module_name: str, kwargs: Any, defaults: Mapping[str, str | None] | None = None
+) -> dict[str, Any]:
+    """Check the keyword arguments of get_pipeline() of `module_name`.
+
+    Args:
+        defaults: values for arguments that are not given. Those that are None, or that
+            get_pipeline() does not have, are left out.
+
+    Returns:
+        The defaults and the given arguments.
+
+    Raises:
+        UsageError: get_pipeline() does not have such an argument, or does not take such a value.
+    """
     if not isinstance(kwargs, dict):
-        raise UsageError(f"--kwargs: a dict is wanted, a {type(kwargs).__name__} was given")
+        raise UsageError(f"--kwargs: expected a dict, found a {type(kwargs).__name__}")
     parameters = dict(inspect.signature(_get_pipeline(module_name)).parameters)
     takes_any = [name for name, entry in parameters.items() if entry.kind is entry.VAR_KEYWORD]
     for name in takes_any:
         del parameters[name]
-    given = set(kwargs)
-    known = {k: v for k, v in defaults.items() if v is not None and k in parameters}
-    kwargs = known | kwargs
-    for name, value in kwargs.items():
+    known = {
+        name: value
+        for name, value in (defaults or {}).items()
+        if value is not None and name in parameters
+    }
+    complete = known | kwargs
+    for name, value in complete.items():
         if name not in parameters and not takes_any:
             raise UsageError(
                 f"--kwargs: get_pipeline() has no argument {name!r}. {near(name, parameters)}"
@@ -130,37 +180,41 @@ def check_kwargs(module_name, kwargs, **defaults):
         default = parameters[name].default if name in parameters else None
         if isinstance(default, str) and not isinstance(value, str):
             raise UsageError(f"--kwargs: {name} is a string, {value!r} was given")
-        if name in CHECKS and name in given and value is not None:
+        if name in CHECKS and name in kwargs and value is not None:
             CHECKS[name](value, f"--kwargs: {name}")
     missing = [
         name
         for name, entry in parameters.items()
-        if entry.default is entry.empty and name not in kwargs
+        if entry.default is entry.empty and name not in complete
     ]
     if missing:
         raise UsageError(f"--kwargs: get_pipeline() needs {', '.join(missing)}")
-    return kwargs
+    return complete
 
 
-def _get_pipeline(module_name):
-    get_pipeline = getattr(_import_module(module_name), "get_pipeline", None)
+def _get_pipeline(module_name: str) -> Callable[..., Pipeline]:
+    get_pipeline: Callable[..., Pipeline] | None = getattr(
+        _import_module(module_name), "get_pipeline", None
+    )
     if get_pipeline is None:
         raise UsageError(f"{module_name} has no function get_pipeline()")
     return get_pipeline
 
 
-def get_pipeline_custom_tags(module_name, args, tags):
-    """`tags` with what `get_pipeline_custom_tags()` of `module_name` adds.
+def get_pipeline_custom_tags(
+    module_name: str, args: Mapping[str, Any] | str | None, tags: Sequence[Tag]
+) -> Sequence[Tag]:
+    """Return `tags` and those that `get_pipeline_custom_tags()` of `module_name` adds.
 
-    A project whose tags cannot be read is worth a warning, not the run: the tags are kept as given.
+    If that function fails, print a warning and return `tags`: missing tags are no reason to stop.
     """
     custom_tags = getattr(_import_module(module_name), "get_pipeline_custom_tags", None)
     if custom_tags is None:
         return tags
-    kwargs = args if isinstance(args, dict) else read_option("--kwargs", args)
+    kwargs = _kwargs(args)
     names = inspect.signature(custom_tags).parameters
     try:
-        added = custom_tags(tags, **{name: kwargs[name] for name in names if name in kwargs})
+        added = custom_tags(list(tags), **{name: kwargs[name] for name in names if name in kwargs})
         own = [tag for tag in added if not tag["Key"].lower().startswith("aws:")]
         return own[:MAX_TAGS]
     except Exception as error:
@@ -168,14 +222,14 @@ def get_pipeline_custom_tags(module_name, args, tags):
         return tags
 
 
-def check_tags(tags):
-    """`tags` as they are, if SageMaker would take them."""
+def check_tags(tags: Any) -> list[Tag]:
+    """Return `tags`; raise UsageError unless SageMaker accepts them."""
     if tags in ({}, None):
         return []
     if not isinstance(tags, list) or not all(
         isinstance(tag, dict) and set(tag) == {"Key", "Value"} for tag in tags
     ):
-        raise UsageError('--tags: wanted is a list like [{"Key": "team", "Value": "data"}]')
+        raise UsageError('--tags: expected a list such as [{"Key": "team", "Value": "data"}]')
     if len(tags) > MAX_TAGS:
         raise UsageError(f"--tags: {len(tags)} tags were given, SageMaker takes {MAX_TAGS}")
     keys = [tag["Key"] for tag in tags]
@@ -192,15 +246,15 @@ def check_tags(tags):
     return tags
 
 
-def _pipeline_modules():
+def _pipeline_modules() -> list[str]:
     spec = importlib.util.find_spec(PACKAGE)
-    folders = spec.submodule_search_locations if spec else ()
-    paths = [path for folder in folders or () for path in Path(folder).glob("*/pipeline.py")]
+    folders = spec.submodule_search_locations or () if spec else ()
+    paths = [path for folder in folders for path in Path(folder).glob("*/pipeline.py")]
     return [f"{PACKAGE}.{path.parent.name}.pipeline" for path in paths]
 
 
-def _import_module(module_name):
-    # A name from a command line is not a licence to run any module on the path.
+def _import_module(module_name: str) -> ModuleType:
+    # A name on a command line must not run any module on the path.
     if not re.fullmatch(rf"{PACKAGE}(\.[A-Za-z_]\w*)+", module_name):
         raise UsageError(
             f"--module-name: {module_name!r} is not a module of the package {PACKAGE}."

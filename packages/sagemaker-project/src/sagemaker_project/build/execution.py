@@ -1,19 +1,25 @@
-"""Following a pipeline execution to its end, and what it left behind.
+"""Follow a pipeline execution to its end, and read what it produced.
 
-Only boto3 is used, and nothing here knows whether SageMaker or the emulator answers.
-`follow()` polls: at first often and then ever less, so that an execution of seconds ends in seconds
-and one of hours costs few calls.
+Only boto3 is used, and nothing here knows whether SageMaker or the emulator answers. `follow()`
+polls: often at first and then less and less, so that an execution of seconds ends in seconds and
+one of hours costs few calls.
 """
 
 import json
 import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
+from sagemaker_project.errors import Timeout
+from sagemaker_project.usage import Client, Json
+
 __all__ = ["evaluation_files", "follow"]
 
 RUNNING = {"Executing", "Stopping"}
+# Model quality metrics of an execution: {name: value}, and the path of its report on this machine.
+Evaluation = tuple[dict[str, float], Path | None]
 
 
 @dataclass(frozen=True)
@@ -28,40 +34,44 @@ class StepRun:
     package: str
 
 
-class Timeout(Exception):
-    """The execution was still running when the time to wait for it was over."""
-
-
-def follow(client, arn, timeout_seconds, show):
-    """Call `show(steps)` at every look until the execution has ended.
+def follow(
+    client: Client,
+    arn: str,
+    timeout_seconds: float,
+    show: Callable[[Sequence[StepRun]], None],
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> tuple[Json, list[StepRun]]:
+    """Poll the execution until it has ended, and call `show(steps)` after each poll.
 
     Returns:
-        The DescribePipelineExecution answer and the list of StepRun, oldest first.
+        The DescribePipelineExecution answer and the steps, oldest first.
 
     Raises:
         Timeout: it had not ended after `timeout_seconds`.
     """
-    started = time.monotonic()
+    started = clock()
     while True:
         execution = client.describe_pipeline_execution(PipelineExecutionArn=arn)
-        steps = list_steps(client, arn)
+        steps = _list_steps(client, arn)
         show(steps)
-        if execution["PipelineExecutionStatus"] not in RUNNING:
+        status = execution["PipelineExecutionStatus"]
+        if status not in RUNNING:
             return execution, steps
-        elapsed = time.monotonic() - started
+        elapsed = clock() - started
         if elapsed > timeout_seconds:
-            raise Timeout(execution["PipelineExecutionStatus"])
-        time.sleep(min(30, max(0.05, elapsed / 50)))
+            raise Timeout(f"after {timeout_seconds:g} s the execution is still {status}: {arn}")
+        sleep(min(30, max(0.05, elapsed / 50)))
 
 
-def list_steps(client, arn):
+def _list_steps(client: Client, arn: str) -> list[StepRun]:
     pages = client.get_paginator("list_pipeline_execution_steps").paginate(
         PipelineExecutionArn=arn, SortOrder="Ascending"
     )
     return [_step_run(step) for page in pages for step in page["PipelineExecutionSteps"]]
 
 
-def _step_run(step):
+def _step_run(step: Json) -> StepRun:
     metadata = step.get("Metadata", {})
     now = datetime.now(timezone.utc)
     seconds = (step.get("EndTime", now) - step.get("StartTime", now)).total_seconds()
@@ -76,20 +86,20 @@ def _step_run(step):
     )
 
 
-def _note(step, metadata):
+def _note(step: Json, metadata: Json) -> str:
     if step.get("FailureReason"):
         return " ".join(step["FailureReason"].split())
     if "CacheHitResult" in step:
         return "taken from an earlier execution"
     if "Fail" in metadata:
-        return metadata["Fail"].get("ErrorMessage", "")
+        return str(metadata["Fail"].get("ErrorMessage", ""))
     if "Condition" in metadata:
         return f"outcome {metadata['Condition'].get('Outcome', '')}"
     return ""
 
 
-def explain(client, steps):
-    """The steps, those that failed with what their script said last, where it said something."""
+def explain(client: Client, steps: Sequence[StepRun]) -> list[StepRun]:
+    """Return the steps; to the note of each failed one, append its script's exit message."""
     return [
         replace(step, note=f"{step.note} {_exit_message(client, step)}".strip())
         if step.status == "Failed"
@@ -98,7 +108,7 @@ def explain(client, steps):
     ]
 
 
-def _exit_message(client, step):
+def _exit_message(client: Client, step: StepRun) -> str:
     if ":processing-job/" not in step.job:
         return ""
     job = client.describe_processing_job(ProcessingJobName=step.job.rsplit("/", 1)[1])
@@ -106,15 +116,17 @@ def _exit_message(client, step):
     return "" if message in step.note else message
 
 
-def log_group(job_arn):
-    """The CloudWatch log group and the job name: log streams start with the name."""
+def log_group(job_arn: str) -> tuple[str, str]:
+    """Return the CloudWatch log group and the job name, which its log streams start with."""
     kind, name = job_arn.split(":", 5)[5].split("/", 1)
     groups = {"processing-job": "ProcessingJobs", "training-job": "TrainingJobs"}
     return f"/aws/sagemaker/{groups[kind]}", name
 
 
-def evaluation_files(client, s3, steps, folder):
-    """What the processing output named `evaluation` holds: its metrics, and its report on disk.
+def evaluation_files(
+    client: Client, s3: Client, steps: Sequence[StepRun], folder: Path
+) -> Evaluation:
+    """Read the processing output named `evaluation`.
 
     Returns:
         The metrics as {name: value}, and the path of report.html copied to `folder`, or None.
@@ -132,7 +144,7 @@ def evaluation_files(client, s3, steps, folder):
     return {}, None
 
 
-def _evaluation_uris(client, steps):
+def _evaluation_uris(client: Client, steps: Sequence[StepRun]) -> Iterator[str]:
     for step in steps:
         if ":processing-job/" in step.job and step.status == "Succeeded":
             job = client.describe_processing_job(ProcessingJobName=step.job.rsplit("/", 1)[1])
@@ -141,15 +153,16 @@ def _evaluation_uris(client, steps):
                     yield output["S3Output"]["S3Uri"]
 
 
-def _read(s3, bucket, key):
+def _read(s3: Client, bucket: str, key: str) -> bytes:
+    """Return the bytes of an object, b"" if there is none."""
     try:
-        return s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        return bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
     except s3.exceptions.NoSuchKey:
         return b""
 
 
-def _metrics(evaluation):
-    """{"mse": 4.5, ...} from a file in SageMaker's Model Quality format."""
+def _metrics(evaluation: Json) -> dict[str, float]:
+    """Return {"mse": 4.5, ...} of a file in SageMaker's Model Quality format."""
     return {
         name: float(metric["value"])
         for group, metrics in evaluation.items()

@@ -1,4 +1,4 @@
-"""Print the definition of a pipeline, or write it to a file.
+"""The command `get-pipeline-definition`: print the definition of a pipeline, or write it to a file.
 
     get-pipeline-definition --module-name pipelines.abalone.pipeline
 
@@ -9,9 +9,12 @@ the file to review a change of the pipeline as a diff.
 import argparse
 import json
 import os
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+from sagemaker_project.cli import run_command
+from sagemaker_project.errors import RunFailed, UsageError
 from sagemaker_project.project import Project
 
 __all__ = ["get_definition", "main"]
@@ -20,30 +23,32 @@ EXIT_CODES = "exit codes: 0 done, 1 get_pipeline() failed, 2 the arguments canno
 
 
 def main(project: Project, argv: Sequence[str] | None = None) -> int:
-    """Run the command `get-pipeline-definition` of a project; its exit code."""
+    """Run the command `get-pipeline-definition` of a project and return its exit code."""
     parser = _parser()
     args = parser.parse_args(argv)
     if not args.module_name:
         parser.print_help()
         return 2
-    from sagemaker_project import usage  # not before: --help needs none of it
+    return run_command(
+        parser.prog, lambda: print_definition(args.module_name, args.kwargs, args.file_name)
+    )
+
+
+def print_definition(module_name: str, kwargs: str | None, file_name: str | None) -> None:
+    """Print the definition, or write it to `file_name` if one is given."""
+    from sagemaker_project import usage  # not needed for --help
 
     try:
-        definition = get_definition(args.module_name, args.kwargs)
-        if args.file_name:
-            _write(args.file_name, definition)
-        else:
-            print(definition, end="")
-    except usage.UsageError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 2
+        definition = get_definition(module_name, kwargs)
     except usage.aws_errors() as error:
-        print(f"{parser.prog}: the AWS configuration of this machine: {error}", file=sys.stderr)
-        return 1
-    return 0
+        raise RunFailed(f"the AWS configuration of this machine: {error}") from None
+    if file_name:
+        _write(Path(file_name), definition)
+    else:
+        print(definition, end="")
 
 
-def get_definition(module_name: str, kwargs: dict | str | None = None) -> str:
+def get_definition(module_name: str, kwargs: Mapping[str, Any] | str | None = None) -> str:
     """Return the definition as JSON text, sorted and indented so that two can be compared."""
     from sagemaker_project import usage
     from sagemaker_project.build import driver
@@ -53,13 +58,8 @@ def get_definition(module_name: str, kwargs: dict | str | None = None) -> str:
     return json.dumps(json.loads(pipeline.definition()), indent=2, sort_keys=True) + "\n"
 
 
-def _write(file_name, text):
-    """Write all of `text`, or leave the file as it was."""
-    from pathlib import Path
-
-    from sagemaker_project.usage import UsageError
-
-    path = Path(file_name)
+def _write(path: Path, text: str) -> None:
+    """Write the whole text, or leave the file as it was and raise UsageError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_text(text, encoding="utf-8")
@@ -70,24 +70,15 @@ def _write(file_name, text):
         temporary.unlink(missing_ok=True)
 
 
-def _parser():
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "get-pipeline-definition",
         description="Get the definition of a pipeline.",
         epilog=EXIT_CODES,
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "-n",
-        "--module-name",
-        help="module that has get_pipeline()",
-    )
-    parser.add_argument(
-        "-f", "--file-name", help="file to write the definition to (default: standard output)"
-    )
-    parser.add_argument(
-        "-kwargs",
-        "--kwargs",
-        help="arguments of get_pipeline(), as JSON or as a Python dict",
-    )
+    add = parser.add_argument
+    add("-n", "--module-name", help="module that has get_pipeline()")
+    add("-f", "--file-name", help="file to write the definition to (default: standard output)")
+    add("-kwargs", "--kwargs", help="arguments of get_pipeline(), as JSON or as a Python dict")
     return parser

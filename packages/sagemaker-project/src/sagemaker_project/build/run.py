@@ -1,301 +1,152 @@
-"""What `run-pipeline` does with its arguments, from checking them to showing the result.
+"""What `run-pipeline` does: read the request, create or update the pipeline, start it, follow it.
 
 Apart from run_pipeline.py, so that `run-pipeline --help` starts at once.
 """
 
 import contextlib
-import hashlib
 import json
-import math
 import os
-import subprocess
 import sys
 import time
-import uuid
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sagemaker_project import usage
-from sagemaker_project.build import driver
-from sagemaker_project.build.execution import RUNNING
-from sagemaker_project.project import package_folder
-from sagemaker_project.usage import UsageError
+from sagemaker_project.build import display, driver, execution, provenance
+from sagemaker_project.build.cooldown import Cooldown
+from sagemaker_project.build.parameters import check_parameters
+from sagemaker_project.build.request import RunRequest, read_request
+from sagemaker_project.errors import RunFailed, Timeout, UsageError
+from sagemaker_project.project import Project
+from sagemaker_project.usage import Client, Json
 
-MAX_RUN_SECONDS = 672 * 3600  # SageMaker stops an execution that runs longer
+if TYPE_CHECKING:  # the emulator is an extra, which may not be installed
+    from sagemaker_emulator import Local
 
 
-class Failed(Exception):
-    """The pipeline could not be run to a good end. The message is one line."""
+def run(project: Project, args: Namespace, clock: Callable[[], float] = time.time) -> None:
+    """Run a pipeline as the arguments say, with SageMaker or with the emulator.
 
-
-def run(project, args):
-    """Do what the arguments say, here or in AWS."""
+    Raises:
+        UsageError: the arguments cannot be used; nothing was created or started.
+        RunFailed: AWS refused a call, or the execution did not succeed.
+    """
     usage.quiet_sdk()
+    local = None
     try:
-        _read_arguments(project, args)
+        request = read_request(project, args, os.environ)
         with contextlib.ExitStack() as stack:
-            if args.local:
-                _start_local(args, stack)
-            _create_and_start(args)
+            if request.local:
+                local = _start_local(request, stack)
+            pipeline = driver.get_pipeline_driver(request.module_name, request.kwargs)
+            arn = _create_and_start(request, pipeline, clock)
+            if arn and request.wait:
+                _follow(request, pipeline, arn, local)
     except usage.aws_errors() as error:
-        raise Failed(f"AWS: {error}{_if_local(args, error)}") from None
+        raise RunFailed(f"AWS: {error}{_server_log(local, error)}") from None
 
 
-def _read_arguments(project, args):
-    """Check what can be checked before anything is started, and replace text by what it spells."""
-    usage.check_role_arn(args.role_arn)
-    kwargs = driver.read_option("--kwargs", args.kwargs)
-    region, bucket = os.environ.get("AWS_REGION"), os.environ.get("ARTIFACT_BUCKET")
-    if region:
-        usage.check_region(region, "AWS_REGION")
-    if bucket:
-        usage.check_bucket(bucket, "ARTIFACT_BUCKET")
-    args.region = region or project.region
-    defaults = {"role": args.role_arn, "region": args.region, "default_bucket": bucket}
-    args.kwargs = driver.check_kwargs(args.module_name, kwargs, **defaults)
-    args.region = args.kwargs.get("region") or args.region
-    usage.check_partition(args.role_arn, args.region)
-    args.tags = driver.check_tags(driver.read_option("--tags", args.tags))
-    args.parameters = _split_parameters(args.parameters)
-    if args.input_data is not None and not Path(args.input_data).is_file():
-        found = "a folder" if Path(args.input_data).is_dir() else "nothing"
-        raise UsageError(
-            f"--input-data {args.input_data!r}: a CSV file is wanted, there is {found}"
-        )
-    if args.input_data and "InputDataUrl" in args.parameters:
-        raise UsageError("--input-data and the parameter InputDataUrl both name the data: give one")
-
-
-def _if_local(args, error):
-    """Where to look when it is this machine's own server that does not answer."""
-    from botocore.exceptions import ConnectionError, HTTPClientError
-
-    if args.local and isinstance(error, (ConnectionError, HTTPClientError)):
-        return f" (see {args.local}/server.log; is the disk full?)"
-    return ""
-
-
-def _create_and_start(args):
-    pipeline = driver.get_pipeline_driver(args.module_name, args.kwargs)
-    definition = json.loads(pipeline.definition())
-    declared = {parameter["Name"]: parameter for parameter in definition["Parameters"]}
-    parameters = check_parameters(args.parameters, declared)
-    if args.input_data and "InputDataUrl" not in declared:
-        raise UsageError("--input-data: this pipeline has no parameter InputDataUrl")
-    tags = driver.get_pipeline_custom_tags(args.module_name, args.kwargs, args.tags)
-    cooldown = args.cooldown and Cooldown(_client(pipeline), pipeline.name, args.cooldown)
-    if cooldown and cooldown.holds():
-        return
-    if args.input_data:
-        parameters["InputDataUrl"] = _upload(pipeline, Path(args.input_data))
-    if "InputDataVersion" in declared:
-        uri = parameters.get("InputDataUrl") or declared["InputDataUrl"]["DefaultValue"]
-        parameters.setdefault("InputDataVersion", _data_version(pipeline, uri))
-    if "GitCommit" in declared:
-        parameters.setdefault("GitCommit", git_commit())
-    if "DefinitionSha256" in declared:
-        text = json.dumps(definition, sort_keys=True)
-        parameters.setdefault("DefinitionSha256", hashlib.sha256(text.encode()).hexdigest())
-
-    _say("Creating/updating a SageMaker Pipeline with the following definition:")
-    _show_definition(definition, args.module_name)
-    answer = pipeline.upsert(
-        role_arn=args.role_arn, description=args.description, tags=tags or None
-    )
-    _say("Created/Updated SageMaker Pipeline: Response received:")
-    print(json.dumps({"PipelineArn": answer["PipelineArn"]}))
-    token = cooldown and cooldown.token
-    try:
-        arn = _start(pipeline, parameters, answer.get("PipelineVersionId"), token)
-    except usage.aws_errors():
-        if cooldown and cooldown.holds():  # a trigger with other parameters was faster
-            return
-        raise
-    _say(f"Execution started with PipelineExecutionArn: {arn}")
-    if not args.no_wait:
-        _wait(pipeline, arn, args)
-
-
-def _start_local(args, stack):
+def _start_local(request: RunRequest, stack: contextlib.ExitStack) -> "Local":
     """Point boto3 and the SDK at the emulator, which starts while they are being imported."""
+    emulator = usage.emulator()
     try:
-        local = stack.enter_context(usage.emulator().attach(region_name=args.region))
-    except usage.emulator().LocalError as error:
-        raise Failed(error) from None
-    if args.no_wait and not local.joined:
+        local: Local = stack.enter_context(emulator.attach(region_name=request.region))
+    except emulator.LocalError as error:
+        raise RunFailed(error) from None
+    if not request.wait and not local.joined:
         raise UsageError(
-            "--no-wait: nothing would be left to run the execution when this command ends."
+            "--no-wait: the server of this command ends with it, and the execution too."
             " Start `sagemaker-local up` in another terminal first, or leave --no-wait out"
         )
     local.enter()
-    args.local = local.state
+    return local
 
 
-def _split_parameters(pairs):
-    parameters = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise UsageError(f"--parameters: {pair!r}: NAME=VALUE is wanted")
-        if name in parameters:
-            raise UsageError(f"--parameters: {name} is given twice")
-        parameters[name] = value
-    return parameters
+def _server_log(local: "Local | None", error: Exception) -> str:
+    """Return where to look if it is the server on this machine that does not answer."""
+    from botocore.exceptions import ConnectionError, HTTPClientError
+
+    if local and isinstance(error, (ConnectionError, HTTPClientError)):
+        return f" (see {local.state}/server.log; is the disk full?)"
+    return ""
 
 
-def check_parameters(parameters, declared):
-    """`parameters` as they are, if the definition declares each and its value fits.
+def _create_and_start(
+    request: RunRequest, pipeline: driver.Pipeline, clock: Callable[[], float]
+) -> str | None:
+    """Create or update the pipeline and start it.
 
-    Args:
-        parameters: {name: text}.
-        declared: {name: entry of the definition's Parameters}.
+    Returns:
+        The ARN of the execution, or None if the cooldown is not over.
     """
-    for name, value in parameters.items():
-        if name not in declared:
-            raise UsageError(
-                f"--parameters: the pipeline has no parameter {name}. {usage.near(name, declared)}"
-            )
-        _check_value(name, value, declared[name])
-    missing = [
-        name
-        for name, entry in declared.items()
-        if "DefaultValue" not in entry and name not in parameters
-    ]
-    if missing:
-        raise UsageError(f"--parameters: a value is needed for {', '.join(missing)}")
+    definition = json.loads(pipeline.definition())
+    declared = {parameter["Name"]: parameter for parameter in definition["Parameters"]}
+    check_parameters(request.parameters, declared)
+    if request.input_data and "InputDataUrl" not in declared:
+        raise UsageError("--input-data: this pipeline has no parameter InputDataUrl")
+    tags = driver.get_pipeline_custom_tags(request.module_name, request.kwargs, request.tags)
+    client = _client(pipeline, "sagemaker")
+    cooldown = token = None
+    if request.cooldown_seconds:
+        cooldown = Cooldown(client, pipeline.name, request.cooldown_seconds, clock)
+        token = cooldown.start_token()
+        if token is None:
+            return None
+    parameters = _parameters(request, pipeline, definition, declared)
+
+    _print_banner("Creating/updating a SageMaker Pipeline with the following definition:")
+    display.print_definition(definition, request.module_name)
+    answer = pipeline.upsert(
+        role_arn=request.role_arn, description=request.description, tags=list(tags) or None
+    )
+    _print_banner("Created/Updated SageMaker Pipeline: Response received:")
+    print(json.dumps({"PipelineArn": answer["PipelineArn"]}))
+    try:
+        arn = _start(client, pipeline.name, parameters, answer.get("PipelineVersionId"), token)
+    except usage.aws_errors():
+        if cooldown and cooldown.start_token() is None:
+            return None  # another trigger started an execution, with other parameters
+        raise
+    _print_banner(f"Execution started with PipelineExecutionArn: {arn}")
+    return arn
+
+
+def _parameters(
+    request: RunRequest, pipeline: driver.Pipeline, definition: Json, declared: dict[str, Json]
+) -> dict[str, str]:
+    """Return the parameters of the request, and those that say where the run comes from."""
+    parameters, s3 = dict(request.parameters), _client(pipeline, "s3")
+    if request.input_data:
+        bucket = pipeline.sagemaker_session.default_bucket()
+        parameters["InputDataUrl"] = provenance.upload(
+            s3, bucket, pipeline.name, request.input_data
+        )
+    if "InputDataVersion" in declared:
+        uri = parameters.get("InputDataUrl") or declared["InputDataUrl"]["DefaultValue"]
+        parameters.setdefault("InputDataVersion", provenance.data_version(s3, uri))
+    if "GitCommit" in declared:
+        parameters.setdefault("GitCommit", provenance.git_commit())
+    if "DefinitionSha256" in declared:
+        parameters.setdefault("DefinitionSha256", provenance.definition_sha256(definition))
     return parameters
 
 
-def _check_value(name, value, entry):
-    kind = entry["Type"]
-    if len(value) > 1024:
-        raise UsageError(f"--parameters: {name} has {len(value):,} characters, at most 1,024 fit")
-    if "EnumValues" in entry and value not in entry["EnumValues"]:
-        raise UsageError(
-            f"--parameters: {name} is one of {', '.join(entry['EnumValues'])}; {value!r} was given"
-        )
-    try:
-        fits = {
-            "String": lambda: value != "",
-            "Integer": lambda: str(int(value)) == value.strip("+"),
-            "Float": lambda: math.isfinite(float(value)),
-            "Boolean": lambda: value.lower() in ("true", "false"),
-        }[kind]()
-    except ValueError:
-        fits = False
-    if not fits:
-        raise UsageError(f"--parameters: {name} is of type {kind}; {value!r} was given")
-
-
-def _upload(pipeline, path):
-    """Upload a data file under its sha256: another file gets another URI."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    session = pipeline.sagemaker_session
-    bucket = session.default_bucket()
-    key = f"{pipeline.name}/input/{digest.hexdigest()}/{path.name}"
-    _client(pipeline, "s3").upload_file(
-        str(path), bucket, key, ExtraArgs=usage.expected_owner(bucket)
-    )
-    return f"s3://{bucket}/{key}"
-
-
-def git_commit():
-    """The commit that runs, marked when the checkout differs from it."""
-    # CodePipeline hands CodeBuild a folder without .git, and the commit in a variable.
-    if commit := os.environ.get("CODEBUILD_RESOLVED_SOURCE_VERSION"):
-        return commit
-    try:
-        git = ["git", "-C", package_folder()]
-        options = {"capture_output": True, "text": True, "check": True, "timeout": 10}
-        # Fails where the package is not git's, as in a project inside somebody else's repository.
-        subprocess.run([*git, "ls-files", "--error-unmatch", "__init__.py"], **options)
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], **options).stdout.strip()
-        changes = subprocess.run([*git, "status", "--porcelain"], **options).stdout
-        return f"{commit}-dirty" if changes else commit
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-
-
-def _data_version(pipeline, uri):
-    """What changes when an object below `uri` does: step caching looks at the URI alone."""
-    from botocore.exceptions import ClientError
-
-    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-    pages = _client(pipeline, "s3").get_paginator("list_objects_v2")
-    digest, found = hashlib.sha256(), False
-    try:
-        for page in pages.paginate(Bucket=bucket, Prefix=prefix):
-            for item in page.get("Contents", []):
-                digest.update(f"{item['Key']} {item['ETag']}\n".encode())
-                found = True
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "NoSuchBucket":
-            return f"unread-{uuid.uuid4()}"  # perhaps the jobs may read it; no step is reused
-    if not found:
-        raise UsageError(
-            f"InputDataUrl: there is nothing at {uri}."
-            " Give a file, for example --input-data data/abalone-sample.csv"
-        )
-    return digest.hexdigest()
-
-
-def _start(pipeline, parameters, version, token=None):
-    """Start the very definition that was sent, whoever has updated the pipeline since."""
-    answer = _client(pipeline).start_pipeline_execution(
-        PipelineName=pipeline.name,
+def _start(
+    client: Client, name: str, parameters: dict[str, str], version: str | None, token: str | None
+) -> str:
+    """Start the very version that was sent, even if the pipeline was updated again since."""
+    answer = client.start_pipeline_execution(
+        PipelineName=name,
         PipelineParameters=[{"Name": name, "Value": value} for name, value in parameters.items()],
         **({"PipelineVersionId": version} if version else {}),
         **({"ClientRequestToken": token} if token else {}),
     )
-    return answer["PipelineExecutionArn"]
+    return str(answer["PipelineExecutionArn"])
 
 
-class Cooldown:
-    """Keeps triggers that come often, an alarm's say, to one execution every so many seconds.
-
-    A trigger looks at the executions first. Several may look at once and see the same last one,
-    so their starts carry a token made from it: SageMaker starts one execution for one token. What
-    the clock says is no part of the token, or two triggers could meet at the edge of a window.
-    """
-
-    def __init__(self, client, name, seconds):
-        self.client, self.name, self.seconds = client, name, seconds
-        self.token = None
-
-    def holds(self):
-        """Whether nothing may be started now; says so."""
-        last = None
-        for execution in self._executions():
-            last = last or execution["PipelineExecutionArn"]
-            arn, status = execution["PipelineExecutionArn"], execution["PipelineExecutionStatus"]
-            age = time.time() - execution["StartTime"].timestamp()
-            if status in RUNNING or age < self.seconds:
-                state = f"is {status}, started {age:.0f} s ago"
-                print(f"Nothing was started: {arn} {state} (--cooldown {self.seconds:g})")
-                return True
-            if age > MAX_RUN_SECONDS:
-                break  # older ones do not run either
-        self.token = hashlib.sha256(f"{self.name} after {last}".encode()).hexdigest()
-        return False
-
-    def _executions(self):
-        """The newest first; none where there is no pipeline yet."""
-        from botocore.exceptions import ClientError
-
-        pages = self.client.get_paginator("list_pipeline_executions").paginate(
-            PipelineName=self.name, SortBy="CreationTime", SortOrder="Descending"
-        )
-        try:
-            for page in pages:
-                yield from page["PipelineExecutionSummaries"]
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "ResourceNotFound":
-                raise
-
-
-def _client(pipeline, service="sagemaker"):
+def _client(pipeline: driver.Pipeline, service: str) -> Client:
     from botocore.config import Config
 
     attempts = int(os.environ.get("AWS_MAX_ATTEMPTS", 10))
@@ -303,59 +154,57 @@ def _client(pipeline, service="sagemaker"):
     return pipeline.sagemaker_session.boto_session.client(service, config=retries)
 
 
-def _wait(pipeline, arn, args):
-    from sagemaker_project.build import display
-    from sagemaker_project.build import execution as executions
-
+def _follow(
+    request: RunRequest, pipeline: driver.Pipeline, arn: str, local: "Local | None"
+) -> None:
+    """Show the steps until the execution ends, then how it ended; raise RunFailed if it failed."""
     print("Waiting for the execution to finish...", flush=True)
-    client = _client(pipeline)
+    ends_with_us = local is not None and not local.joined
+    client = _client(pipeline, "sagemaker")
     try:
         with display.steps_display() as show:
-            execution, steps = executions.follow(client, arn, args.timeout, show)
-        steps = executions.explain(client, steps)
-    except executions.Timeout as status:
-        ends = "; it ends with this command" if args.local else ""
-        raise Failed(
-            f"after {args.timeout:g} s the execution is still {status}: {arn}{ends}"
-        ) from None
+            ended, steps = execution.follow(client, arn, request.timeout_seconds, show)
+        steps = execution.explain(client, steps)
+    except Timeout as error:
+        raise Timeout(f"{error}; it ends with this command" if ends_with_us else error) from None
     except usage.aws_errors() as error:
-        lost = f"lost sight of the execution {arn}: {error}{_if_local(args, error)}"
-        raise Failed(lost) from None
+        lost = f"lost sight of the execution {arn}: {error}{_server_log(local, error)}"
+        raise RunFailed(lost) from None
     except KeyboardInterrupt:
-        if not args.local:
+        if not ends_with_us:
             print(f"The execution goes on: {arn}", file=sys.stderr)
         raise
+    show_end(client, _client(pipeline, "s3"), ended, steps, is_local=request.local)
 
-    status = execution["PipelineExecutionStatus"]
-    ended = "completed" if status == "Succeeded" else f"ended as {status}"
-    print(f"#####Execution {ended}. Execution step details:")
+
+def show_end(
+    client: Client, s3: Client, ended: Json, steps: Sequence[execution.StepRun], is_local: bool
+) -> None:
+    """Print the steps, metrics and packages; raise RunFailed unless the execution succeeded.
+
+    An evaluation that cannot be read is reported, and does not hide how the execution ended.
+    """
+    status = ended["PipelineExecutionStatus"]
+    result = "completed" if status == "Succeeded" else f"ended as {status}"
+    print(f"#####Execution {result}. Execution step details:")
     display.print_steps(steps)
-    display.print_failures(steps, args.local)
+    display.print_failures(steps, is_local)
+    metrics, report = dict[str, float](), None
     try:
-        folder = Path("reports") / arn.rsplit("/", 1)[1]
-        files = executions.evaluation_files(client, _client(pipeline, "s3"), steps, folder)
-    except (*usage.aws_errors(), OSError, ValueError, TypeError) as error:
+        folder = Path("reports") / ended["PipelineExecutionArn"].rsplit("/", 1)[1]
+        metrics, report = execution.evaluation_files(client, s3, steps, folder)
+    except usage.aws_errors() + (OSError, ValueError, TypeError) as error:
         print(f"The evaluation cannot be read: {error}", file=sys.stderr)
-        files = {}, None
-    display.print_results(*files, [step.package for step in steps if step.package])
+    display.print_results(metrics, report, [step.package for step in steps if step.package])
     if status != "Succeeded":
-        raise Failed(_failure(execution, steps))
+        raise RunFailed(_failure(ended, steps))
 
 
-def _failure(execution, steps):
+def _failure(ended: Json, steps: Sequence[execution.StepRun]) -> str:
     failed = [f"step {step.name}: {step.note}" for step in steps if step.status == "Failed"]
-    reason = "; ".join(failed) or execution.get("FailureReason", "no step says why")
-    return f"the execution ended as {execution['PipelineExecutionStatus']}: {reason}"
+    reason = "; ".join(failed) or ended.get("FailureReason", "no step says why")
+    return f"the execution ended as {ended['PipelineExecutionStatus']}: {reason}"
 
 
-def _show_definition(definition, module_name):
-    text = json.dumps(definition, indent=2, sort_keys=True)
-    if sys.stdout.isatty():
-        lines = text.count("\n") + 1
-        print(f"({lines} lines: get-pipeline-definition --module-name {module_name} prints them)")
-    else:
-        print(text)
-
-
-def _say(text):
+def _print_banner(text: str) -> None:
     print(f"\n###### {text}", flush=True)

@@ -1,57 +1,43 @@
-"""Create or update a pipeline, run it, and wait for what comes of it.
+"""The command `run-pipeline`: create or update a pipeline, start it and wait for its end.
 
     run-pipeline --module-name pipelines.abalone.pipeline --role-arn ARN
 
 With `--local` the same definition runs on this machine: sagemaker_emulator answers instead of AWS,
-and nothing else is different. Results and progress go to standard output, what went wrong to
-standard error in one line.
+and nothing else is different. Results and progress go to standard output, the reason of a failure
+to standard error in one line.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 
-from sagemaker_project.cli import add_with_variable, seconds
+from sagemaker_project.cli import add_with_variable, run_command, seconds
 from sagemaker_project.project import Project
 
 __all__ = ["main"]
 
 EXIT_CODES = """\
 exit codes:
-  0    the execution succeeded (with --no-wait: it was started; with --cooldown: or need not be)
-  1    it failed, was stopped, did not end in time, or AWS refused a call
+  0    the execution succeeded; with --no-wait: it was started;
+       with --cooldown: it was started, or nothing had to be
+  1    it failed, was stopped or did not end in time, or AWS refused a call
   2    the arguments cannot be used; nothing was created or started
   130  interrupted
 """
 
 
 def main(project: Project, argv: Sequence[str] | None = None) -> int:
-    """Run the command `run-pipeline` of a project; its exit code."""
+    """Run the command `run-pipeline` of a project and return its exit code."""
     parser = _parser()
     args = parser.parse_args(argv)
     if not args.module_name or not args.role_arn:
         parser.print_help()
         return 2
-    from sagemaker_project.build import run  # not before: --help needs none of it
+    from sagemaker_project.build import run  # not needed for --help
 
-    try:
-        run.run(project, args)
-    except run.UsageError as error:
-        return _complain(parser, error, 2)
-    except run.Failed as error:
-        return _complain(parser, error, 1)
-    except KeyboardInterrupt:
-        return _complain(parser, "interrupted", 130)
-    return 0
+    return run_command(parser.prog, lambda: run.run(project, args))
 
 
-def _complain(parser, error, exit_code):
-    sys.stdout.flush()  # so that the reason comes last, also in a file
-    print(f"{parser.prog}: {error}", file=sys.stderr)
-    return exit_code
-
-
-def _parser():
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "run-pipeline",
         description="Create or update a pipeline, and run it.",
@@ -59,6 +45,12 @@ def _parser():
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    _add_pipeline_options(parser)
+    _add_execution_options(parser)
+    return parser
+
+
+def _add_pipeline_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("-n", "--module-name", help="module that has get_pipeline()")
     add("-kwargs", "--kwargs", help="arguments of get_pipeline(), as JSON or as a Python dict")
@@ -74,6 +66,10 @@ def _parser():
         "--tags",
         help='tags of the pipeline, as JSON or as a Python list: [{"Key": "...", "Value": "..."}]',
     )
+
+
+def _add_execution_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add("--local", action="store_true", help="run on this machine, without AWS")
     add("--input-data", metavar="PATH", help="CSV file to upload and run on (sets InputDataUrl)")
     add(
@@ -96,6 +92,5 @@ def _parser():
         "--cooldown",
         type=seconds,
         metavar="SECONDS",
-        help="start nothing while an execution runs, or for so long after the start of the last",
+        help="start nothing while an execution runs, or this soon after the start of the last one",
     )
-    return parser

@@ -1,0 +1,59 @@
+"""`--cooldown`: triggers that fire often, such as an alarm, start one execution at a time.
+
+A trigger first lists the executions. Several may do so at once and see the same last execution, so
+their starts carry a token made from its ARN: SageMaker starts one execution for one token. The
+clock is no part of the token, or triggers on either side of the end of a cooldown would start one
+execution each.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from sagemaker_project.build.execution import RUNNING
+from sagemaker_project.usage import Client, Json
+
+MAX_RUN_SECONDS = 672 * 3600  # SageMaker stops an execution that runs longer
+
+
+@dataclass(frozen=True)
+class Cooldown:
+    """The rule for one pipeline. `clock` returns seconds since the epoch."""
+
+    client: Client
+    pipeline_name: str
+    seconds: float
+    clock: Callable[[], float] = time.time
+
+    def start_token(self) -> str | None:
+        """Return the ClientRequestToken of the next start, or None if nothing may start now.
+
+        In the latter case, print which execution is the reason.
+        """
+        last = None
+        for execution in self._executions():
+            arn, status = execution["PipelineExecutionArn"], execution["PipelineExecutionStatus"]
+            last = last or arn
+            age = self.clock() - execution["StartTime"].timestamp()
+            if status in RUNNING or age < self.seconds:
+                state = f"is {status}, started {age:.0f} s ago"
+                print(f"Nothing was started: {arn} {state} (--cooldown {self.seconds:g})")
+                return None
+            if age > MAX_RUN_SECONDS:
+                break  # older executions have ended
+        return hashlib.sha256(f"{self.pipeline_name} after {last}".encode()).hexdigest()
+
+    def _executions(self) -> Iterator[Json]:
+        """Yield the executions, newest first; none if the pipeline does not exist."""
+        from botocore.exceptions import ClientError
+
+        pages = self.client.get_paginator("list_pipeline_executions").paginate(
+            PipelineName=self.pipeline_name, SortBy="CreationTime", SortOrder="Descending"
+        )
+        try:
+            for page in pages:
+                yield from page["PipelineExecutionSummaries"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ResourceNotFound":
+                raise
