@@ -485,7 +485,6 @@ def empty_environment(folder, *install):
     return folder / "bin"
 
 
-@pytest.mark.last
 def test_deploy_model_needs_nothing_but_its_own_lock(project, tmp_path):
     """As deploy/buildspec.yml installs it; the emulator is a process of another environment."""
     locked = ("--require-hashes", "--requirement", project / "requirements-deploy.lock")
@@ -534,7 +533,6 @@ def test_deploy_model_needs_nothing_but_its_own_lock(project, tmp_path):
     assert "sagemaker-project[local]" in local.stderr
 
 
-@pytest.mark.last
 def test_the_emulator_is_of_use_where_nothing_else_is_installed(project, tmp_path):
     """The first example of its README, word for word, in an environment with its wheel alone."""
     [wheel] = (project / "wheels").glob("sagemaker_emulator-*.whl")
