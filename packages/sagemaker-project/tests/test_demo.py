@@ -9,7 +9,8 @@ import pytest
 from deploy_helpers import COMMANDS
 
 
-@pytest.mark.last
+@pytest.mark.acceptance
+@pytest.mark.first
 def test_the_demo_goes_from_data_to_a_rollback_in_prod(make_project, tmp_path):
     project = make_project().path
     scripts = tmp_path / "bin"
