@@ -11,6 +11,8 @@ import pytest
 from sagemaker_project.deploy import artifact
 from sagemaker_project.deploy.artifact import ArtifactError, check_artifact
 
+pytestmark = pytest.mark.fast
+
 MODEL = b"not really a pickle: it is never loaded" * 100
 FILES = {
     "./model.joblib": MODEL,

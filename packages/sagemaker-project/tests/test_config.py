@@ -14,6 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+pytestmark = pytest.mark.fast
+
 PAGE = make_schema.SCHEMA.parents[1] / "docs/settings.md"
 CANARY = {"CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 10}}
 GOOD = {
