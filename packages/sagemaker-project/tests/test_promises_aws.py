@@ -11,7 +11,7 @@ import time
 
 import pytest
 from botocore.config import Config
-from deploy_helpers import BUCKET, INFERENCE, ROLE, Place, artifact, changing, lists
+from deploy_helpers import BUCKET, INFERENCE, ROLE, Place, artifact, changing, lists, until
 from sagemaker_emulator import testing as faults
 
 ALARM = {"AlarmName": "abalone-prod-model-errors"}
@@ -173,6 +173,16 @@ def struck(calls, kind):
     return {(call["service"], call["operation"]) for call in calls if call["fault"] == kind}
 
 
+def whole_log(place, clean):
+    """The calls once each kind is among those with a delay: nobody waited for them."""
+
+    def whole():
+        calls = faults.calls(place.cloud.local)
+        return struck(calls, "delay") >= set(kinds(clean)) and calls
+
+    return until(whole)
+
+
 def both_promotions(place, *kinds, **details):
     """The calls of a first promotion and of an update, each call struck by these faults."""
     logs = []
@@ -182,8 +192,7 @@ def both_promotions(place, *kinds, **details):
             strike(place, CLEAN[factor], *kinds, **details)
         result, calls = promote(place, arn)
         if "delay" in kinds:
-            time.sleep(0.3)  # what nobody waited for comes into the log late
-            calls = faults.calls(place.cloud.local)
+            calls = whole_log(place, CLEAN[factor])
         place.clear_faults()
         done(result)
         assert place.answer("4") == [4.0 * factor]
@@ -206,9 +215,9 @@ def clean(busy_place):
     "kinds_of_fault, details",
     [
         (["error500", "throttle"], {}),
-        (["error503", "reset"], {}),
+        pytest.param(["error503", "reset"], {}, marks=pytest.mark.acceptance),
         (["lost_response"], {}),
-        (["truncated_body"], {}),
+        pytest.param(["truncated_body"], {}, marks=pytest.mark.acceptance),
         (["delay"], {"seconds": 0.25}),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
@@ -246,6 +255,7 @@ def assert_updates_are_looked_at(calls):
     assert len(answered) <= 1
 
 
+@pytest.mark.acceptance
 def test_p13_a_fault_that_stays_ends_the_command_in_one_line(busy_place, clean):
     """After so many attempts it says which call, and the same command goes on later."""
     arn = busy_place.register()
@@ -419,7 +429,14 @@ def test_p12_seven_throttles_at_every_call_are_waited_out(busy_place, clean, no_
     assert all(0 <= share <= 1 for share in shares) and len(shares) == len(no_backoff)
 
 
-@pytest.mark.parametrize("operation", ["GetCallerIdentity", "PutObject", "UpdateEndpoint"])
+@pytest.mark.parametrize(
+    "operation",
+    [
+        pytest.param("GetCallerIdentity", marks=pytest.mark.acceptance),
+        pytest.param("PutObject", marks=pytest.mark.acceptance),
+        "UpdateEndpoint",
+    ],
+)
 def test_p12_throttles_without_end_end_the_command_cleanly(busy_place, operation):
     service = {"GetCallerIdentity": "sts", "PutObject": "s3"}.get(operation, "sagemaker")
     promote(busy_place, busy_place.register(factor=2))
@@ -456,7 +473,14 @@ def test_p12_the_deadline_holds_while_an_endpoint_is_on_its_way(busy_place):
     done(promote(busy_place, arn)[0])
 
 
-@pytest.mark.parametrize("mode", [None, "standard", "legacy"])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        None,
+        pytest.param("standard", marks=pytest.mark.acceptance),
+        pytest.param("legacy", marks=pytest.mark.acceptance),
+    ],
+)
 def test_p12_retry_mode_and_attempts_are_those_of_the_environment(busy_place, mode):
     busy_place.environment["AWS_MAX_ATTEMPTS"] = "3"
     if mode:
@@ -503,7 +527,7 @@ def test_p10_an_undo_that_is_refused_hides_no_reason_and_forgets_nothing(
     assert place.resources() == []
 
 
-@pytest.mark.parametrize("factor", [2, 3])
+@pytest.mark.parametrize("factor", [pytest.param(2, marks=pytest.mark.acceptance), 3])
 def test_p14_what_is_denied_is_asked_once_and_told_with_action_resource_and_role(
     busy_place, clean, factor
 ):
@@ -541,6 +565,7 @@ def resource_of(calls, place):
     return others.get(denied["operation"], place.name)
 
 
+@pytest.mark.acceptance
 def test_p14_what_is_not_valid_is_asked_once(busy_place, clean):
     arn = busy_place.register()
     for service, operation in kinds(clean[2]):
@@ -644,7 +669,14 @@ def test_p16_every_list_is_read_to_its_end(busy_place):
     assert seen >= {"DescribeScalableTargets", "DescribeScalingPolicies"}
 
 
-@pytest.mark.parametrize("period", [1, 2, 3])
+@pytest.mark.parametrize(
+    "period",
+    [
+        pytest.param(1, marks=pytest.mark.acceptance),
+        2,
+        pytest.param(3, marks=pytest.mark.acceptance),
+    ],
+)
 def test_p16_tokens_that_repeat_are_noticed(busy_place, period):
     promote(busy_place, busy_place.register())
     busy_place.register(factor=3)
