@@ -740,17 +740,19 @@ def test_p37_plan_foretells_every_call_of_a_promotion(busy_place):
     "change, made_of",
     [
         ({"KmsKeyId": "alias/other"}, {"CreateEndpointConfig", "UpdateEndpoint"}),
-        (
+        pytest.param(
             {"EnableNetworkIsolation": True},
             {"CreateModel", "CreateEndpointConfig", "UpdateEndpoint"},
+            marks=pytest.mark.acceptance,
         ),
         (
             {"ProductionVariants": [VARIANT | {"AutoScaling": RULE | {"MaxCapacity": 5}}]},
             {"RegisterScalableTarget", "PutScalingPolicy"},
         ),
-        (
+        pytest.param(
             {"ProductionVariants": [VARIANT | {"InitialInstanceCount": 2}]},
             {"DeregisterScalableTarget", "CreateEndpointConfig", "UpdateEndpoint"},
+            marks=pytest.mark.acceptance,
         ),
     ],
 )
@@ -762,6 +764,7 @@ def test_p37_plan_foretells_a_change_of_the_settings(busy_place, change, made_of
     assert {operation for _, operation, _ in foretold} == made_of | {"PutObject", "DeleteObject"}
 
 
+@pytest.mark.acceptance
 def test_p37_plan_foretells_what_a_resumed_promotion_still_does(busy_place):
     """Cut off before each of its calls in turn: what is left is foretold each time."""
     place = busy_place
