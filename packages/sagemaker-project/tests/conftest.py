@@ -43,7 +43,7 @@ class Project:
             env={**self.env, **dict(env)},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             **options,
         )
 

@@ -96,7 +96,7 @@ def test_p25_twenty_promotions_at_once_leave_a_linear_history(place):
     arns = [place.register(factor=2 + number) for number in range(4)]
     commands = [("promote", "--model-package-arn", arn) for arn in arns for _ in range(5)]
     faults.clear_calls(place.cloud.local)
-    results = together(place, commands, seconds=60)
+    results = together(place, commands, seconds=300)
     busy = [message for result in results for message in result["Busy"]]
     assert busy
     for message in busy:
