@@ -20,6 +20,8 @@ from boundary_helpers import (
 )
 from deploy_helpers import BUCKET, Place, artifact
 
+pytestmark = pytest.mark.first
+
 ONE = [{"VariantName": "All", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}]
 SCALED = [
     {

@@ -329,7 +329,7 @@ def test_prod_serves_what_was_approved_and_nothing_is_orphaned_or_deleted(place,
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=EXAMPLES or 20,
+            max_examples=EXAMPLES or 40,
             stateful_step_count=8,
             deadline=None,
             database=None,
