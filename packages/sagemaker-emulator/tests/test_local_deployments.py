@@ -132,9 +132,9 @@ def traffic(cloud, name, threads=3):
     "policy",
     [
         None,
-        pytest.param(blue_green("ALL_AT_ONCE", last=300), marks=pytest.mark.acceptance),
+        blue_green("ALL_AT_ONCE", last=300),
         blue_green("CANARY", wait=300, last=300),
-        pytest.param(blue_green("LINEAR", wait=150), marks=pytest.mark.acceptance),
+        blue_green("LINEAR", wait=150),
         rolling(25, wait=150),
     ],
     ids=["default", "all-at-once", "canary", "linear", "rolling"],

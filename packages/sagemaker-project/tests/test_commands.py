@@ -113,20 +113,7 @@ REFUSED = {
 }
 
 
-# One mistake of each flag; `make acceptance` makes the others.
-OF_EACH_FLAG = {
-    *("missing module", "role name only", "kwargs unknown", "tags twice", "parameter twice"),
-    *("input data missing", "unknown flag", "timeout"),
-}
-
-
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        pytest.param(*case, id=name, marks=() if name in OF_EACH_FLAG else pytest.mark.acceptance)
-        for name, case in REFUSED.items()
-    ],
-)
+@pytest.mark.parametrize("arguments, message", REFUSED.values(), ids=REFUSED)
 def test_refused_before_anything_is_started(project, arguments, message):
     done = project.run("run-pipeline", *arguments)
     assert done.returncode == 2, done.stderr
@@ -189,7 +176,6 @@ def test_a_missing_profile_is_one_line_in_both_commands(project):
         assert "The config profile (missing) could not be found" in done.stderr
 
 
-@pytest.mark.acceptance
 def test_kwargs_are_read_as_json_and_as_a_python_literal(project):
     texts = ['{"region": "eu-west-1"}', "{'region': 'eu-west-1'}"]
     outputs = [

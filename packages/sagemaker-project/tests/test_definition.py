@@ -14,15 +14,10 @@ from botocore.validate import ParamValidator
 ROLE = "arn:aws:iam::123456789012:role/service-role/AmazonSageMakerProjectsExecutionRole"
 
 MODULE = "pipelines.abalone.pipeline"
-REGISTRIES = {
-    "eu-central-1": "492215442770.dkr.ecr.eu-central-1.amazonaws.com",
-    "cn-north-1": "450853457545.dkr.ecr.cn-north-1.amazonaws.com.cn",
-    "us-gov-west-1": "414596584902.dkr.ecr.us-gov-west-1.amazonaws.com",
-}
 
 
-def definition_of(project):
-    done = project.run("get-pipeline-definition", "-n", MODULE)
+def definition_of(project, **kwargs):
+    done = project.run("get-pipeline-definition", "-n", MODULE, "-kwargs", json.dumps(kwargs))
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -32,29 +27,15 @@ def definition_text(project):
     return definition_of(project)
 
 
-@pytest.fixture(scope="module")
-def definitions(project):
-    """(those of some regions, one with a role), by one process: importing the SDK takes seconds."""
-    done = project.python(
-        "import json, sys\n"
-        "from sagemaker_project.build.get_pipeline_definition import get_definition\n"
-        f"made = [get_definition({MODULE!r}, kwargs) for kwargs in json.load(sys.stdin)]\n"
-        "print(json.dumps(made))",
-        input=json.dumps([*({"region": region} for region in REGISTRIES), {"role": ROLE}]),
-    )
-    assert done.returncode == 0, done.stderr
-    *of_regions, with_role = json.loads(done.stdout)
-    return dict(zip(REGISTRIES, of_regions, strict=True)), with_role
-
-
 def test_definition_is_the_golden_one(definition_text, golden):
     golden("definition.json", definition_text)
 
 
 def test_building_it_twice_gives_the_same_bytes_and_a_changed_script_changes_its_hash_only(
-    make_project, definition_text, tmp_path
+    make_project, tmp_path
 ):
-    project, first = make_project(), definition_text
+    project = make_project()
+    first = definition_of(project)
     done = project.run("get-pipeline-definition", "-n", MODULE, "-f", tmp_path / "definition.json")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert (tmp_path / "definition.json").read_text() == first
@@ -68,16 +49,23 @@ def test_building_it_twice_gives_the_same_bytes_and_a_changed_script_changes_its
     assert old == new and "evaluate.py" in old
 
 
-@pytest.mark.parametrize("region", REGISTRIES)
-def test_region_reaches_image_and_bucket(definitions, region):
-    text = definitions[0][region]
-    assert f"{REGISTRIES[region]}/sagemaker-scikit-learn:1.9-0" in text
+@pytest.mark.parametrize(
+    "region, registry",
+    [
+        ("eu-central-1", "492215442770.dkr.ecr.eu-central-1.amazonaws.com"),
+        ("cn-north-1", "450853457545.dkr.ecr.cn-north-1.amazonaws.com.cn"),
+        ("us-gov-west-1", "414596584902.dkr.ecr.us-gov-west-1.amazonaws.com"),
+    ],
+)
+def test_region_reaches_image_and_bucket(project, region, registry):
+    text = definition_of(project, region=region)
+    assert f"{registry}/sagemaker-scikit-learn:1.9-0" in text
     assert "us-east-1" not in text
 
 
-def test_arguments_of_every_step_fit_the_service_model(definitions):
+def test_arguments_of_every_step_fit_the_service_model(project):
     """AWS's own shapes: botocore refuses unknown, missing and mistyped members."""
-    definition = json.loads(definitions[1])
+    definition = json.loads(definition_of(project, role=ROLE))
     model = boto3.Session(region_name="us-east-1").client("sagemaker").meta.service_model
     defaults = {entry["Name"]: entry["DefaultValue"] for entry in definition["Parameters"]}
     operations = {
@@ -97,9 +85,9 @@ def test_arguments_of_every_step_fit_the_service_model(definitions):
     assert checked == ["Processing", "Training", "Processing", "RegisterModel"]
 
 
-def test_names_and_numbers_are_within_the_limits_of_pipelines(definitions):
-    definition = json.loads(definitions[1])
-    assert len(definitions[1]) < 100 * 1024  # from there on the SDK goes via S3
+def test_names_and_numbers_are_within_the_limits_of_pipelines(project):
+    definition = json.loads(definition_of(project, role=ROLE))
+    assert len(definition_of(project, role=ROLE)) < 100 * 1024  # from there on the SDK goes via S3
     for step in steps_of(definition):
         assert re.fullmatch(r"[A-Za-z0-9\-_]{1,64}", step["Name"])
         for policy in step.get("RetryPolicies", []):

@@ -116,7 +116,6 @@ def test_the_package_says_where_it_comes_from(project, first_run):
     assert {"model.joblib", "model.json", "code/inference.py"} <= set(keys)
 
 
-@pytest.mark.acceptance
 def test_the_same_metric_to_the_last_digit_in_another_project(project, first_run, make_project):
     other = make_project()
     done = other.run("run-pipeline", *RUN, "--input-data", SAMPLE)
@@ -138,7 +137,6 @@ def test_unchanged_steps_are_taken_from_the_earlier_execution(project, first_run
     assert "model-package/AbalonePackageGroup/2" in done.stdout
 
 
-@pytest.mark.acceptance
 def test_new_data_under_an_old_name_is_noticed(project, tmp_path):
     uri = "s3://sagemaker-us-east-1-123456789012/moving/data.csv"
     rows = (project.path / SAMPLE).read_text().splitlines(keepends=True)
@@ -159,7 +157,6 @@ def test_new_data_under_an_old_name_is_noticed(project, tmp_path):
     assert metric_lines(first) != metric_lines(second)
 
 
-@pytest.mark.acceptance
 def test_another_name_another_partition(make_project):
     project = make_project(
         project_name='Kündigung: "wer geht?"',
@@ -242,7 +239,6 @@ def test_no_wait_needs_a_server_that_stays(project):
     assert "sagemaker-local up" in done.stderr
 
 
-@pytest.mark.acceptance
 def test_a_timeout_ends_the_command(project):
     done = project.run(
         "run-pipeline", *RUN, "--input-data", SAMPLE, "--timeout", "0.01", "--parameters", "Seed=7"
@@ -251,7 +247,6 @@ def test_a_timeout_ends_the_command(project):
     assert "after 0.01 s the execution is still Executing" in done.stderr
 
 
-@pytest.mark.acceptance
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_run_leaves_no_process_and_a_state_that_opens(make_project, how):
     project = make_project()
@@ -285,7 +280,6 @@ def test_an_interrupted_run_leaves_no_process_and_a_state_that_opens(make_projec
     assert status in ("Failed", "Stopped")
 
 
-@pytest.mark.acceptance
 def test_two_at_once_share_one_server(make_project):
     project = make_project()
     command = [sys.executable, "-m", "pipelines.run_pipeline", *RUN, "--input-data", SAMPLE]
@@ -300,7 +294,6 @@ def test_two_at_once_share_one_server(make_project):
     assert packages == {"1", "2"}
 
 
-@pytest.mark.acceptance
 def test_buildspec_commands_run_as_they_stand(project, tmp_path):
     """The build phase of codebuild-buildspec.yml in bash, with hostile values in its variables."""
     buildspec = yaml.safe_load((project.path / "codebuild-buildspec.yml").read_text())
