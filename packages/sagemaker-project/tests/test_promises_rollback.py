@@ -130,7 +130,7 @@ def test_p22_instances_that_were_added_since_stay(place):
     assert "UpdateEndpointWeightsAndCapacities" not in {call["operation"] for call in calls}
 
 
-@pytest.mark.parametrize("end", ["rollback", "broken"])
+@pytest.mark.parametrize("end", ["rollback", pytest.param("broken", marks=pytest.mark.acceptance)])
 def test_p22_autoscaling_lets_go_of_a_variant_while_its_instances_change(place, end):
     """SageMaker refuses an update to another instance type of a variant that is registered."""
     rule = {"MinCapacity": 2, "MaxCapacity": 6, "TargetValue": 100}
@@ -217,7 +217,7 @@ REGISTRY = (
 )
 
 
-@pytest.mark.parametrize("kind", ["error500", "reset"])
+@pytest.mark.parametrize("kind", ["error500", pytest.param("reset", marks=pytest.mark.acceptance)])
 def test_p23_a_rollback_needs_neither_the_registry_nor_the_new_version(place, kind):
     first, second = place.register(factor=2), place.register(factor=3)
     promoted(place, first)
@@ -401,7 +401,10 @@ def typed(place, message):
     return typed
 
 
-@pytest.mark.parametrize("status", BROKEN)
+@pytest.mark.parametrize(
+    "status",
+    ["Failed", *(pytest.param(status, marks=pytest.mark.acceptance) for status in BROKEN[1:])],
+)
 def test_p27_what_the_message_says_brings_the_endpoint_back(place, status):
     for factor in (2, 3):
         promoted(place, place.register(factor=factor))
