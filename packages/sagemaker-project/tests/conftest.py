@@ -14,6 +14,14 @@ import boto3
 import pytest
 from cookiecutter.main import cookiecutter
 from deploy_helpers import COMMANDS
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+
+# The machine may be busy.
+hypothesis_settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("patient")
 
 TEMPLATE = Path(__file__).resolve().parents[3]
 SPEED = "600"  # a minute is a tenth of a second
