@@ -1,7 +1,9 @@
 # Needs Python 3.10 or newer and git; everything else goes into .venv and build/.
 #
 #   make demo                       generate the abalone project in build/ and run its demo
+#   make test FAST=1                in a minute: lint, and the tests without servers
 #   make test PYTHON=python3.12     with a Python of your choice
+#   make acceptance                 in half an hour: faults at every call, load, every case of a kind
 #   make bench ONLY=help            ratios, measured side by side; without ONLY all of them
 #   make lock UPGRADE=--upgrade     the lock files anew, with the newest versions
 #   make dist                       both packages as sdist and wheel in build/dist, checked for an index
@@ -16,21 +18,28 @@ LOCKED := $(PIP) --no-compile --require-hashes
 unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test bench lint lock dist clean generate environment install test-environment test-install python
+.PHONY: demo test acceptance bench lint lock dist clean generate environment install test-environment test-install python
 
 demo: generate
 	$(MAKE) -C build/abalone demo
 
 # One more at a time than there are CPUs: the tests wait a fourth of their time for servers.
-test: lint test-environment
-	$(BIN)/pytest --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadfile
+# Files are given out in the order that conftest.py puts them in.
+PYTEST = $(BIN)/pytest --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadfile --no-loadscope-reorder
+
+test: lint
+	$(PYTEST) -m '$(if $(FAST),fast,not acceptance)'
+
+acceptance: test-environment
+	$(PYTEST) -m acceptance
 
 bench: test-environment
 	$(BIN)/python benchmarks/bench.py --only '$(ONLY)'
 
-lint: environment
+lint: test-environment
 	$(BIN)/ruff check --no-cache
 	$(BIN)/ruff format --check --no-cache
+	$(BIN)/mypy
 
 dist: test-environment
 	rm -rf build/dist
@@ -83,5 +92,5 @@ python:
 		" 3.10 is the oldest that works, for example make PYTHON=python3.12" % sys.version_info[:2])'
 
 clean:
-	rm -rf .venv build .tox .pytest_cache .ruff_cache .hypothesis packages/*/build packages/*/src/*.egg-info
+	rm -rf .venv build .tox .pytest_cache .mypy_cache .ruff_cache .hypothesis packages/*/build packages/*/src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,8 +6,9 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "last: slow, so it runs when everything else has passed")
+    config.addinivalue_line("markers", "first: long, so its file is begun before the others")
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+    """xdist gives files out in this order: a long one that began late would be waited for."""
+    items.sort(key=lambda item: item.get_closest_marker("first") is None)

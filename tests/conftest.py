@@ -10,6 +10,11 @@ import pytest
 from click.testing import CliRunner
 from cookiecutter.cli import main as command
 from cookiecutter.main import cookiecutter
+from hypothesis import HealthCheck, settings
+
+# The machine may be busy.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 TEMPLATE = Path(__file__).resolve().parents[1]
 ENTRANCES = ["flags", "configuration", "replay", "program"]

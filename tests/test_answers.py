@@ -24,6 +24,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+pytestmark = pytest.mark.fast
+
 TEMPLATE = Path(__file__).resolve().parents[1]
 NOTEBOOK = "notebooks/sagemaker-pipelines-project.ipynb"
 QUESTIONS = json.loads((TEMPLATE / "cookiecutter.json").read_text())

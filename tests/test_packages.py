@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+pytestmark = pytest.mark.fast
+
 TEMPLATE = Path(__file__).resolve().parents[1]
 PACKAGES = TEMPLATE / "packages"
 PROJECT_LOCK = TEMPLATE / "{{cookiecutter.project_slug}}/requirements.lock"

@@ -19,6 +19,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+pytestmark = pytest.mark.fast
+
 TEMPLATE = Path(__file__).resolve().parents[1]
 PROJECT_LOCK = TEMPLATE / "{{cookiecutter.project_slug}}/requirements.lock"
 DEPLOY_LOCK = TEMPLATE / "{{cookiecutter.project_slug}}/requirements-deploy.lock"

@@ -189,7 +189,7 @@ def two(project):
     return project
 
 
-def test_a_second_pipeline_has_names_of_its_own_and_runs_at_once(two):
+def test_a_second_pipeline_has_names_of_its_own(two):
     module = MODULE.format("customer_churn")
     made = run_module(two, "pipelines.get_pipeline_definition", "-n", module).stdout
     assert "CustomerChurnPackageGroup" in made and "PreprocessCustomerChurnData" in made
@@ -203,6 +203,11 @@ def test_a_second_pipeline_has_names_of_its_own_and_runs_at_once(two):
         "abalone-customer-churn-prod-model-errors",
         "abalone-customer-churn-prod-latency",
     }
+
+
+@pytest.mark.acceptance
+def test_a_second_pipeline_runs_at_once(two):
+    module = MODULE.format("customer_churn")
     words = ("--local", "-n", module, "--role-arn", ROLE, "--input-data", "data/abalone-sample.csv")
     done = run_module(two, "pipelines.run_pipeline", *words)
     assert done.returncode == 0, done.stderr
@@ -226,6 +231,7 @@ def test_a_second_pipeline_lints_and_only_adds(two):
     }
 
 
+@pytest.mark.acceptance
 def test_each_pipeline_s_tests_import_the_scripts_of_its_own(two):
     """Two modules called `train` in one run of pytest; each test sees that of its own pipeline."""
     for name in ("abalone", "customer_churn"):
@@ -252,7 +258,7 @@ def test_each_pipeline_s_tests_import_the_scripts_of_its_own(two):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-k", "defaults or own"],
         cwd=two,
-        env=environment(two),
+        env=environment(two, OMP_NUM_THREADS="1"),
         capture_output=True,
         text=True,
     )
@@ -426,6 +432,7 @@ def test_what_the_wheels_needed_is_the_repository_s_to_need(project):
 # cruft
 
 
+@pytest.mark.acceptance
 def test_a_cruft_update_brings_the_template_s_change_beside_an_edit(tmp_path, monkeypatch):
     template = tmp_path / "template"
     template.mkdir()
@@ -485,7 +492,7 @@ def empty_environment(folder, *install):
     return folder / "bin"
 
 
-@pytest.mark.last
+@pytest.mark.acceptance
 def test_deploy_model_needs_nothing_but_its_own_lock(project, tmp_path):
     """As deploy/buildspec.yml installs it; the emulator is a process of another environment."""
     locked = ("--require-hashes", "--requirement", project / "requirements-deploy.lock")
@@ -534,7 +541,7 @@ def test_deploy_model_needs_nothing_but_its_own_lock(project, tmp_path):
     assert "sagemaker-project[local]" in local.stderr
 
 
-@pytest.mark.last
+@pytest.mark.acceptance
 def test_the_emulator_is_of_use_where_nothing_else_is_installed(project, tmp_path):
     """The first example of its README, word for word, in an environment with its wheel alone."""
     [wheel] = (project / "wheels").glob("sagemaker_emulator-*.whl")

@@ -218,6 +218,7 @@ def test_states_survive_a_restart_and_nothing_else_wakes(tmp_path, monkeypatch):
     store.close()
 
 
+@pytest.mark.acceptance
 def test_an_idle_server_with_endpoint_metrics_sleeps(tmp_path, monkeypatch):
     monkeypatch.setenv("SAGEMAKER_LOCAL_SPEED", "600")
     with local_client.attach(state=tmp_path / ".sagemaker_local") as local:

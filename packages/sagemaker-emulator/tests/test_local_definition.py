@@ -26,6 +26,8 @@ from sagemaker_emulator.pipelines.parameters import parameter_values
 from sagemaker_emulator.pipelines.resolver import ExpressionError, Scope, holds, resolve, tokens
 from sagemaker_emulator.pipelines.steps import PROPERTIES
 
+pytestmark = pytest.mark.fast
+
 SCOPE = Scope(
     parameters={"N": 3, "Rate": 0.5, "Flag": True, "Name": "ada"},
     execution={"PipelineExecutionId": "abc"},

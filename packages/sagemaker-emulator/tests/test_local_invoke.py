@@ -663,6 +663,7 @@ def test_nothing_is_captured_where_it_is_off(cloud, runtime):
     assert "Contents" not in cloud.s3.list_objects_v2(Bucket="bucket", Prefix=prefix)
 
 
+@pytest.mark.acceptance
 def test_what_is_captured_last_is_kept_when_the_server_ends(tmp_path, monkeypatch):
     monkeypatch.setenv("SAGEMAKER_LOCAL_SPEED", "0.1")  # nothing is written before the end
     state = tmp_path / "state"

@@ -129,7 +129,7 @@ def check_filled(cloud):
     cloud.sm.describe_model_package_group(ModelPackageGroupName="Prices")
 
 
-@pytest.mark.parametrize("end", ["politely", "kill -9"])
+@pytest.mark.parametrize("end", [pytest.param("politely", marks=pytest.mark.acceptance), "kill -9"])
 def test_everything_is_there_after_a_restart(state, end):
     with attached(state) as cloud:
         fill(cloud)
@@ -166,7 +166,9 @@ def test_the_journal_grows_with_the_data_and_not_with_its_history(state):
     assert rows == (3,)  # the bucket, the object, the policy
 
 
-@pytest.mark.parametrize("region", ["cn-north-1", "us-gov-west-1"])
+@pytest.mark.parametrize(
+    "region", ["cn-north-1", pytest.param("us-gov-west-1", marks=pytest.mark.acceptance)]
+)
 def test_every_partition_is_there_after_a_restart(state, region):
     with attached(state) as cloud:
         s3 = cloud.client("s3", region)
@@ -248,7 +250,7 @@ def test_a_job_has_nothing_of_the_users_environment_but_what_a_shell_needs(state
 SLEEPER = "import subprocess, sys, time\nsubprocess.Popen(['sleep', '300'])\ntime.sleep(300)"
 
 
-@pytest.mark.parametrize("end", ["politely", "kill -9"])
+@pytest.mark.parametrize("end", ["politely", pytest.param("kill -9", marks=pytest.mark.acceptance)])
 def test_what_ran_when_the_server_ended_has_failed_and_is_gone(state, end):
     with attached(state) as cloud:
         cloud.s3.create_bucket(Bucket="bucket")
@@ -295,7 +297,9 @@ def other_client(state):
     return process, process.stdout.readline().strip()
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.acceptance)]
+)
 def test_nothing_is_left_of_a_client_that_was_killed(state, number):
     process, url = other_client(state)
     pid = server_pid(state)

@@ -105,6 +105,7 @@ def test_one_of_twenty_wins_however_threads_take_turns(tmp_path):
     assert kept == {f"/turns/{n}": here.read_object("turns", str(n)) for n in range(20)}
 
 
+@pytest.mark.acceptance
 def test_one_of_twenty_replaces_and_one_deletes_a_version_of_an_object(cloud):
     key = unique("lock")
     etag = cloud.s3.put_object(Bucket="bucket", Key=key, Body=b"first")["ETag"]
@@ -280,6 +281,7 @@ def test_a_pipeline_registers_as_its_role(cloud):
 # Autoscaling
 
 
+@pytest.mark.acceptance
 def test_scaling_settings_are_kept_and_taken_away(tmp_path, monkeypatch):
     monkeypatch.setenv("SAGEMAKER_LOCAL_SPEED", "600")
     state = tmp_path / ".sagemaker_local"

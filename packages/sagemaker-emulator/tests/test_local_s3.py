@@ -36,7 +36,14 @@ def test_presigned_addresses(cloud):
     assert cloud.get("signed/a b.txt") == b"by address"
 
 
-@pytest.mark.parametrize("size", [0, 10, 9 * 2**20])
+@pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param(0, marks=pytest.mark.acceptance),
+        pytest.param(10, marks=pytest.mark.acceptance),
+        9 * 2**20,
+    ],
+)
 def test_streams_survive_a_restart(tmp_path, size):
     body = b"0123456789abcdef" * (size // 16) + b"x" * (size % 16)
     state = tmp_path / "state"

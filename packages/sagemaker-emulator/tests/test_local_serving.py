@@ -467,7 +467,7 @@ def test_a_fleet_that_is_stopped_as_it_starts_stays_stopped(host):
     assert fleet not in host.fleets
 
 
-@pytest.mark.parametrize("end", ["politely", "kill -9"])
+@pytest.mark.parametrize("end", [pytest.param("politely", marks=pytest.mark.acceptance), "kill -9"])
 def test_no_worker_outlives_the_server(tmp_path, end):
     state = tmp_path / "state"
     with local_client.attach(state=state) as local:
@@ -485,7 +485,16 @@ def test_no_worker_outlives_the_server(tmp_path, end):
         assert int(invoke(cloud, made["EndpointName"])) != worker
 
 
-@pytest.mark.parametrize("speed", ["0", "0.009", "10001", "fast", "nan"])
+@pytest.mark.parametrize(
+    "speed",
+    [
+        "0",
+        *(
+            pytest.param(speed, marks=pytest.mark.acceptance)
+            for speed in ("0.009", "10001", "fast", "nan")
+        ),
+    ],
+)
 def test_a_speed_that_is_none_is_one_line(tmp_path, speed):
     ended = subprocess.run(
         [sys.executable, "-m", "sagemaker_emulator", "up", "--speed", speed],

@@ -14,6 +14,14 @@ import boto3
 import pytest
 from cookiecutter.main import cookiecutter
 from deploy_helpers import COMMANDS
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+
+# The machine may be busy.
+hypothesis_settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("patient")
 
 TEMPLATE = Path(__file__).resolve().parents[3]
 SPEED = "600"  # a minute is a tenth of a second
@@ -43,7 +51,7 @@ class Project:
             env={**self.env, **dict(env)},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             **options,
         )
 
@@ -109,9 +117,14 @@ def built(deploy_project, tmp_path_factory):
     base = tmp_path_factory.mktemp("built")
     scripts = deploy_project / "pipelines/abalone"
 
+    # Threads of a training that wait for each other spin, where others want the CPU as well.
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+
     def run(script, **folders):
         options = [f"--{name.replace('_', '-')}={base / path}" for name, path in folders.items()]
-        subprocess.run([sys.executable, scripts / script, *options], check=True, timeout=120)
+        subprocess.run(
+            [sys.executable, scripts / script, *options], env=env, check=True, timeout=120
+        )
 
     splits = {name: name for name in ("train", "validation")}
     sample = deploy_project / "data/abalone-sample.csv"

@@ -133,12 +133,12 @@ def unique(prefix):
     return f"{prefix}-{uuid.uuid4().hex[:8]}"
 
 
-def wait(describe, member, going, seconds=20):
+def wait(describe, member, going, seconds=60):
     """What `describe` says once its `member` is none of `going`."""
     return until(lambda: (found := describe())[member] not in going and found, seconds)
 
 
-def until(condition, seconds=10):
+def until(condition, seconds=60):
     deadline = time.monotonic() + seconds
     while not (result := condition()):
         assert time.monotonic() < deadline, "waited in vain"

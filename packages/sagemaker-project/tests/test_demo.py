@@ -9,7 +9,8 @@ import pytest
 from deploy_helpers import COMMANDS
 
 
-@pytest.mark.last
+@pytest.mark.acceptance
+@pytest.mark.first
 def test_the_demo_goes_from_data_to_a_rollback_in_prod(make_project, tmp_path):
     project = make_project().path
     scripts = tmp_path / "bin"
@@ -28,7 +29,7 @@ def test_the_demo_goes_from_data_to_a_rollback_in_prod(make_project, tmp_path):
         },
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     history = done.stdout.rpartition("What happened to prod")[2]

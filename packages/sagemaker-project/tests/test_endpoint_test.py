@@ -20,6 +20,8 @@ from sagemaker_project.deploy.endpoint_test import (
 from sagemaker_project.deploy.endpoint_test_async import AsyncRuntime
 from sagemaker_project.usage import UsageError
 
+pytestmark = pytest.mark.fast
+
 CSV, JSON = "text/csv", "application/json"
 SAMPLES = {
     "samples": [

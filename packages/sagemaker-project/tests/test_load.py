@@ -52,7 +52,8 @@ class Load:
                     self.wrong.append(found)
 
 
-@pytest.mark.last
+@pytest.mark.acceptance
+@pytest.mark.first
 def test_canaries_and_rollbacks_under_load_lose_no_request(place):
     alarms = place.cloud.client("cloudwatch")
     for name in ("model-errors", "latency"):

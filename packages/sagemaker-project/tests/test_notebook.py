@@ -2,7 +2,10 @@
 
 import json
 
+import pytest
 
+
+@pytest.mark.acceptance
 def test_every_cell_runs(make_project):
     project = make_project()
     path = project.path / "notebooks/sagemaker-pipelines-project.ipynb"

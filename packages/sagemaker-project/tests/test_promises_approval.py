@@ -196,6 +196,7 @@ def test_p29_no_member_of_an_entry_can_be_changed_unseen(audited, stored):
     assert tried > 200
 
 
+@pytest.mark.acceptance
 def test_p29_a_member_taken_away_or_added_is_seen(audited, stored):
     key, body = list(stored.items())[3]
     entry = json.loads(body)
@@ -275,7 +276,7 @@ def four_eyes(place):
     place.settings("staging", Approval={"RequireTwoPeople": False})
 
 
-@pytest.mark.parametrize("born", [True, False])
+@pytest.mark.parametrize("born", [pytest.param(True, marks=pytest.mark.acceptance), False])
 def test_p30_who_made_a_version_cannot_approve_it_for_prod(place, born):
     """Approved by its author, at its birth or later: good enough for staging."""
     four_eyes(place)
@@ -356,7 +357,7 @@ def approved_before(place, seconds, **members):
     place.inject("DescribeModelPackage", "answer", times=None, members=times)
 
 
-@pytest.mark.parametrize("days", [None, 7])
+@pytest.mark.parametrize("days", [pytest.param(None, marks=pytest.mark.acceptance), 7])
 def test_p31_an_approval_expires(place, days):
     if days:
         place.settings("staging", Approval={"MaxAgeDays": days})

@@ -20,6 +20,8 @@ from boundary_helpers import (
 )
 from deploy_helpers import BUCKET, Place, artifact
 
+pytestmark = pytest.mark.first
+
 ONE = [{"VariantName": "All", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}]
 SCALED = [
     {
@@ -59,6 +61,12 @@ class Scene:
         """Of the boundaries of a command."""
         first = self.boundaries[name].index(self.known_before) if self.known_before else 0
         return list(range(first + 1, len(self.boundaries[name]) + 1))
+
+    def numbers_of_kinds(self, name):
+        """The first of each operation that changes something."""
+        boundaries = self.boundaries[name]
+        kinds = {boundaries[number - 1]: number for number in reversed(self.numbers(name))}
+        return sorted(number for operation, number in kinds.items() if changes(operation))
 
     def numbers_of_changes(self, name):
         """And of the reads behind the second change: until then there is only a lock."""
@@ -183,15 +191,23 @@ class BrokenRound(Broken, Round):
         return [] if name == "cleanup" else super().numbers(name)
 
 
+def killed(ended, where):
+    assert ended.signal == signal.SIGKILL, where
+
+
+def test_p8_killed_at_a_call_of_each_kind_and_run_again_ends_the_same(place):
+    scene = Round(place)
+    scene.cut_everywhere(kill, killed, scene.finish_as_ever, scene.numbers_of_kinds)
+
+
+@pytest.mark.acceptance
 @pytest.mark.parametrize("scene", [First, Round, BrokenFirst, BrokenRound])
 def test_p8_killed_at_any_call_and_run_again_ends_the_same(place, scene):
-    def killed(ended, where):
-        assert ended.signal == signal.SIGKILL, where
-
     scene = scene(place)
     scene.cut_everywhere(kill, killed, scene.finish_as_ever)
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("scene", [First, Round])
 def test_p10_a_refused_call_leaves_nothing_that_the_ledger_does_not_know(place, scene):
     """Each is refused that changes something, or comes after such a one; clean-up then deletes
@@ -223,7 +239,7 @@ def test_p10_a_refused_call_leaves_nothing_that_the_ledger_does_not_know(place, 
     scene.cut_everywhere(deny, refused, go_on, scene.numbers_of_changes)
 
 
-@pytest.mark.parametrize("scene", [First, Round])
+@pytest.mark.parametrize("scene", [First, pytest.param(Round, marks=pytest.mark.acceptance)])
 def test_p36_interrupted_at_any_call_says_so_and_goes_on_when_run_again(place, scene):
     """Stopped again and again, each time a call later, it comes to the end that it ever does.
 

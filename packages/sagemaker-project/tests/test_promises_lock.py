@@ -93,6 +93,7 @@ def test_p25_a_promotion_in_progress_is_named_and_nothing_is_done(place):
     assert (place.resources(), place.entries(), lock_of(place)) == ([], [], mine)
 
 
+@pytest.mark.acceptance
 def test_p25_twenty_promotions_at_once_leave_a_linear_history(place):
     """Five each of four versions, again and again until each is done or too late.
 
@@ -101,7 +102,7 @@ def test_p25_twenty_promotions_at_once_leave_a_linear_history(place):
     arns = [place.register(factor=2 + number) for number in range(4)]
     commands = [("promote", "--model-package-arn", arn) for arn in arns for _ in range(5)]
     faults.clear_calls(place.cloud.local)
-    results = together(place, commands, seconds=60)
+    results = together(place, commands, seconds=300)
     busy = [message for result in results for message in result["Busy"]]
     assert busy
     for message in busy:
@@ -223,7 +224,7 @@ def test_p25_a_process_of_another_machine_keeps_its_lock_for_its_lease(place, en
     assert promote(place, arn)["ExitCode"] == 0
 
 
-@pytest.mark.parametrize("days", [-1, 1])
+@pytest.mark.parametrize("days", [pytest.param(-1, marks=pytest.mark.acceptance), 1])
 def test_p25_s3_decides_whether_a_lease_is_over_and_not_the_clock_of_this_machine(place, days):
     class Wrong(Clock):
         def now(self):
@@ -372,7 +373,7 @@ def other(body):
 
 
 @pytest.mark.parametrize("damage", [half, newer, other, lambda _: b"", lambda _: None])
-@pytest.mark.parametrize("number", [1, 4])
+@pytest.mark.parametrize("number", [pytest.param(1, marks=pytest.mark.acceptance), 4])
 def test_row_47_a_damaged_ledger_stops_every_command_and_is_left_as_it_is(history, damage, number):
     place, bodies = history
     key = list(bodies)[number - 1]

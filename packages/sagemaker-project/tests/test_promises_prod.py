@@ -354,7 +354,7 @@ METRICS = {
 
 
 @pytest.mark.parametrize("case", METRICS)
-@pytest.mark.parametrize("stage", ["staging", "prod"])
+@pytest.mark.parametrize("stage", [pytest.param("staging", marks=pytest.mark.acceptance), "prod"])
 def test_p19_metrics_that_say_nothing_promote_nothing(gate, case, stage):
     key = samples_key(gate, gate.second).replace("samples", "evaluation")
     before = gate.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
@@ -524,7 +524,7 @@ def test_p20_what_the_live_endpoint_has_scaled_to_is_what_counts(gate):
 # P21: the first deployment
 
 
-@pytest.mark.parametrize("stage", ["staging", "prod"])
+@pytest.mark.parametrize("stage", ["staging", pytest.param("prod", marks=pytest.mark.acceptance)])
 @pytest.mark.parametrize("mood, reason", [("does not load", "Failed"), ("wrong", "smoke test")])
 def test_p21_a_first_deployment_that_fails_leaves_nothing(place, stage, mood, reason):
     file = place.workdir / "mood"

@@ -3,6 +3,7 @@
 Settings are those of the project, without canary and autoscaling where a test needs neither.
 """
 
+import itertools
 import random
 import re
 import shlex
@@ -129,7 +130,7 @@ def test_p22_instances_that_were_added_since_stay(place):
     assert "UpdateEndpointWeightsAndCapacities" not in {call["operation"] for call in calls}
 
 
-@pytest.mark.parametrize("end", ["rollback", "broken"])
+@pytest.mark.parametrize("end", ["rollback", pytest.param("broken", marks=pytest.mark.acceptance)])
 def test_p22_autoscaling_lets_go_of_a_variant_while_its_instances_change(place, end):
     """SageMaker refuses an update to another instance type of a variant that is registered."""
     rule = {"MinCapacity": 2, "MaxCapacity": 6, "TargetValue": 100}
@@ -216,7 +217,7 @@ REGISTRY = (
 )
 
 
-@pytest.mark.parametrize("kind", ["error500", "reset"])
+@pytest.mark.parametrize("kind", ["error500", pytest.param("reset", marks=pytest.mark.acceptance)])
 def test_p23_a_rollback_needs_neither_the_registry_nor_the_new_version(place, kind):
     first, second = place.register(factor=2), place.register(factor=3)
     promoted(place, first)
@@ -322,14 +323,24 @@ COMMANDS = {
 }
 
 
+def each_once(statuses, commands):
+    """Every pair; those beyond one for each status and each command are of the acceptance."""
+    statuses, commands = list(statuses), list(commands)
+    longest = max(len(statuses), len(commands))
+    once = {(statuses[n % len(statuses)], commands[n % len(commands)]) for n in range(longest)}
+    return [
+        pytest.param(*pair, marks=() if pair in once else pytest.mark.acceptance)
+        for pair in itertools.product(statuses, commands)
+    ]
+
+
 def hold(place, status, **members):
     """The endpoint says this of itself for as long as it is asked."""
     members = {"EndpointStatus": status, **members}
     place.inject("DescribeEndpoint", "answer", times=None, members=members)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("status", BUSY)
+@pytest.mark.parametrize("status, command", each_once(BUSY, COMMANDS))
 def test_p26_a_busy_endpoint_is_left_alone(three, status, command):
     pending = {"EndpointConfigName": "somebodys-config"} if status == "Updating" else None
     hold(three, status, PendingDeploymentSummary=pending)
@@ -340,8 +351,7 @@ def test_p26_a_busy_endpoint_is_left_alone(three, status, command):
     assert (" to somebodys-config since " in result["Message"]) == bool(pending)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("status", BROKEN)
+@pytest.mark.parametrize("status, command", each_once(BROKEN, COMMANDS))
 def test_p27_an_endpoint_that_needs_a_person_is_left_to_one(three, status, command):
     hold(three, status, FailureReason="the reason that SageMaker gives")
     result, calls = three.logged(*COMMANDS[command])
@@ -391,7 +401,10 @@ def typed(place, message):
     return typed
 
 
-@pytest.mark.parametrize("status", BROKEN)
+@pytest.mark.parametrize(
+    "status",
+    ["Failed", *(pytest.param(status, marks=pytest.mark.acceptance) for status in BROKEN[1:])],
+)
 def test_p27_what_the_message_says_brings_the_endpoint_back(place, status):
     for factor in (2, 3):
         promoted(place, place.register(factor=factor))
@@ -503,7 +516,7 @@ def test_p28_a_configuration_deleted_by_hand(place):
 # P32: events that come twice, late and in any order
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.acceptance)])
 def test_p32_events_in_any_order_deploy_nothing_twice_and_nothing_older(place, seed):
     """Every approval's event three times, shuffled, as EventBridge may deliver them.
 

@@ -307,6 +307,8 @@ def few_clients(monkeypatch, deploy_project):
     CLIENTS.install(monkeypatch)
 
 
+@pytest.mark.acceptance
+@pytest.mark.first
 def test_prod_serves_what_was_approved_and_nothing_is_orphaned_or_deleted(place, tmp_path):
     place.cloud.client("cloudwatch").put_metric_alarm(
         AlarmName=ALARM,
@@ -327,7 +329,7 @@ def test_prod_serves_what_was_approved_and_nothing_is_orphaned_or_deleted(place,
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=EXAMPLES or 6,
+            max_examples=EXAMPLES or 40,
             stateful_step_count=8,
             deadline=None,
             database=None,
