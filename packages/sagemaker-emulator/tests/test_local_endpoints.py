@@ -531,6 +531,7 @@ def test_an_endpoint_comes_back_and_starts_nothing_before_a_request(server):
 SLOW = "import time; time.sleep(0.6)"
 
 
+@pytest.mark.acceptance
 def test_what_was_under_way_is_finished_after_a_kill(server, monkeypatch):
     canary = {
         "BlueGreenUpdatePolicy": {
@@ -575,6 +576,7 @@ def test_what_was_under_way_is_finished_after_a_kill(server, monkeypatch):
         assert deleting not in {e["EndpointName"] for e in cloud.sm.list_endpoints()["Endpoints"]}
 
 
+@pytest.mark.acceptance
 def test_a_rollback_that_was_cut_off_ends_on_the_old_configuration(server):
     with server as cloud:
         cloud.s3.create_bucket(Bucket="bucket")

@@ -496,11 +496,11 @@ def test_serverless_is_throttled_beyond_its_concurrency(cloud, runtime, tmp_path
 
 def test_an_update_under_load_loses_no_request(cloud, runtime):
     name = serving(cloud, variant(obedient(cloud, "old")))
-    outcomes, going = [], threading.Event()
+    outcomes, ended = [], threading.Event()
 
     def load():
         own = cloud.client("sagemaker-runtime")
-        while not going.is_set():
+        while not ended.is_set():
             try:
                 outcomes.append(said(invoke(own, name)))
             except Exception as error:
@@ -509,14 +509,16 @@ def test_an_update_under_load_loses_no_request(cloud, runtime):
     threads = [threading.Thread(target=load) for _ in range(6)]
     for thread in threads:
         thread.start()
-    for new in ("new", "newer"):
-        cloud.sm.update_endpoint(
-            EndpointName=name, EndpointConfigName=config(cloud, variant(obedient(cloud, new)))
-        )
-        until(lambda new=new: outcomes[-1] == new, 20)
-    going.set()
-    for thread in threads:
-        thread.join()
+    try:
+        for new in ("new", "newer"):
+            cloud.sm.update_endpoint(
+                EndpointName=name, EndpointConfigName=config(cloud, variant(obedient(cloud, new)))
+            )
+            until(lambda new=new: outcomes[-1] == new, 60)
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
     assert set(outcomes) == {"old", "new", "newer"}
     first = {word: outcomes.index(word) for word in ("old", "new", "newer")}
     assert first["old"] < first["new"] < first["newer"]

@@ -160,6 +160,7 @@ def test_the_package_says_where_it_comes_from(project, aws):
         assert {"model.joblib", "model.json", "code/inference.py"} <= set(tar.getnames())
 
 
+@pytest.mark.acceptance
 def test_the_same_metric_to_the_last_digit_in_another_project(first_run, aws, make_project):
     other = make_project()
     done = other.run("run-pipeline", *RUN, "--input-data", SAMPLE)
@@ -182,6 +183,7 @@ def test_unchanged_steps_are_taken_from_the_earlier_execution(project, first_run
     assert int(version) > 1
 
 
+@pytest.mark.acceptance
 def test_new_data_under_an_old_name_is_noticed(project, aws, first_run):
     bucket, key = "sagemaker-us-east-1-123456789012", "moving/data.csv"
     rows = (project.path / SAMPLE).read_text().splitlines(keepends=True)
@@ -197,6 +199,7 @@ def test_new_data_under_an_old_name_is_noticed(project, aws, first_run):
     assert outputs[0] == metric_lines(first_run) != outputs[1]
 
 
+@pytest.mark.acceptance
 def test_another_name_another_partition(make_project):
     project = make_project(
         project_name='Kündigung: "wer geht?"',
@@ -326,6 +329,7 @@ def test_with_a_server_that_stays_an_execution_outlives_its_command(project, aws
     assert ended["PipelineExecutionStatus"] == "Succeeded"
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_run_leaves_no_process_and_a_state_that_opens(make_project, how):
     project = make_project()
@@ -356,6 +360,7 @@ def test_an_interrupted_run_leaves_no_process_and_a_state_that_opens(make_projec
     assert status in ("Failed", "Stopped")
 
 
+@pytest.mark.acceptance
 def test_two_at_once_share_one_server(make_project):
     project = make_project()
     command = [sys.executable, "-m", "pipelines.run_pipeline", *RUN, "--input-data", SAMPLE]
@@ -370,6 +375,7 @@ def test_two_at_once_share_one_server(make_project):
     assert packages == {"1", "2"}
 
 
+@pytest.mark.acceptance
 def test_buildspec_commands_run_as_they_stand(project, aws, tmp_path):
     """The build phase of codebuild-buildspec.yml in bash, with hostile values in its variables."""
     buildspec = yaml.safe_load((project.path / "codebuild-buildspec.yml").read_text())

@@ -262,7 +262,7 @@ def test_p24_rollback_of_a_rollback(place):
     before = serving(place), place.entries(), place.resources()
     for _ in range(2):
         result, calls = place.logged("rollback")
-        refused(result, calls, "no version before version 1 is left to go back to in staging")
+        refused(result, calls, "no version before version 1 is left to roll back to in staging")
     assert (serving(place), place.entries(), place.resources()) == before
     # Forward again, and back again.
     promoted(place, place.register(factor=4))
@@ -274,7 +274,7 @@ def test_p24_rollback_of_a_rollback(place):
 def test_p24_rollback_of_nothing(place, stage):
     result, calls = place.logged("rollback", stage=stage)
     refused(
-        result, calls, f"nothing has been deployed to {stage}: there is nothing to go back from"
+        result, calls, f"nothing has been deployed to {stage}: there is nothing to roll back"
     )
 
 
