@@ -81,7 +81,7 @@ def newer(template):
     """A version of the engine that says something else, and calls itself newer."""
     package = template / "packages/sagemaker-project"
     change(package / "pyproject.toml", 'version = "0.1.0"', 'version = "0.1.1"')
-    source = package / "src/sagemaker_project/deploy/deploy_model.py"
+    source = package / "src/sagemaker_project/deploy/arguments.py"
     change(source, "say what serves, and whether", "newer: say what serves, and whether")
 
 
@@ -340,7 +340,7 @@ def test_an_ejected_engine_is_the_repository_s_own(project, bare_environment):
     install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
     env = environment("") | {"PYTHONPATH": ""}
     subprocess.run([python, *install, "--editable", "."], cwd=project, check=True, env=env)
-    source = project / "engine/sagemaker_project/deploy/deploy_model.py"
+    source = project / "engine/sagemaker_project/deploy/arguments.py"
     change(source, "say what serves, and whether", "patched: say what serves, and whether")
     for command, word in (
         (["deploy-model", "--help"], "patched: say what serves"),

@@ -270,8 +270,10 @@ def test_several_containers_are_refused_by_name(cloud):
 # Endpoints
 
 
-def test_an_endpoint_comes_serves_and_goes(cloud):
-    wanted = simple(cloud, "hello", count=2, DataCaptureConfig=CAPTURE)
+def test_an_endpoint_comes_serves_and_goes(cloud, tmp_path):
+    file = tmp_path / "file"  # the model loads once it is there
+    loading = f"import time\nwhile not os.path.exists({str(file)!r}): time.sleep(0.01)"
+    wanted = simple(cloud, "hello", loading, count=2, DataCaptureConfig=CAPTURE)
     name = endpoint(cloud, wanted, wait=False)
     creating = describe(cloud, name)
     assert creating["EndpointStatus"] == "Creating"
@@ -285,6 +287,7 @@ def test_an_endpoint_comes_serves_and_goes(cloud):
         assert (
             error["Message"] == f'Cannot update in-progress endpoint "{creating["EndpointArn"]}".'
         )
+    file.touch()
     found = settled(cloud, name)
     assert found["EndpointStatus"] == "InService"
     assert "FailureReason" not in found and "PendingDeploymentSummary" not in found

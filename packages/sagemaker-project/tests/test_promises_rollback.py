@@ -273,9 +273,7 @@ def test_p24_rollback_of_a_rollback(place):
 @pytest.mark.parametrize("stage", ["staging", "prod"])
 def test_p24_rollback_of_nothing(place, stage):
     result, calls = place.logged("rollback", stage=stage)
-    refused(
-        result, calls, f"nothing has been deployed to {stage}: there is nothing to roll back"
-    )
+    refused(result, calls, f"nothing has been deployed to {stage}: there is nothing to roll back")
 
 
 def test_p24_rollback_of_the_first_version(place):
