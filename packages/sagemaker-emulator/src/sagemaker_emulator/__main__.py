@@ -37,7 +37,7 @@ LATEST = 5  # resources that `status` names
 
 @dataclass(frozen=True)
 class Arguments:
-    """What was written on the command line; each command uses those that it has."""
+    """The arguments of all commands; each command uses its own."""
 
     folder: Path  # of the state
     port: int = 0
@@ -103,8 +103,8 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("name", metavar="NAME")
     command("reset", _reset, "delete all local state; refused while a server runs")
     command("help", _help, "print the reference: what it has and how it differs from AWS")
-    command("operations", _operations, "list the API operations that there are")
-    # Without a help it is not listed: only client.py runs it.
+    command("operations", _operations, "list the API operations of SageMaker that it has")
+    # Without help text it is not listed: only client.py runs it.
     commands.add_parser("serve", parents=[common]).set_defaults(function=_serve)
     return parser
 

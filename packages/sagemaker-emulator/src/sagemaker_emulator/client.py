@@ -1,4 +1,4 @@
-"""How a program gets a running server, and leaves it.
+"""Start, join and leave a server.
 
     with client.attach("/path/of/the/project") as local:
         os.environ.update(local.environment)  # see also `enter`
@@ -72,7 +72,7 @@ class Local:
 
 
 class Server(NamedTuple):
-    """What a running server has written into `server.json` for its clients."""
+    """The content of `server.json`, which a running server writes for its clients."""
 
     url: str
     pid: int
@@ -89,7 +89,7 @@ def credentials(region: str, secret: str) -> dict[str, str]:
 
 
 def proof(secret: str, role: str, challenge: str) -> str:
-    """The answer of the "client" or "server" to a challenge, which shows that it has the secret."""
+    """Return the proof, for a challenge, that `role` ("client" or "server") has the secret."""
     return hmac.new(secret.encode(), f"{role} {challenge}".encode(), "sha256").hexdigest()
 
 
@@ -108,21 +108,21 @@ def environment(url: str, region: str, secret: str) -> dict[str, str]:
 
 
 def _no_proxy() -> dict[str, str]:
-    """The variables that keep requests to this machine away from a proxy."""
+    """Return the variables that keep requests to this machine away from a proxy."""
     known = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
     value = ",".join(filter(None, [known, "127.0.0.1,localhost"]))
     return {"NO_PROXY": value, "no_proxy": value}
 
 
 def region(name: str | None = None, project: Path | str | None = None) -> str:
-    """`name`, else the environment's region, else the project's, else us-east-1."""
+    """Return `name`, else the environment's region, else the project's, else us-east-1."""
     variables = ("AWS_REGION", "AWS_DEFAULT_REGION")
     environment = (os.environ[v] for v in variables if os.environ.get(v))
     return name or next(environment, "") or _project_region(project) or REGION
 
 
 def _project_region(project: Path | str | None) -> str:
-    """`region` in the table tool.sagemaker-emulator of the project's pyproject.toml, or nothing."""
+    """Return `region` of [tool.sagemaker-emulator] in the project's pyproject.toml, or ""."""
     pyproject = _project_folder(project) / "pyproject.toml"
     if not pyproject.is_file():
         return ""
@@ -139,19 +139,19 @@ def _project_region(project: Path | str | None) -> str:
 
 
 def _project_folder(start: Path | str | None) -> Path:
-    """The nearest folder at or above `start` that has a pyproject.toml, else `start`."""
+    """Return the nearest folder at or above `start` that has a pyproject.toml, else `start`."""
     start = Path(start or ".").resolve()
     folders = (start, *start.parents)
     return next((folder for folder in folders if (folder / "pyproject.toml").is_file()), start)
 
 
 def state_folder(project: Path | str | None = None) -> Path:
-    """Where a project keeps its state."""
+    """Return the folder in which a project keeps its state."""
     return _project_folder(project) / STATE
 
 
 def claim(folder: Path) -> None:
-    """Create a state folder that only its owner can read; LocalError where it is something else."""
+    """Create a state folder that only its owner can read; refuse a folder with other files."""
     check_owner(folder)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -200,9 +200,10 @@ def attach(
 
 
 def _connect(folder: Path) -> tuple[http.client.HTTPConnection, Server, Process | None]:
-    """Join the running server, else start one; between two starters the folder's lock decides.
+    """Join the running server, else start one; the folder's lock decides between two starters.
 
-    The process is the one that was started, even where another server was joined in the end.
+    Return the connection, the server, and the process that was started, if any; in a race the
+    server may be another one.
     """
     check_owner(folder)
     process, deadline = None, time.monotonic() + START_SECONDS
@@ -240,7 +241,7 @@ def _leave(connection: http.client.HTTPConnection) -> None:
 
 
 def running(folder: Path) -> Server | None:
-    """The server that `server.json` names, if this user wrote it; it may have been killed."""
+    """Return the server that `server.json` names, if this user wrote it; it may be dead."""
     path = folder / "server.json"
     with contextlib.suppress(OSError, ValueError):
         about = json.loads(path.read_text())
@@ -251,7 +252,7 @@ def running(folder: Path) -> Server | None:
 
 
 def check_owner(folder: Path) -> None:
-    """Refuse a state folder of another user, who could have this user talk to any server."""
+    """Refuse another user's state folder, which could point to a server of that user."""
     if folder.exists() and folder.stat().st_uid != os.getuid():
         raise LocalError(
             f"{folder} belongs to another user: name a folder of your own with --state"
@@ -259,7 +260,7 @@ def check_owner(folder: Path) -> None:
 
 
 def _join(folder: Path) -> tuple[http.client.HTTPConnection, Server] | None:
-    """Attach to the running server; None where there is none that knows the secret."""
+    """Attach to the running server; return None if none runs that knows the secret."""
     server = running(folder)
     if not server:
         return None

@@ -12,6 +12,11 @@ and catch among themselves are defined beside their code. Anything else that is 
 this package: a client gets InternalFailure, and the traceback goes to server.log.
 """
 
+import traceback
+
+MAX_REASON = 1024  # characters of a FailureReason
+BROKE = "InternalServerError: sagemaker_emulator broke, see server.log"  # a FailureReason
+
 
 class EmulatorError(Exception):
     """The root of the tree."""
@@ -49,3 +54,19 @@ class AlreadyExists(EmulatorError):
 
 def invalid(message: str) -> AwsError:
     return AwsError("ValidationException", message)
+
+
+def unsupported(what: str) -> AwsError:
+    """Return the error for what AWS has and the emulator does not."""
+    return AwsError(
+        "UnsupportedOperation",
+        f"sagemaker_emulator does not have {what}. `sagemaker-local operations` lists what it has.",
+    )
+
+
+def as_aws_error(error: Exception) -> AwsError:
+    """Return the error that a client gets; print the traceback of anything but an AwsError."""
+    if isinstance(error, AwsError):
+        return error
+    traceback.print_exception(error)
+    return AwsError("InternalFailure", f"sagemaker_emulator broke: {error!r}", 500)

@@ -1,10 +1,10 @@
-"""The process that programs talk to, and what all of SageMaker's resources share.
+"""The server process, and what all of SageMaker's resources share.
 
 server.py     who may talk to the process, what answers a request, when the process ends
   http.py         HTTP/1.1 on one event loop, for the server and for the workers of endpoints
   http_client.py  the client's side of it, with which the server calls those workers
   request.py      a request and its response as values
-  faults.py       faults on purpose and a log of calls, for tests
+  faults.py       injected faults and a log of calls, for tests
 sagemaker.py  SageMaker's API as a function; puts the parts together
   documents.py    the types of AWS's JSON and of an operation
   service_model.py  requests and answers held to AWS's shapes

@@ -1,7 +1,7 @@
-"""The server's half of faults on purpose, and of the log of calls: see testing/faults.py.
+"""The server's side of fault injection and of the log of calls: see testing/faults.py.
 
-Only a server that was started with SAGEMAKER_LOCAL_FAULTS=1 knows of them, so no user meets a fault
-by accident.
+It is active only in a server that was started with SAGEMAKER_LOCAL_FAULTS=1, so that no user meets
+a fault by accident.
 """
 
 import contextlib
@@ -47,17 +47,17 @@ Refusal: TypeAlias = Callable[[Request, AwsError], Response]
 
 @dataclass
 class Rule:
-    """A fault to be done, as `inject` sends it."""
+    """A fault to inject, as `inject` sends it."""
 
     operation: str
     kind: str
-    times: int | None  # still to be hit; None: all
-    after: int  # still to be spared
+    times: int | None  # calls still to hit; None: all
+    after: int  # calls still to spare
     service: str
     details: dict[str, Any]
 
     def mistake(self) -> str:
-        """What is wrong with it, or ""."""
+        """Return what is wrong with the rule, or ""."""
         if self.kind not in KINDS:
             return f"no kind of fault {self.kind!r}: they are {', '.join(sorted(KINDS))}"
         details, known = set(self.details), DETAILS.get(self.kind, set())
@@ -67,7 +67,7 @@ class Rule:
         return ""
 
     def hits(self, service: str, operation: str) -> bool:
-        """Whether the fault is done to this call, which is counted."""
+        """Count a call; return whether the fault is applied to it."""
         if self.service != service or self.operation not in (operation, "*"):
             return False
         if self.after:
@@ -81,7 +81,7 @@ class Rule:
 
 
 class Faults:
-    """The faults that are to be done, and the log of calls."""
+    """The faults to inject, and the log of calls."""
 
     def __init__(self, refusal: Refusal) -> None:
         self.refusal = refusal  # puts an error into the form of the service's protocol
@@ -105,7 +105,7 @@ class Faults:
         return _json(None)
 
     def around(self, request: Request, answer: Callable[[Request], Response]) -> Response | Cut:
-        """Answer a request, unless a fault is in the way."""
+        """Answer a request, with the first fault that applies to it, and log the call."""
         operation = operation_of(request)
         with self.lock:
             rule = next((r for r in self.rules if r.hits(request.service, operation)), None)
@@ -147,7 +147,7 @@ class Faults:
 
 
 def _error(request: Request, operation: str, rule: Rule) -> AwsError | None:
-    """The error that a rule refuses a request with, or None where it does not refuse."""
+    """Return the error that a rule refuses a request with; None where it does not refuse."""
     details = rule.details
     if rule.kind == "error":
         return AwsError(details["code"], details.get("message", ""), details.get("status", 400))
@@ -162,7 +162,7 @@ def _error(request: Request, operation: str, rule: Rule) -> AwsError | None:
 
 
 def _members(request: Request) -> Json:
-    """What the log of calls has of a request."""
+    """Return what the log of calls holds of a request."""
     if request.service == "s3":
         return request.path
     with contextlib.suppress(ValueError, RecursionError):
@@ -176,7 +176,7 @@ def _json(content: Json) -> Response:
 
 
 def operation_of(request: Request) -> str:
-    """AWS's name of the operation that a request asks for."""
+    """Return AWS's name of the operation that a request asks for."""
     if request.service != "s3":
         return request.action or f"{request.method} {request.plain_path}"
     query, method = request.query, request.method
@@ -211,6 +211,6 @@ def _object_operation(method: str, query: Query, headers: Mapping[str, str]) -> 
 
 
 def _subresource(query: Query) -> str:
-    """A subresource as a part of a name: Tagging for `?tagging`. One with a value is none."""
+    """Return the word for a subresource in an operation's name: Tagging for `?tagging`, or ""."""
     plain = [name for name, values in query.items() if values == [""]]
     return "".join(word.capitalize() for word in plain[0].split("-")) if plain else ""

@@ -40,7 +40,7 @@ RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Response(Protocol):
-    """Any object with these three is a response."""
+    """Any object with these three attributes."""
 
     @property
     def status(self) -> int: ...
@@ -74,7 +74,7 @@ class Held(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """A response up to half its body, or none at all, and then the end of the connection."""
+    """End the connection after half of the response's body, or at once if there is no response."""
 
     response: Response | None = None
 
@@ -134,7 +134,7 @@ class Reader(asyncio.BufferedProtocol):
 
 
 class Connection(Reader):
-    """The server's side; what `refusal` returns is the answer, and the body is not kept."""
+    """The server's side. If `refusal` returns a response, it is sent and the body is dropped."""
 
     def __init__(self, handler: Handler, refusal: Refusal = lambda *_: None) -> None:
         self.handler = handler
@@ -144,8 +144,8 @@ class Connection(Reader):
         self.answers: list[bytes] = []  # to be written
         self.busy = False  # with a request whose answer comes later
         self.full = False  # of answers that the client does not read
-        self.last = False  # no request comes after those that wait
-        self.loose = 0  # bytes since the last that belonged to a body or ended a head
+        self.last = False  # no request is read after those in `requests`
+        self.loose = 0  # bytes read since the last head ended or body byte came: limits a head
         self.client_left: Callable[[], bool] | None = None  # see Held
         self.head_only = self.keep_alive = False  # for the answer
         # Of the request that is being read:
@@ -188,7 +188,7 @@ class Connection(Reader):
     def connection_lost(self, error: Exception | None) -> None:
         self.requests.clear()
         self.chunks = []
-        del self.parser  # it refers to this object: a circle that would live until collected
+        del self.parser  # it refers to this object: break the reference cycle
         self._leave()
 
     def pause_writing(self) -> None:
@@ -223,7 +223,7 @@ class Connection(Reader):
             self.refused = TOO_LARGE
         elif not self.refused and not self.target.startswith("/"):
             self.refused = NO_PATH
-        if "expect" in self.headers:  # the client sends the body when it is told to
+        if "expect" in self.headers:  # the client waits for CONTINUE before it sends the body
             if self.refused:
                 self._refuse_and_end(self.refused)
             elif not self.busy and not self.requests:
@@ -257,7 +257,7 @@ class Connection(Reader):
     # Answers
 
     def _proceed(self) -> None:
-        """Answer what waits, as far as the connection is free; then read on, or close it."""
+        """Answer waiting requests while the connection is free; then read on, or close it."""
         requests, written = self.requests, time.monotonic()
         while requests and not self.busy and not self.full and not self.client_left:
             self._answer(requests.popleft())
@@ -329,7 +329,7 @@ class Connection(Reader):
 
 
 def internal_error() -> Plain:
-    """The answer where a handler raised, whose traceback is printed."""
+    """Print the traceback of the exception being handled; return the response for it."""
     traceback.print_exc()
     return Plain(500)
 
@@ -339,7 +339,7 @@ def joined(parts: list[bytes]) -> bytes:
 
 
 def encoded(response: Response, head_only: bool = False, keep_alive: bool = True) -> bytes:
-    """A response as the bytes that are sent."""
+    """Return a response as the bytes that are sent."""
     body, length = response.body, ""
     parts = [_status_line(response.status), _date(int(time.time()))]
     for name, value in response.headers:

@@ -1,7 +1,7 @@
-"""Container images: there are none, but their URIs have digests.
+"""Digests of container images, which the emulator never pulls.
 
-What ECR here knows of this account's own repositories is true; every other image has a digest made
-up from its URI, the same one each time.
+An image that was put into this account's ECR has its true digest. Any other image has the sha256 of
+its URI, the same each time.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ JSON = "application/x-amz-json-1.1"
 
 
 def repository_of(image: str) -> str:
-    """An image's URI without its tag or digest."""
+    """Return the URI of an image without its tag or digest."""
     host, slash, path = image.partition("/")
     return host + slash + path.partition("@")[0].partition(":")[0]
 
@@ -27,7 +27,7 @@ def made_up_digest(image: str) -> str:
 
 
 def answer_for_other_account(request: Request) -> Response | None:
-    """ECR's answer about images in another account's registry, all of which exist; else None."""
+    """Return ECR's answer about images of another account, all of which exist; else None."""
     if request.action not in ("BatchGetImage", "DescribeImages"):
         return None
     members = json.loads(request.body)

@@ -1,10 +1,10 @@
 """What restores the other services after a restart: moto keeps everything in memory.
 
-For S3 the journal holds what *is* there, not what was sent: after any change to an object (put,
-copy, multipart, delete), the object is read back and recorded as one plain PUT under its path, or
-forgotten if it is gone. The journal therefore grows with the data, not with its history. An
-unfinished multipart upload and the older versions of a versioned object are not kept. Other
-services are recorded as they were called, in order.
+For S3 the journal holds the present objects, not the requests that made them: after a change to an
+object (put, copy, multipart, delete), the object is read back and recorded as one plain PUT under
+its path, or forgotten if it is gone. The journal therefore grows with the data, not with its
+history. An unfinished multipart upload and the older versions of a versioned object are not kept.
+Other services are recorded as they were called, in order.
 """
 
 import sys
@@ -22,7 +22,7 @@ READS = (
     *("Get", "List", "Describe", "Head", "Lookup", "Search", "Query", "Scan", "BatchGet"),
     *("Filter", "Test", "Simulate", "Validate", "Generate", "Receive", "Preview", "Select"),
 )
-NEVER_RECORDED = {"sts", "PutEvents", "SetAlarmState"}  # metrics.py keeps the states of alarms
+NEVER_RECORDED = {"sts", "PutEvents", "SetAlarmState"}  # alarms.py keeps the states of alarms
 OBJECT_HEADERS = (
     *("content-type", "content-encoding", "content-disposition", "content-language"),
     *("cache-control", "expires", "x-amz-storage-class", "x-amz-website-redirect-location"),
@@ -117,7 +117,7 @@ class Journal:
 
 
 def writes_s3(request: Request) -> bool:
-    """Whether a request may change what S3 holds; an upload's parts do not until it completes."""
+    """Return whether a request may change S3's objects; the parts of an upload do not."""
     if request.service != "s3" or request.method in ("GET", "HEAD", "OPTIONS"):
         return False
     query = request.query
@@ -125,7 +125,7 @@ def writes_s3(request: Request) -> bool:
 
 
 def changes_state(request: Request) -> bool:
-    """Whether a request to a service other than S3 may change what the service holds."""
+    """Return whether a request to a service other than S3 may change what the service holds."""
     if request.service in NEVER_RECORDED or request.action in NEVER_RECORDED:
         return False
     if request.action:
@@ -134,6 +134,6 @@ def changes_state(request: Request) -> bool:
 
 
 def _object(request: Request) -> tuple[str, str] | None:
-    """(bucket, key) where the request is about an object's content, else None."""
+    """Return (bucket, key) of a request about an object's content, else None."""
     bucket, _, key = request.plain_path.lstrip("/").partition("/")
     return (bucket, key) if key and not SUBRESOURCES & set(request.query) else None

@@ -64,7 +64,7 @@ class Moto:
         return Response(int(status.split()[0]), headers, body)
 
     def _application(self, request: Request) -> Application:
-        """The service's application; moto itself would search its folders at each request."""
+        """Return the service's application; cached, because moto searches its folders each time."""
         if request.service not in ONE_APPLICATION or request.plain_path.startswith(S3_CONTROL):
             return self._dispatcher
         if request.service not in self._applications:
@@ -74,7 +74,7 @@ class Moto:
 
 
 def _environ(request: Request) -> Environ:
-    """The WSGI environment of a request."""
+    """Return the WSGI environment of a request."""
     path, _, query = request.path.partition("?")
     environ: Environ = {
         "REQUEST_METHOD": request.method,
@@ -115,7 +115,9 @@ def restore_object(
     """Set what a PUT does not carry: when the object was written, its ETag, its version."""
     from moto.s3.models import s3_backends
 
-    with contextlib.suppress(LookupError, AttributeError):  # moto's innards, and only labels
+    with contextlib.suppress(
+        LookupError, AttributeError
+    ):  # internals of moto; without them only labels differ
         stored = s3_backends[ACCOUNT]["aws"].get_bucket(bucket).keys[key]  # of any partition
         stored.last_modified = datetime.fromtimestamp(written, timezone.utc).replace(tzinfo=None)
         if etag:
@@ -128,7 +130,7 @@ def restore_object(
 
 
 def scalable_targets(region: str) -> list[tuple[str, str]]:
-    """(dimension, resource) of each."""
+    """Return (dimension, resource) of each scalable target."""
     if (models := sys.modules.get("moto.applicationautoscaling.models")) is None:
         return []  # not used yet, and slow to import
     targets = models.applicationautoscaling_backends[ACCOUNT][region].targets
@@ -139,7 +141,7 @@ def scalable_targets(region: str) -> list[tuple[str, str]]:
 
 
 def put_log_lines(region: str, group: str, stream: str, lines: Iterable[str], at: int) -> None:
-    """Append lines to a log stream, which is made where it is missing; `at` is in milliseconds."""
+    """Append lines to a log stream, created if missing; `at` is in milliseconds since 1970."""
     from moto.logs.models import logs_backends
 
     backend = logs_backends[ACCOUNT][region]
@@ -160,7 +162,7 @@ class Measurement(NamedTuple):
 
 
 def alarms() -> list["Alarm"]:
-    """The alarms of all regions."""
+    """Return the alarms of all regions."""
     return [alarm for backend in _cloudwatch().values() for alarm in [*backend.alarms.values()]]
 
 
@@ -169,12 +171,12 @@ def find_alarm(region: str, name: str) -> "Alarm | None":
 
 
 def state_changes(alarm: "Alarm") -> list[tuple[str, float]]:
-    """The earlier states of an alarm, oldest first, each with the second in which it began."""
+    """Return (state, second in which it began) of an alarm's earlier states, oldest first."""
     return [(state, _seconds(at)) for _, _, _, state, at in list(alarm.history)]
 
 
 def measurements(alarm: "Alarm") -> Iterator[Measurement]:
-    """What CloudWatch has of an alarm's metric, in exactly its dimensions and its unit."""
+    """Yield the data of an alarm's metric, with exactly its dimensions and unit."""
     wanted = {(dimension.name, dimension.value) for dimension in alarm.dimensions}
     for datum in list(_cloudwatch()[alarm.region_name].metric_data):
         if datum.name != alarm.metric_name or datum.namespace != alarm.namespace:
@@ -193,7 +195,7 @@ def add_measurement(
     unit: str,
     measured: Measurement,
 ) -> None:
-    """Add one to a metric; beyond MAX_MEASUREMENTS of all metrics, the oldest added is removed."""
+    """Add a datum to a metric; keep at most MAX_MEASUREMENTS in all, removing the oldest."""
     from moto.cloudwatch.models import MetricAggregatedDatum, cloudwatch_backends
 
     values = measured.values
@@ -215,14 +217,14 @@ def add_measurement(
 
 
 def _cloudwatch() -> dict[str, "CloudWatchBackend"]:
-    """{region: moto's CloudWatch}, of each region in which it was used."""
+    """Return {region: moto's CloudWatch} of the regions in which it was used."""
     from moto.cloudwatch.models import cloudwatch_backends
 
     return dict(cloudwatch_backends[ACCOUNT]) if ACCOUNT in cloudwatch_backends else {}
 
 
 def _values(datum: "MetricDatumBase") -> Mapping[float, float]:
-    """{value: number of times}; of a statistic set, only the sum and the number are exact."""
+    """Return {value: number of times}; for a statistic set, only sum and number are exact."""
     about = vars(datum)
     if "values" in about:
         values: Mapping[float, float] = about["values"]

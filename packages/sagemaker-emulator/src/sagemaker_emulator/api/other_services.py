@@ -5,7 +5,7 @@ requests are already served; the first request that needs moto waits for it. The
 (journal.py) restores what the services held.
 
 Writes to S3 happen one after another, so that a conditional one (If-Match, If-None-Match) is
-decided and done in one step.
+atomic.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ class OtherServices:
     def __init__(self, store: Store, secret: str) -> None:
         self.secret = secret
         self.before: dict[str, Callable[[], None]] = {}  # {service: called before each request}
-        self.after: dict[str, Callable[[], None]] = {}  # ... after each, and after the replay
+        self.after: dict[str, Callable[[], None]] = {}  # the same, after each and after the replay
         self.ready = threading.Event()  # moto is loaded and restored, or has failed to load
         self.writing = threading.Lock()  # to S3: what is read back and recorded is the latest
         self.failure: Exception | None = None
@@ -100,7 +100,7 @@ class OtherServices:
         return self.call(service, "POST", "/", region, headers, json.dumps(members).encode())
 
     def _own_credentials(self, request: Request, response: Response) -> Response:
-        """An answer of STS, with credentials that this server accepts.
+        """Return an answer of STS with credentials that this server accepts.
 
         An access key that IAM did not issue is taken as the name of a user, as for SageMaker.
         """
@@ -111,7 +111,7 @@ class OtherServices:
     # S3, as the jobs use it
 
     def read_object(self, bucket: str, key: str) -> bytes | None:
-        """The object's bytes, None where bucket or key does not exist."""
+        """Return the object's bytes; None where bucket or key does not exist."""
         response = self.call("s3", "GET", quote(f"/{bucket}/{key}"))
         return response.body if response.status == 200 else None
 
@@ -120,13 +120,13 @@ class OtherServices:
         return (response.header("etag") or "").strip('"') if response.status == 200 else None
 
     def write_object(self, bucket: str, key: str, body: bytes) -> None:
-        """Write an object; LookupError, with S3's words, where that fails."""
+        """Write an object; raise LookupError with S3's message if that fails."""
         response = self.call("s3", "PUT", quote(f"/{bucket}/{key}"), body=body)
         if response.status >= 300:
             raise LookupError(_error_text(response))
 
     def list_objects(self, bucket: str, prefix: str) -> list[str]:
-        """The keys that start with `prefix`; LookupError where there is no such bucket."""
+        """Return the keys that start with `prefix`; raise LookupError if the bucket is missing."""
         keys: list[str] = []
         token = ""
         while True:
@@ -144,14 +144,14 @@ class OtherServices:
     # ECR and Application Auto Scaling
 
     def image_digest(self, region: str, repository: str, tag: str) -> str | None:
-        """The digest of an image in a repository of this account, None where there is none."""
+        """Return the digest of an image in this account's ECR; None if the image is missing."""
         members = {"repositoryName": repository, "imageIds": [{"imageTag": tag}]}
         answer = self.call_json("ecr", region, f"{ECR}.BatchGetImage", members)
         found = json.loads(answer.body).get("images") if answer.status == 200 else None
         return str(found[0]["imageId"]["imageDigest"]) if found else None
 
     def scaled(self, region: str, endpoint: str) -> list[tuple[str, str]]:
-        """(dimension, resource) of each variant of an endpoint that is a scalable target."""
+        """Return (dimension, resource) of each variant of an endpoint that is a scalable target."""
         return [
             (dimension, resource)
             for dimension, resource in moto_services.scalable_targets(region)

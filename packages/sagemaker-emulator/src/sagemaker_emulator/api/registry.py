@@ -26,9 +26,8 @@ from sagemaker_emulator.api.resources import (
     insert,
     refuse,
     region_of,
-    unsupported,
 )
-from sagemaker_emulator.errors import AwsError, invalid
+from sagemaker_emulator.errors import AwsError, invalid, unsupported
 
 if TYPE_CHECKING:
     from sagemaker_emulator.api.sagemaker import SageMaker
@@ -97,7 +96,7 @@ def _pinned(sagemaker: "SageMaker", request: Request, region: str) -> Request:
 
 
 def resolve_image(sagemaker: "SageMaker", image: str, region: str) -> str:
-    """The digest that an image has now: ECR's for one of this account, else one made up."""
+    """Return the present digest of an image: ECR's for an own image, else a made-up one."""
     if "@" in image:
         return image.partition("@")[2]
     host, _, path = image.partition("/")
@@ -153,7 +152,7 @@ def update_package(sagemaker: "SageMaker", request: Request, region: str) -> Ans
 
 
 def _changes(package: Document, request: Request) -> Document:
-    """The members of a package that a request to update it changes."""
+    """Return the members of a package that a request to update it changes."""
     changes = {k: v for k, v in request.items() if k not in ("ModelPackageArn", "ClientToken")}
     added = changes.pop("CustomerMetadataProperties", None) or {}
     removed = changes.pop("CustomerMetadataPropertiesToRemove", None) or []
@@ -236,7 +235,7 @@ def _put_event(sagemaker: "SageMaker", event: Document) -> None:
         )
         if answer.status >= 300:
             failure = answer.body.decode(errors="replace")
-    except Exception as error:  # moto raises for a rule's target that it does not know
+    except Exception as error:  # moto raises for unknown types of a rule's target
         failure = error
     if failure:
         print(f"event {event['id']} is in events.jsonl only: {failure}", file=sys.stderr)

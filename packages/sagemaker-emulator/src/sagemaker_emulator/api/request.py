@@ -24,7 +24,7 @@ class Response:
     body: bytes = b""
 
     def header(self, name: str) -> str | None:
-        """The value of a header, whose name is given in lower case."""
+        """Return the value of a header; `name` is in lower case."""
         return next((v for k, v in self.headers if k.lower() == name), None)
 
 
@@ -41,7 +41,7 @@ class Request:
     def received(
         cls, method: str, path: str, headers: Iterable[tuple[str, str]], body: bytes
     ) -> "Request":
-        """A client's request; service and region are those that it was signed for."""
+        """Return a client's request; service and region are those that it was signed for."""
         named = {name.lower(): value for name, value in headers}
         service, region = _scope(named, path)
         kept = {name: value for name, value in named.items() if name not in NOT_KEPT}
@@ -57,7 +57,7 @@ class Request:
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
     ) -> "Request":
-        """A request of the emulator itself to another service."""
+        """Return a request of the emulator itself to another service."""
         signed = {"authorization": SIGNED.format(region, service)} | dict(headers or {})
         return cls(service, region, method, path, signed, body)
 
@@ -93,7 +93,7 @@ class Request:
 
 
 def _scope(headers: Mapping[str, str], path: str) -> tuple[str, str]:
-    """(service, region) that the client signed for; only S3 takes unsigned requests."""
+    """Return (service, region) that the client signed for; only S3 takes unsigned requests."""
     signed = headers.get("authorization") or "Credential=" + unquote(
         "".join(parse_qs(path.partition("?")[2]).get("X-Amz-Credential", []))
     )
@@ -102,7 +102,7 @@ def _scope(headers: Mapping[str, str], path: str) -> tuple[str, str]:
 
 
 def session_token(path: str, headers: Mapping[str, str]) -> str:
-    """The session token of a signed request or a presigned URL, "" where it has none."""
+    """Return the session token of a signed request or a presigned URL, "" if it has none."""
     if token := headers.get("x-amz-security-token"):
         return token
     query = parse_qs(path.partition("?")[2])

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from sagemaker_emulator.api.documents import Answer, Document, Json, Operation, Request
 from sagemaker_emulator.api.moto_services import ACCOUNT
 from sagemaker_emulator.api.service_model import moment, partition
-from sagemaker_emulator.errors import AlreadyExists, AwsError, invalid
+from sagemaker_emulator.errors import AlreadyExists, AwsError, invalid, unsupported
 
 if TYPE_CHECKING:
     from sagemaker_emulator.api.sagemaker import SageMaker
@@ -66,7 +66,7 @@ MODEL = Kind(
 
 
 def identity() -> Document:
-    """The caller, for CreatedBy and LastModifiedBy; nothing checks that it is true."""
+    """Return the caller for CreatedBy and LastModifiedBy, as the client names it, unverified."""
     caller = f"arn:aws:sts::{ACCOUNT}:{CALLER.get()}"
     return {"IamIdentity": {"Arn": caller, "PrincipalId": "sagemaker-local"}}
 
@@ -84,7 +84,7 @@ def region_of(resource_arn: str) -> str:
 
 
 def standard_operations(kind: Kind) -> dict[str, Operation]:
-    """The four operations of a kind that has nothing special: create, describe, list, delete."""
+    """Return the operations create, describe, list and delete of a kind without special rules."""
     return {
         f"Create{kind.name}": partial(create, kind),
         f"Describe{kind.name}": partial(find, kind),
@@ -100,7 +100,7 @@ def create(kind: Kind, sagemaker: "SageMaker", request: Request, region: str) ->
 def insert(
     kind: Kind, sagemaker: "SageMaker", request: Request, new_arn: str, **members: Json
 ) -> Document:
-    """Store a new resource: the request's members, what AWS adds, and its tags."""
+    """Store a new resource (the request's members, what AWS adds, tags) and return it."""
     now = time.time()
     document = {k: v for k, v in request.items() if k not in NOT_PART and v is not None}
     document |= {f"{kind.name}Arn": new_arn, "CreationTime": now, "LastModifiedTime": now}
@@ -115,13 +115,13 @@ def insert(
 
 
 def find(kind: Kind, sagemaker: "SageMaker", request: Request, region: str) -> Document:
-    """The resource whose name the request has; AwsError where it is missing."""
+    """Return the resource that the request names; raise AwsError if it is missing."""
     found_arn = kind.arn(region, request[f"{kind.name}Name"])
     return find_by_arn(kind, sagemaker, found_arn)
 
 
 def find_by_arn(kind: Kind, sagemaker: "SageMaker", found_arn: str) -> Document:
-    """The resource of an ARN; AwsError where it is missing, or of another kind."""
+    """Return the resource of an ARN; raise AwsError if it is missing or of another kind."""
     document = sagemaker.store.get(found_arn)
     if document is None or f"{kind.name}Arn" not in document:
         raise kind.not_found(found_arn)
@@ -140,7 +140,7 @@ def listing(kind: Kind, sagemaker: "SageMaker", request: Request, region: str) -
 
 
 def page(kind: Kind, documents: list[Document], request: Request) -> Answer:
-    """One page of a list: filtered, sorted, with the token of the next one."""
+    """Return one page of a list: filtered, sorted, with the token of the next one."""
     wanted = [d for d in documents if all(_fits(kind, d, k, v) for k, v in request.items())]
     order = "Descending" if kind.newest_first else "Ascending"
     member = _member(kind, request.get("SortBy") or "CreationTime")
@@ -157,7 +157,7 @@ def paginate(
     key: Callable[[Item], str],
     default_size: int = 10,
 ) -> Answer:
-    """The slice of `items` that a request asks for, and the token of the next one.
+    """Return the slice of `items` that a request asks for, and the token of the next one.
 
     A token is the key of the last item before the slice that it asks for.
     """
@@ -173,7 +173,7 @@ def paginate(
 
 
 def _fits(kind: Kind, document: Document, member: str, wanted: Json) -> bool:
-    """Whether a document passes a filter of a list's request."""
+    """Return whether a document passes a filter of a list's request."""
     if wanted is None or member in ("SortBy", "SortOrder", "MaxResults", "NextToken"):
         return True
     if member == "NameContains":
@@ -195,16 +195,8 @@ def _member(kind: Kind, name: str) -> str:
     return f"{kind.name}{name}" if name in ("Name", "Status") else name
 
 
-def unsupported(what: str) -> AwsError:
-    """The error for what AWS has and the emulator does not."""
-    return AwsError(
-        "UnsupportedOperation",
-        f"sagemaker_emulator does not have {what}. `sagemaker-local operations` lists what it has.",
-    )
-
-
 def refuse(operation: str, request: Request, *members: str) -> None:
-    """Raise AwsError where a request has one of the members, which the emulator does not have."""
+    """Raise AwsError if a request has one of these members, which the emulator does not have."""
     for member in members:
         if request.get(member) is not None:
             raise unsupported(f"{operation} with {member}")
@@ -214,7 +206,7 @@ def refuse(operation: str, request: Request, *members: str) -> None:
 
 
 def _tags(old: list[Document], new: list[Document]) -> list[Document]:
-    """The tags of a resource that gets new ones."""
+    """Return the old tags with the new ones added; raise AwsError for a tag that AWS refuses."""
     tags = {tag["Key"]: tag["Value"] for tag in old} | {tag["Key"]: tag["Value"] for tag in new}
     for key in tags:
         if key.lower().startswith("aws:"):

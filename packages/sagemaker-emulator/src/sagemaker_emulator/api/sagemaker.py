@@ -1,4 +1,4 @@
-"""SageMaker's API as a function, and the one place that puts its parts together.
+"""SageMaker's API as a function, and the place where its parts are put together.
 
 A part takes in its constructor what it needs of the others; an operation is a function
 (sagemaker, request, region) -> answer, listed in the table OPERATIONS of its module.
@@ -16,7 +16,7 @@ from sagemaker_emulator.api import registry, resources, service_model
 from sagemaker_emulator.api.documents import Answer, Operation, Request
 from sagemaker_emulator.api.other_services import OtherServices
 from sagemaker_emulator.api.store import Store
-from sagemaker_emulator.errors import LocalError
+from sagemaker_emulator.errors import LocalError, unsupported
 from sagemaker_emulator.hosting import endpoints
 from sagemaker_emulator.hosting.async_invocation import AsyncInvocations
 from sagemaker_emulator.hosting.clock import Clock
@@ -33,7 +33,7 @@ from sagemaker_emulator.jobs.job import Jobs
 from sagemaker_emulator.pipelines import operations as pipelines
 from sagemaker_emulator.pipelines.execution import Execution
 
-SPEED = 60  # of the waits of endpoints: a minute on AWS is a second here
+SPEED = 60  # default: a minute of an endpoint's waits on AWS takes a second
 
 OPERATIONS: dict[str, Operation] = {
     **resources.OPERATIONS,
@@ -82,7 +82,7 @@ class SageMaker:
         )
 
     def _environment(self, region: str) -> dict[str, str]:
-        """The variables that lead a model's script to this server."""
+        """Return the variables that lead a model's script to this server."""
         return client.environment(self.jobs.url, region, self.secret)
 
     def _endpoint_deleted(self, arn: str) -> None:
@@ -100,12 +100,12 @@ class SageMaker:
         self.hosting.recover()
 
     def _recover(self) -> None:
-        """Let what the store says is running fail: no process of it is left."""
+        """Mark as failed what the store says is running: its process is gone."""
         jobs.recover(self.store)
         pipelines.recover(self.store)
 
     def close(self) -> None:
-        """End all that runs, and let it fail in the store."""
+        """End all processes, and mark what was running as failed in the store."""
         self.hosting.close()
         self.runtime.asynchronous.close()
         self.fleets.kill()
@@ -118,9 +118,9 @@ class SageMaker:
         self.store.close()
 
     def call(self, name: str, request: Request, region: str) -> Answer:
-        """Answer an operation, its request and answer held to AWS's service model."""
+        """Answer a request to an operation; check both against AWS's service model."""
         if name not in OPERATIONS:
-            raise resources.unsupported(name)
+            raise unsupported(name)
         operation = service_model.operation(name)
         if operation.input_shape:
             service_model.check(operation.input_shape, request)

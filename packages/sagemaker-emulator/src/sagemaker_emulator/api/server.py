@@ -2,9 +2,9 @@
 
 SageMaker's requests are answered here, all others by moto (other_services.py); the signature's
 scope tells them apart. Signatures are not verified and requests run code, so only programs of this
-user are let in: the socket is bound to 127.0.0.1, and a request is refused, before its body is
-kept, that lacks the server's secret as its session token (client.py), names another host, or was
-sent by a browser for a web page (Origin, Sec-Fetch-Site).
+user may send any. The socket is bound to 127.0.0.1. A request is refused, before its body is kept,
+if it lacks the server's secret as its session token (client.py), names another host, or was sent by
+a browser for a web page (Origin, Sec-Fetch-Site).
 
 The server lives as long as a client is attached (client.py): its starter through standard input,
 and any number of clients through one open connection each.
@@ -19,7 +19,6 @@ import signal
 import socket
 import sys
 import threading
-import traceback
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -31,7 +30,7 @@ from sagemaker_emulator.api.documents import Json
 from sagemaker_emulator.api.request import Request, Response, session_token
 from sagemaker_emulator.api.sagemaker import SageMaker
 from sagemaker_emulator.client import ATTACH, CHALLENGE, PROOF, claim, proof
-from sagemaker_emulator.errors import AwsError, Busy, LocalError, invalid
+from sagemaker_emulator.errors import AwsError, Busy, LocalError, as_aws_error, invalid
 from sagemaker_emulator.hosting.responses import MAX_BODY, too_large
 
 OWN_SITES = ("none", "same-origin")  # Sec-Fetch-Site where no other site's page sent the request
@@ -45,7 +44,7 @@ NO_SECRET = AwsError(
 
 
 class Front:
-    """Answers every request, and counts who is attached."""
+    """The entrance for all requests: refuses, routes and answers them; counts attached clients."""
 
     def __init__(self, sagemaker: SageMaker) -> None:
         self.sagemaker = sagemaker
@@ -54,12 +53,12 @@ class Front:
         self.attached = 0
         self.ended = False
         self.faults = faults.Faults(_error) if os.environ.get(faults.SWITCH) == "1" else None
-        self.waiting, self.writing = os.pipe()  # one byte: the server is to end
+        self.waiting, self.writing = os.pipe()  # a byte in it ends the server
 
     def refusal(
         self, method: str, target: str, headers: http.Headers, size: int
     ) -> http.Response | None:
-        """Return the answer to a request that is not let in. Called on the event loop."""
+        """Return the response to a request that is refused, else None. Runs on the event loop."""
         if size > MAX_BODY and self.sagemaker.runtime.takes(method, target, headers):
             return too_large()
         browser = "origin" in headers or headers.get("sec-fetch-site", "none") not in OWN_SITES
@@ -81,7 +80,7 @@ class Front:
     def handle(
         self, method: str, target: str, headers: http.Headers, body: bytes
     ) -> http.Answer | http.Later:
-        """Answer a request. Called on the event loop."""
+        """Answer a request. Runs on the event loop."""
         if target == ATTACH:
             return self._attach(headers.get(CHALLENGE, ""))
         runtime = self.sagemaker.runtime
@@ -101,7 +100,7 @@ class Front:
         return self.ended  # the last client sees its connection end when this process has ended
 
     def _in_thread(self, request: Request) -> http.Later:
-        """Answer on a new thread. Their number has no limit: one request may wait for another."""
+        """Answer on a new thread. Their number is unlimited: one request may wait for another."""
         later = http.Later()
 
         def work() -> None:
@@ -130,14 +129,10 @@ class Front:
             if request.plain_path.startswith(("/moto-api", "/latest/")):
                 raise AwsError("AccessDenied", "moto's own interface is not served here", 403)
             return self.sagemaker.other_services.handle(request)
-        except AwsError as error:
-            return _error(request, error)
         except RecursionError:
             return _error(request, invalid("the request is nested too deeply"))
         except Exception as error:
-            traceback.print_exc()
-            message = f"sagemaker_emulator broke: {error!r}"
-            return _error(request, AwsError("InternalFailure", message, 500))
+            return _error(request, as_aws_error(error))
 
     def _sagemaker(self, request: Request) -> Response:
         name = request.action or f"{request.method} {request.plain_path} (a runtime API)"
@@ -164,7 +159,7 @@ class Front:
                 self.end()
 
     def end(self) -> None:
-        """Have the server end. Signal handlers call this at any moment, so it takes no lock."""
+        """Make the server end. Signal handlers call this at any moment, so it takes no lock."""
         self.ended = True
         os.write(self.writing, b".")
 
@@ -176,7 +171,7 @@ def _json(status: int, content: Json, headers: Iterable[tuple[str, str]] = ()) -
 
 
 def _error(request: Request, error: AwsError) -> Response:
-    """An error in the form of the service's protocol: XML of S3 and the query protocol, or JSON."""
+    """Return an error in the form of the service's protocol: XML (S3, query protocol) or JSON."""
     if request.service == "s3" or request.is_query:
         code, message = escape(error.code), escape(error.message)
         text = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
@@ -188,7 +183,7 @@ def _error(request: Request, error: AwsError) -> Response:
 
 @contextlib.contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Hold the state folder, which one process at a time may have open; else raise Busy."""
+    """Lock the state folder during the block; raise Busy if another process has it open."""
     with open(folder / "lock", "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

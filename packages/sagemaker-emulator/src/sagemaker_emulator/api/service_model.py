@@ -1,6 +1,6 @@
 """AWS's own description of SageMaker, as botocore ships it, put to work on the server side.
 
-`check` holds a request against its shape: what is required, types, enums, lengths, patterns and
+`check` compares a request with its shape: what is required, types, enums, lengths, patterns and
 ranges. boto3 checks neither a maximum length nor a pattern on the client, so without AWS this is
 the only place where such a mistake shows. Messages and paths are formed as AWS forms them.
 
@@ -87,7 +87,7 @@ def service() -> Service:
 
 @functools.cache
 def partition(region: str) -> str:
-    """The part of AWS that a region belongs to, the second word of its ARNs: aws, aws-cn, ..."""
+    """Return the partition of a region, the second word of its ARNs: aws, aws-cn, ..."""
     from botocore.loaders import Loader
 
     partitions = Loader().load_data("partitions")["partitions"]
@@ -134,7 +134,7 @@ def _errors(shape: Shape, value: Json, path: str) -> Iterator[str]:
 
 
 def _broken_rules(shape: Shape, value: Json) -> Iterator[str]:
-    """The rules of a shape on size, pattern and enum that a value breaks."""
+    """Yield the rules of a shape on size, pattern and enum that a value breaks."""
     kind, rules = shape.type_name, shape.metadata
     low, high, pattern = rules.get("min"), rules.get("max"), rules.get("pattern")
     unit, size = ("value", value) if kind in NUMBERS else ("length", None)
@@ -179,7 +179,7 @@ def _shown(value: Json) -> str:
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Whether a text is what a pattern of the service model describes."""
+    """Return whether a text matches a pattern of the service model."""
     return bool(_compiled(pattern).fullmatch(_fold(text) if "\\p{" in pattern else text))
 
 
@@ -187,7 +187,7 @@ def matches(pattern: str, text: str) -> bool:
 def _compiled(pattern: str) -> re.Pattern[str]:
     for java, python in CLASSES.items():
         pattern = pattern.replace(java, python)
-    # "...${1,256}" is a slip in the model: lengths have rules of their own.
+    # "...${1,256}" is a mistake in the model: lengths have rules of their own.
     return re.compile(re.sub(r"\$\{1,\d+\}$", "", pattern))
 
 
@@ -202,13 +202,13 @@ def _category(character: str) -> str:
 
 
 def moment(value: str | float, path: str = "timestamp") -> float:
-    """A timestamp of a request (seconds, or ISO 8601) as seconds since 1970."""
+    """Return a timestamp of a request (seconds, or ISO 8601) as seconds since 1970."""
     if isinstance(value, str):
         try:
             parsed = datetime.fromisoformat(value.replace("Z", "+00:00"))
         except ValueError:
             raise AwsError(
-                "SerializationException", f"Value at '{path}' is no timestamp: {_shown(value)}"
+                "SerializationException", f"Value at '{path}' is not a timestamp: {_shown(value)}"
             ) from None
         return (parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)).timestamp()
     return float(value)

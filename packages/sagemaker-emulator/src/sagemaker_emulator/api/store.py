@@ -38,7 +38,7 @@ Documents: TypeAlias = list[Document]
 class Recorded(NamedTuple):
     """A row of the journal."""
 
-    written: float  # when what the request wrote was written, in seconds since 1970
+    written: float  # time of the write, in seconds since 1970
     service: str
     region: str
     method: str
@@ -47,13 +47,13 @@ class Recorded(NamedTuple):
     body: bytes
 
     def request(self) -> Request:
-        """The request that was recorded; ValueError where the row is damaged."""
+        """Return the request that was recorded; raise ValueError if the row is damaged."""
         headers = json.loads(self.headers)
         return Request(self.service, self.region, self.method, self.path, headers, self.body)
 
 
 class Store:
-    """The state file; `lock` makes several of its methods one step."""
+    """The state file; hold `lock` to make several calls atomic."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -84,7 +84,7 @@ class Store:
             self.database.close()
 
     def _run(self, statement: str, *values: Any) -> Rows:
-        """The rows of a statement; where the disk cannot be written, the process ends."""
+        """Return the rows of a statement; end the process if the disk cannot be written."""
         with self.lock:
             try:
                 return self.database.execute(statement, values).fetchall()
@@ -97,7 +97,7 @@ class Store:
     # Resources
 
     def insert(self, kind: str, arn: str, document: Document) -> None:
-        """Store a new resource; AlreadyExists where there is one of this ARN."""
+        """Store a new resource; raise AlreadyExists if the ARN is in use."""
         try:
             self._run(
                 "INSERT INTO resources VALUES (?, ?, ?, ?)",
@@ -128,7 +128,7 @@ class Store:
         self._run("DELETE FROM resources WHERE arn = ?", arn)
 
     def list(self, kind: str, below: str = "") -> Documents:
-        """The documents of a kind whose ARN starts with `below`, oldest first."""
+        """Return the documents of a kind whose ARN starts with `below`, oldest first."""
         rows = self._run(
             "SELECT document FROM resources WHERE kind = ? AND substr(arn, 1, ?) = ?"
             " ORDER BY created, rowid",
@@ -141,7 +141,7 @@ class Store:
     def record(self, key: str | None, written: float, request: Request, once: bool = False) -> None:
         """Append a request and drop those whose key starts with `key`, in one transaction.
 
-        With `once`, do nothing where the journal has a request of exactly this key.
+        With `once`, do nothing if the journal has a request with exactly this key.
         """
         with self.lock, self.database:
             self._run("BEGIN")
@@ -165,7 +165,7 @@ class Store:
         self._run("DELETE FROM journal WHERE substr(key, 1, ?) = ?", len(prefix), prefix)
 
     def journal(self) -> Iterator[Recorded]:
-        """All recorded requests, in their order."""
+        """Yield all recorded requests in their order."""
         numbers = [row[0] for row in self._run("SELECT number FROM journal ORDER BY number")]
         for number in numbers:  # one at a time: bodies may be large
             columns = ", ".join(Recorded._fields)

@@ -164,7 +164,7 @@ def _unsupported(status: int, error: Unsupported) -> Answer:
 
 
 class Handler:
-    """Answer requests to the paths of a container; the model's errors are logged and a 500."""
+    """Answer requests to the paths of a container; log errors of the model and answer 500."""
 
     def __init__(self, model: Model, output: Lines) -> None:
         self.model = model
@@ -193,7 +193,7 @@ class Handler:
 
 
 def as_answer(result: Any) -> Answer:
-    """What a script returns: (content, media type), a Response of werkzeug or Flask, JSON, ..."""
+    """Return the answer for a script's result: (content, type), Flask Response, JSON or text."""
     if isinstance(result, Answer):
         return result
     if isinstance(result, tuple):
@@ -215,7 +215,7 @@ def _bytes(content: Any) -> bytes:
 
 
 def _media_type(kind: str) -> str:
-    """The value of Content-Type; as in Flask, text has a character set."""
+    """Return the value of Content-Type; as in Flask, text has a character set."""
     is_text = kind.startswith("text/") and "charset" not in kind
     return f"{kind}; charset=utf-8" if is_text else kind
 

@@ -47,12 +47,12 @@ class Alarms:
         self.evaluated: dict[str, float] = {}  # {ARN of an alarm's state: end of the last period}
 
     def settle(self) -> bool:
-        """Give alarms that were put the states that AWS gives them; whether there are alarms."""
+        """Correct the states of alarms that were put; return whether there are alarms."""
         found = alarms()
         for alarm in found:
             self._settle(alarm)
         for arn in self.stored.keys() - {_state_arn(alarm) for alarm in found}:
-            del self.stored[arn]  # the alarm was deleted: another of its name starts anew
+            del self.stored[arn]  # the alarm was deleted: a later one of its name is new
             self.evaluated.pop(arn, None)
             self.store.delete(arn)
         return bool(found)
@@ -62,7 +62,7 @@ class Alarms:
             self._evaluate(alarm)
 
     def tripped(self, region: str, name: str, since: float) -> bool:
-        """Whether an alarm is in the ALARM state, or was at any time since then."""
+        """Return whether an alarm is in the ALARM state, or was at any time after `since`."""
         alarm = find_alarm(region, name)
         if alarm is None:
             return False
@@ -72,7 +72,7 @@ class Alarms:
         )
 
     def _settle(self, alarm: "Alarm") -> None:
-        """Undo that moto gives the state OK to a new alarm, and to one that is put again."""
+        """Replace the state OK, which moto gives every alarm that is put, by AWS's."""
         arn = _state_arn(alarm)
         if arn not in self.stored:
             self.stored[arn] = self.store.get(arn)
@@ -106,7 +106,7 @@ class Alarms:
             self._store(alarm)
 
     def _datapoints(self, alarm: "Alarm") -> list[float | None] | None:
-        """The statistic of each of the last periods, the oldest first; None if it is too early."""
+        """Return the statistic of each last period, oldest first; None if none has ended."""
         period = int(alarm.period or 60)
         length = self.clock.seconds(period)
         interval = self.clock.seconds(min(period, 60))  # AWS evaluates every minute
@@ -130,7 +130,7 @@ def _state_arn(alarm: "Alarm") -> str:
 
 
 def statistic(name: str, values: Values) -> float:
-    """A statistic of CloudWatch, which may be a percentile such as p99.5."""
+    """Return a statistic of CloudWatch, which may be a percentile such as p99.5."""
     number = sum(values.values())
     total = sum(value * count for value, count in values.items())
     simple = {
@@ -162,7 +162,7 @@ class Rule(Protocol):
 
 
 def judge(alarm: Rule, values: Sequence[float | None]) -> tuple[str | None, str]:
-    """The state by AWS's rules for missing data, or None to keep the present one; the reason.
+    """Return an alarm's state by AWS's rules for missing data (None: unchanged), and the reason.
 
     `values` are those of the last periods, the oldest first, with None where data is missing.
     """

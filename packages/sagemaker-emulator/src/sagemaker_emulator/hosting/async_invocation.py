@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 from sagemaker_emulator.api.documents import Document
 from sagemaker_emulator.api.request import Response
-from sagemaker_emulator.errors import AwsError
+from sagemaker_emulator.errors import AwsError, as_aws_error
 from sagemaker_emulator.hosting.clock import Clock
 from sagemaker_emulator.hosting.invocation import FORWARDED, DataPlane, Invocation
-from sagemaker_emulator.hosting.responses import PREFIX, as_aws_error, request_id
+from sagemaker_emulator.hosting.responses import PREFIX, request_id
 from sagemaker_emulator.jobs.s3_files import bucket_and_key
 
 MAX_BODY = 128_000
@@ -90,7 +90,7 @@ class AsyncInvocations:
         return Response(202, given, json.dumps({"InferenceId": inference}).encode())
 
     async def _answer(self, request: AsyncRequest) -> None:
-        """Invoke the model and write its answer, or why there is none."""
+        """Invoke the model and write its answer, or the reason of the failure."""
         self.unanswered[request.output] = request
         in_thread = self.plane.loop.run_in_executor
         try:
@@ -119,7 +119,7 @@ class AsyncInvocations:
         return invocation.result()[2]
 
     def _limit(self, region: str, endpoint: str) -> asyncio.Semaphore:
-        """The semaphore for an endpoint's requests at once, a new one when their number changes."""
+        """Return the semaphore of an endpoint's requests; a new one if its size changed."""
         route = self.plane.routes.find(region, endpoint).route
         client = (route.asynchronous or {}).get("ClientConfig") or {}
         each = client.get("MaxConcurrentInvocationsPerInstance") or CONCURRENT_INVOCATIONS
@@ -169,7 +169,7 @@ def _seconds(headers: dict[str, str], member: str, least: int, most: int, defaul
 
 
 def _locations(config: Document, headers: dict[str, str]) -> tuple[str, str | None]:
-    """The S3 URIs of the answer and of a failure, the latter only where it is configured."""
+    """Return the S3 URIs of the answer and of a failure; the latter is None if not configured."""
     extension = headers.get(f"{PREFIX}s3outputpathextension", "").strip("/")
     name = headers.get(f"{PREFIX}filename") or f"{uuid.uuid4()}.out"
 
@@ -181,7 +181,7 @@ def _locations(config: Document, headers: dict[str, str]) -> tuple[str, str | No
 
 
 def _model_headers(headers: dict[str, str]) -> dict[str, str]:
-    """The headers of an asynchronous request as a synchronous one has them."""
+    """Return the headers that the synchronous form of an asynchronous request has."""
     given = {f"{PREFIX}content-type": "content-type", f"{PREFIX}accept": "accept"}
     kept = {n: v for n, v in headers.items() if n in FORWARDED and n not in given.values()}
     return kept | {name: headers[header] for header, name in given.items() if header in headers}

@@ -11,11 +11,11 @@ class Clock:
         self.speed = speed
 
     def seconds(self, on_aws: float) -> float:
-        """How long a wait of so many seconds on AWS takes here."""
+        """Return how long a wait takes here that takes `on_aws` seconds on AWS."""
         return on_aws / self.speed
 
     def now(self) -> float:
-        """Seconds since 1970."""
+        """Return the seconds since 1970."""
         return time.time()
 
     def monotonic(self) -> float:
@@ -25,5 +25,5 @@ class Clock:
         time.sleep(seconds)
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
-        """Wait until an event is set, at most so many seconds; whether it is set."""
+        """Wait until an event is set, at most `seconds`; return whether it is set."""
         return event.wait(seconds)

@@ -53,7 +53,7 @@ class CloudWatch:
             self.wake()
 
     def wake(self) -> None:
-        """Let the thread work; take no lock once it runs, for the event loop's sake."""
+        """Wake or start the thread; once it runs, take no lock: this runs on the event loop."""
         self.work.set()
         if self.thread is None:
             with self.lock:
@@ -70,7 +70,7 @@ class CloudWatch:
                     self.alarms.evaluate()
             except Exception:
                 traceback.print_exc()
-            self.work.clear()  # before the look at what is left, or what comes now might be missed
+            self.work.clear()  # before checking for more work, so that none is missed
             if self.metrics.pending or moto_services.alarms():
                 self.work.set()
             self.clock.sleep(self.step)
@@ -92,6 +92,6 @@ class CloudWatch:
         return moto_services.find_alarm(region, name) is not None
 
     def tripped(self, region: str, name: str, since: float) -> bool:
-        """Whether an alarm is in the ALARM state, or was at any time since then."""
+        """Return whether an alarm is in the ALARM state, or was at any time after `since`."""
         self.ready.wait()
         return self.alarms.tripped(region, name, since)

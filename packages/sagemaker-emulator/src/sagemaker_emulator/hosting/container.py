@@ -6,16 +6,14 @@ is limited in their number and size.
 
 import gzip
 import io
-import os
 import shutil
-import sys
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sagemaker_emulator.jobs.container import PASSED_ON, relocate
+from sagemaker_emulator.jobs.container import host_environment, relocate
 from sagemaker_emulator.jobs.s3_files import bucket_and_key
 
 MAX_MEMBERS = 10_000
@@ -54,7 +52,7 @@ class ContainerFolder:
         self.read_object = read_object
 
     def fill(self) -> Path:
-        """Unpack the model's files anew; the path of its script, or ServingError."""
+        """Unpack the model's files into an empty folder; return the path of its script."""
         shutil.rmtree(self.root, ignore_errors=True)
         (self.root / "tmp").mkdir(parents=True)
         self._extract(self.container.model_data_url, self.ml / "model")
@@ -72,7 +70,7 @@ class ContainerFolder:
         return script
 
     def script(self) -> Path:
-        """Where the Environment says that the script is."""
+        """Return the path of the script that the Environment names; it may not exist."""
         environment = self.container.environment
         program = environment.get("SAGEMAKER_PROGRAM")
         if not program:
@@ -85,11 +83,10 @@ class ContainerFolder:
         return Path(relocate(submitted, self.ml)) / program
 
     def environment(self, server: dict[str, str]) -> dict[str, str]:
-        """The environment of a worker; `server` are the variables that lead to this server."""
-        environment = {k: v for k, v in os.environ.items() if PASSED_ON.fullmatch(k)} | server
-        path = os.pathsep.join([os.path.dirname(sys.executable), environment.get("PATH", "")])
+        """Return a worker's environment, with the variables `server` that point boto3 here."""
+        environment = host_environment() | server
         # A worker answers one request at a time: more threads would compete for its CPU.
-        environment |= {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PATH": path}
+        environment |= {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         environment |= {"SM_MODEL_DIR": str(self.ml / "model"), "TMPDIR": str(self.root / "tmp")}
         given = self.container.environment.items()
         return environment | {name: relocate(value, self.ml) for name, value in given}
@@ -116,7 +113,7 @@ class ContainerFolder:
 
 
 def unpack(archive: bytes, folder: Path) -> None:
-    """Unpack a tar.gz to its end, where its checksum is; ValueError for what is not allowed."""
+    """Unpack a tar.gz to its end, where its checksum is; raise ValueError if it is refused."""
     with (
         gzip.GzipFile(fileobj=io.BytesIO(archive)) as unzipped,
         tarfile.open(fileobj=unzipped, mode="r|") as tar,

@@ -89,7 +89,7 @@ def _folder(capture: Capture) -> str:
 
 
 def _record(capture: Capture) -> Document:
-    """A capture as a line of the file."""
+    """Return a capture as a line of the file."""
     config, headers = capture.config, capture.headers
     modes = {option["CaptureMode"] for option in config["CaptureOptions"]}
     data = {}

@@ -24,15 +24,16 @@ WATCH_SECONDS = 0.02  # between two looks at the alarms
 
 
 class RolledBack(Exception):
-    """Why an update is given up, in the words of its FailureReason."""
+    """An update must be rolled back; the message is its FailureReason."""
 
 
 class Closing(Exception):
-    """The server ends; the next one takes up what was under way."""
+    """The server ends; the next one resumes the update."""
 
 
 class Deployment:
-    """
+    """One update, from blue to green.
+
     Arguments:
         shift: gets the share of the traffic that green has from now on.
         report: gets the stage that a description of the endpoint shows.
@@ -89,7 +90,7 @@ class Deployment:
         self._bake(step.seconds)
 
     def roll_back(self) -> None:
-        """Move all traffic to blue; ServingError where blue cannot be brought back to its size."""
+        """Move all traffic to blue; raise ServingError if blue cannot get its size back."""
         if self.rolling:
             batch = self.rolling.get("RollbackMaximumBatchSize")
             for share in shares(batch, self.blue.snapshot):

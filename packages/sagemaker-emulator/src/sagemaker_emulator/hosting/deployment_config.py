@@ -74,13 +74,13 @@ def _check_size(member: str, size: Document | None, least: int, variant: Documen
 
 
 def alarm_names(policy: Document) -> list[str]:
-    """The alarms that roll an update back."""
+    """Return the alarms that roll an update back."""
     alarms = (policy.get("AutoRollbackConfiguration") or {}).get("Alarms") or []
     return [alarm["AlarmName"] for alarm in alarms if alarm.get("AlarmName")]
 
 
 def steps(policy: Document, wanted: Document) -> list[Step]:
-    """What an update to a snapshot does to the traffic."""
+    """Return the traffic shifts of an update to the snapshot `wanted`."""
     blue_green, rolling = policy.get("BlueGreenUpdatePolicy"), policy.get("RollingUpdatePolicy")
     if rolling:
         wait = rolling["WaitIntervalInSeconds"]
@@ -102,14 +102,14 @@ def steps(policy: Document, wanted: Document) -> list[Step]:
 
 
 def shares(size: Document | None, snapshot: Document) -> list[float]:
-    """The shares of the capacity after each batch of a CapacitySize; one batch if there is none."""
+    """Return the share of the capacity after each batch; one batch if `size` is None."""
     step = _share(size, snapshot) if size else 1.0
     number = math.ceil(round(1 / step, 6))
     return [*(step * n for n in range(1, number)), 1.0]
 
 
 def _share(size: Document, snapshot: Document) -> float:
-    """A CapacitySize as a share of the capacity."""
+    """Return a CapacitySize as a share of the capacity."""
     if size["Type"] == "CAPACITY_PERCENT":
         share: float = size["Value"] / 100
     else:
@@ -118,5 +118,5 @@ def _share(size: Document, snapshot: Document) -> float:
 
 
 def instances(count: int, share: float) -> int:
-    """How many instances are a share of them."""
+    """Return the number of instances that a share of `count` is, rounded up."""
     return math.ceil(round(count * share, 6))

@@ -5,7 +5,7 @@ from sagemaker_emulator.hosting.deployment_config import instances
 
 
 def described(document: Document) -> Answer:
-    """An endpoint as DescribeEndpoint shows it."""
+    """Return an endpoint as DescribeEndpoint shows it."""
     live, wanted = document.get("Live"), document.get("Next")
     answer = dict(document)
     shown = live or wanted or {}
@@ -83,7 +83,7 @@ def _pending_variant(variant: Document, stage: Document) -> Document:
 
 
 def event_detail(document: Document) -> Document:
-    """The detail of an event: what a description shows, with times in milliseconds."""
+    """Return the detail of an event: what a description shows, with times in milliseconds."""
     members = ("EndpointName", "EndpointArn", "EndpointConfigName", "FailureReason")
     detail = {name: document[name] for name in members if name in document}
     status = document["EndpointStatus"]

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from sagemaker_emulator.api import resources
 from sagemaker_emulator.api.documents import Document, Operation, Request
-from sagemaker_emulator.api.resources import MODEL, find_by_arn, insert, refuse, unsupported
-from sagemaker_emulator.errors import invalid
+from sagemaker_emulator.api.resources import MODEL, find_by_arn, insert, refuse
+from sagemaker_emulator.errors import invalid, unsupported
 from sagemaker_emulator.hosting.kinds import CONFIG
 from sagemaker_emulator.hosting.snapshots import weight_of
 

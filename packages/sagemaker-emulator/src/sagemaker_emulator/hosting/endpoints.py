@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from sagemaker_emulator.api import resources
 from sagemaker_emulator.api.documents import Answer, Document, Json, Operation, Request
-from sagemaker_emulator.api.resources import find, find_by_arn, insert, unsupported
-from sagemaker_emulator.errors import invalid
+from sagemaker_emulator.api.resources import find, find_by_arn, insert
+from sagemaker_emulator.errors import invalid, unsupported
 from sagemaker_emulator.hosting import deployment_config, endpoint_configs, models
 from sagemaker_emulator.hosting.descriptions import described
 from sagemaker_emulator.hosting.kinds import CONFIG, ENDPOINT
@@ -136,7 +136,7 @@ def _arn(endpoint: Document) -> str:
 
 
 def _updatable(sagemaker: "SageMaker", request: Request, region: str) -> Document:
-    """The endpoint that a request is about, if it may be updated now."""
+    """Return the endpoint that a request names; raise AwsError if it may not be updated now."""
     endpoint = find(ENDPOINT, sagemaker, request, region)
     _check_status(endpoint)
     if endpoint["EndpointStatus"] == "Failed":

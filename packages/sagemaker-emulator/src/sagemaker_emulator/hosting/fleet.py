@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sagemaker_emulator.errors import MAX_REASON
 from sagemaker_emulator.hosting.container import Container, ContainerFolder, ServingError
 from sagemaker_emulator.hosting.worker import (
     MODEL_SECONDS,
@@ -43,7 +44,6 @@ from sagemaker_emulator.jobs.logs import last_words
 
 MAX_QUEUED = 2000
 RESTART_SECONDS = (0, 1, 2, 5, 10, 30)  # before each attempt to replace a worker
-MAX_REASON = 1024
 PING = b"GET /ping HTTP/1.1\r\nHost: model\r\n\r\n"
 
 
@@ -95,7 +95,7 @@ class FleetHost:
 
 
 class Fleet:
-    """With `lazy`, the workers start when the first request comes."""
+    """The workers of one variant. With `lazy`, they start when the first request comes."""
 
     def __init__(
         self,
@@ -122,12 +122,12 @@ class Fleet:
         self.workers: list[Worker] = []
         self.queue: deque[Call] = deque()
         self.stopping = self.starting = False
-        self.unavailable: str | None = None  # why there is no worker although there should be
+        self.unavailable: str | None = None  # why no worker could be started
 
     # From any thread
 
     def start(self, count: int | None = None) -> None:
-        """Start the workers and wait until they answer; ServingError if one does not."""
+        """Start the workers and wait until they answer; raise ServingError if one does not."""
         with self.lock, self._serving_errors():
             if self.stopping:
                 return
@@ -149,7 +149,7 @@ class Fleet:
 
     @contextlib.contextmanager
     def _serving_errors(self) -> Iterator[None]:
-        """Raise as ServingError what this machine or the model's Environment does not allow."""
+        """Raise errors of this machine and of the model's Environment as ServingError."""
         try:
             yield
         except (JobError, OSError, ValueError) as error:
@@ -273,8 +273,8 @@ class Fleet:
         call.end(answer)
 
     def _lost(self, worker: Worker) -> None:
-        """A worker has ended: fail the request it was busy with, give the others to the rest."""
-        worker.channel.transport.abort()  # what the model has forked may hold the other end
+        """Remove a worker that has ended: fail its current request, give its others to the rest."""
+        worker.channel.transport.abort()  # children of the model may hold the other end
         if worker.calls:
             worker.calls.popleft().end(Died())
         leaving, worker.leaving = worker.leaving, True
@@ -303,7 +303,7 @@ class Fleet:
             self.queue.popleft().end(TimedOut())
 
     async def _add(self, worker: Worker) -> None:
-        """Connect a worker and wait until its model is loaded; ServingError if it fails."""
+        """Connect a worker and wait until its model is loaded; raise ServingError if that fails."""
         await worker.connect(self.loop, self._answered, self._lost)
         ready: asyncio.Future[Outcome] = self.loop.create_future()
         worker.send(Call(PING, partial(_fulfil, ready), math.inf), self.loop.time())
@@ -319,7 +319,7 @@ class Fleet:
         self._dispatch(self.loop.time())
 
     def _failure(self, worker: Worker) -> str:
-        """Why a worker did not start: the last that it has logged."""
+        """Return why a worker did not start: the last words of its log."""
         worker.process.join()
         start = f"{worker.name} "
         log = self.host.log_path(self.endpoint).read_text(errors="replace").splitlines()

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sagemaker_emulator.errors import AwsError
-from sagemaker_emulator.hosting.responses import PREFIX, ModelError, as_aws_error
+from sagemaker_emulator.errors import AwsError, as_aws_error
+from sagemaker_emulator.hosting.responses import PREFIX, ModelError
 from sagemaker_emulator.hosting.traffic import Destination, Routes
 from sagemaker_emulator.hosting.worker import (
     MODEL_SECONDS,
@@ -25,7 +25,7 @@ FORWARDED = (
     *("content-type", "accept", f"{PREFIX}custom-attributes", f"{PREFIX}inference-id"),
     f"{PREFIX}session-id",
 )
-SWITCH_SECONDS = 5  # how long a request may meet stopped fleets before it fails
+SWITCH_SECONDS = 5  # how long a request is retried while its fleet is stopped
 UNANSWERED: dict[type[Exception], Answer] = {  # the answer in place of the model's
     Died: (502, {}, b"the model's process ended before it answered"),
     TimedOut: (
@@ -110,7 +110,7 @@ class Invocation:
         self.done()
 
     def _retry(self) -> None:
-        """Send it again: the fleet has stopped, so the route has changed or is about to."""
+        """Send the request again soon: the fleet has stopped, so there will be a new route."""
         loop = self.plane.loop
         self.deadline = self.deadline or loop.time() + SWITCH_SECONDS
         if loop.time() > self.deadline:
@@ -120,7 +120,7 @@ class Invocation:
             loop.call_later(0.01, self.send, self.done)
 
     def result(self) -> Answer:
-        """The model's answer; AwsError unless it is a success."""
+        """Return the model's answer; raise AwsError unless it is a success."""
         if self.error:
             raise self.error
         status, _, content = self.answer
@@ -133,7 +133,7 @@ class Invocation:
 
 
 def _forwarded(headers: dict[str, str], body: bytes) -> bytes:
-    """The HTTP request that the model's container gets."""
+    """Return the HTTP request that the model's container gets."""
     lines = [f"{name}: {headers[name]}\r\n" for name in FORWARDED if name in headers]
     head = f"POST /invocations HTTP/1.1\r\nHost: model\r\nContent-Length: {len(body)}\r\n"
     return f"{head}{''.join(lines)}\r\n".encode("latin-1") + body

@@ -1,7 +1,7 @@
 """How an endpoint gets from one state to the next: created, updated, rolled back, deleted.
 
-Each state is written to the store before it is acted on, and acting on a state can begin anew: a
-server that was killed in between takes up the work at its next start. An update replaces the
+Each state is written to the store before it is acted on, and the action of a state can be repeated:
+a server that was killed in between resumes at its next start. An update replaces the
 endpoint's route, so a request is always on one side of it, and fleets stop only after no route
 leads to them.
 """
@@ -14,6 +14,7 @@ from collections.abc import Callable
 from sagemaker_emulator.api.documents import Document, Json
 from sagemaker_emulator.api.resources import name_of, region_of
 from sagemaker_emulator.api.store import Store
+from sagemaker_emulator.errors import BROKE, MAX_REASON
 from sagemaker_emulator.hosting.clock import Clock
 from sagemaker_emulator.hosting.container import ServingError
 from sagemaker_emulator.hosting.deployment import Closing, Deployment, RolledBack
@@ -24,8 +25,6 @@ from sagemaker_emulator.hosting.variant_fleets import MakeFleet, VariantFleets
 
 STATE_EVENT = "SageMaker Endpoint State Change"
 DEPLOYMENT_EVENT = "SageMaker Endpoint Deployment State Change"
-MAX_REASON = 1024
-BROKE = "InternalServerError: sagemaker_emulator broke, see server.log"
 
 
 class Hosting:
@@ -60,7 +59,7 @@ class Hosting:
         self.numbers = itertools.count(1)
 
     def recover(self) -> None:
-        """Let endpoints serve as before, and take up what was under way."""
+        """Let endpoints serve as before the restart, and resume unfinished changes."""
         for document in self.store.list(ENDPOINT.name):
             arn, status = document["EndpointArn"], document["EndpointStatus"]
             if document.get("Live") and status != "Deleting":
@@ -72,7 +71,7 @@ class Hosting:
                 self.start(arn)
 
     def close(self) -> None:
-        """Stop working; the store says what is still to be done."""
+        """Stop working; the next server resumes from the store."""
         self.closing.set()
 
     def start(self, arn: str) -> None:
@@ -92,7 +91,7 @@ class Hosting:
             self.set(arn, "Failed", FailureReason=_reason(error), Stage=None)
 
     def set(self, arn: str, status: str | None, **changes: Json) -> Document:
-        """Write what comes next, and announce it as an event."""
+        """Store changes, and the status unless it is None; announce them as events."""
         changes |= {"LastModifiedTime": self.clock.now()}
         changes |= {"EndpointStatus": status} if status else {}
         document = self.store.update(arn, **changes)
@@ -198,7 +197,7 @@ class Hosting:
         self._serve(arn, blue.snapshot)
 
     def _update_weights(self, document: Document) -> None:
-        """Give the live variants the weights and instances that are desired."""
+        """Give the live variants their desired weights and instance counts."""
         arn, live = document["EndpointArn"], document["Live"]
         fleets = self.serving[arn]
         before = fleets.snapshot
@@ -226,7 +225,7 @@ class Hosting:
         self.store.delete(arn)
 
     def _unless_closing(self) -> None:
-        """Raise Closing if the server ends, which then is the cause of the failure at hand."""
+        """Raise Closing if the server is ending, which then caused the failure."""
         if self.closing.is_set():
             raise Closing
 
@@ -239,7 +238,7 @@ WORK: dict[str, Callable[[Hosting, Document], None]] = {
 
 
 def _reason(error: Exception) -> str:
-    """The FailureReason; an unexpected exception is a bug of the emulator."""
+    """Return the FailureReason of an error; print the traceback of an unexpected one."""
     if isinstance(error, ServingError | RolledBack):
         return str(error)[:MAX_REASON]
     traceback.print_exception(error)
@@ -247,6 +246,6 @@ def _reason(error: Exception) -> str:
 
 
 def _as_desired(variant: Document) -> Document:
-    """A variant with its Desired... members in the place of the present ones."""
+    """Return a variant with its Desired... members in place of the present ones."""
     kept = {k: v for k, v in variant.items() if not k.startswith("Desired")}
     return kept | {k.removeprefix("Desired"): v for k, v in variant.items() if k not in kept}

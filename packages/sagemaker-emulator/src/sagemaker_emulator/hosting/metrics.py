@@ -58,7 +58,7 @@ class InvocationMetrics:
 
 
 def _metrics(measured: Measured) -> Iterator[tuple[str, float]]:
-    """What one invocation adds to each metric; latencies to three digits."""
+    """Yield (metric, value) of one invocation; latencies are rounded to three digits."""
     status = measured.status
     yield "Invocations", 1
     yield "Invocation4XXErrors", int(400 <= status < 500)

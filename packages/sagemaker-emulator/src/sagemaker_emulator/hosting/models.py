@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING
 
 from sagemaker_emulator.api.documents import Document, Operation, Request
 from sagemaker_emulator.api.registry import PACKAGE
-from sagemaker_emulator.api.resources import MODEL, Kind, find_by_arn, insert, refuse, unsupported
-from sagemaker_emulator.errors import invalid
+from sagemaker_emulator.api.resources import MODEL, find_by_arn, insert, refuse
+from sagemaker_emulator.errors import invalid, unsupported
 
 if TYPE_CHECKING:
     from sagemaker_emulator.api.sagemaker import SageMaker
 
 
-def create_model(kind: Kind, sagemaker: "SageMaker", request: Request, region: str) -> Document:
+def create_model(sagemaker: "SageMaker", request: Request, region: str) -> Document:
     """Store a model with one container, or with several that no endpoint can be made of."""
     primary, several = request.get("PrimaryContainer"), request.get("Containers")
     if (primary is None) == (not several):
@@ -23,7 +23,7 @@ def create_model(kind: Kind, sagemaker: "SageMaker", request: Request, region: s
         members["Containers"] = [_with_mode(container) for container in several or []]
     else:
         members["PrimaryContainer"] = _with_mode(primary)
-    return insert(kind, sagemaker, request, kind.arn(region, request["ModelName"]), **members)
+    return insert(MODEL, sagemaker, request, MODEL.arn(region, request["ModelName"]), **members)
 
 
 def _with_mode(container: Document) -> Document:
@@ -61,4 +61,4 @@ def _check_package(sagemaker: "SageMaker", package: str, region: str) -> None:
         )
 
 
-OPERATIONS: dict[str, Operation] = {"CreateModel": lambda *call: create_model(MODEL, *call)}
+OPERATIONS: dict[str, Operation] = {"CreateModel": create_model}

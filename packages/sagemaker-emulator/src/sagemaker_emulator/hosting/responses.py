@@ -2,13 +2,12 @@
 
 import json
 import random
-import traceback
 
 from sagemaker_emulator.api.documents import Json
 from sagemaker_emulator.api.moto_services import ACCOUNT
 from sagemaker_emulator.api.request import Response
 from sagemaker_emulator.api.service_model import partition
-from sagemaker_emulator.errors import AwsError
+from sagemaker_emulator.errors import AwsError, as_aws_error
 
 MAX_BODY = 6_291_456  # bytes of a request, and of a model's answer
 MAX_MESSAGE = 2048
@@ -36,19 +35,8 @@ class ModelError(AwsError):
         }
 
 
-def unsupported(what: str) -> AwsError:
-    return AwsError("UnsupportedOperation", f"sagemaker_emulator does not have {what}.")
-
-
-def as_aws_error(error: Exception) -> AwsError:
-    """The error that a client gets; anything but an AwsError is logged as a bug of the emulator."""
-    if isinstance(error, AwsError):
-        return error
-    traceback.print_exception(error)
-    return AwsError("InternalFailure", f"sagemaker_emulator broke: {error!r}", 500)
-
-
 def error_response(error: Exception) -> Response:
+    """Return the response of the runtime API to a request that failed with `error`."""
     error = as_aws_error(error)
     members = error.members if isinstance(error, ModelError) else {}
     headers = [
@@ -72,6 +60,6 @@ def too_large() -> Response:
 
 
 def request_id() -> str:
-    """A UUID from a generator that is fast and not cryptographic, which is enough for a name."""
+    """Return a UUID from a fast generator that is not cryptographic, which a name need not be."""
     digits = f"{random.getrandbits(128):032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

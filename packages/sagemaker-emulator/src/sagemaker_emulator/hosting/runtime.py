@@ -9,11 +9,12 @@ import re
 import socket
 import threading
 import time
-from typing import Any, Protocol
+from typing import Protocol
 
+from sagemaker_emulator.api import http
 from sagemaker_emulator.api.http import Connection, Later
 from sagemaker_emulator.api.request import SCOPE, Response
-from sagemaker_emulator.errors import AwsError
+from sagemaker_emulator.errors import AwsError, unsupported
 from sagemaker_emulator.hosting.async_invocation import AsyncInvocations
 from sagemaker_emulator.hosting.data_capture import Capture, DataCapture
 from sagemaker_emulator.hosting.invocation import DataPlane, Invocation
@@ -22,7 +23,6 @@ from sagemaker_emulator.hosting.responses import (
     PREFIX,
     error_response,
     request_id,
-    unsupported,
 )
 from sagemaker_emulator.hosting.traffic import Destination
 from sagemaker_emulator.hosting.worker import Outcome, Stopped, Unavailable
@@ -40,9 +40,13 @@ UNSUPPORTED = (
 class Front(Protocol):
     """What answers all requests of a connection; those for endpoints come back to `Runtime`."""
 
-    def handle(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Any: ...
+    def handle(
+        self, method: str, target: str, headers: http.Headers, body: bytes
+    ) -> http.Answer | http.Later: ...
 
-    def refusal(self, method: str, target: str, headers: dict[str, str], size: int) -> Any: ...
+    def refusal(
+        self, method: str, target: str, headers: http.Headers, size: int
+    ) -> http.Response | None: ...
 
 
 class Runtime:
@@ -72,7 +76,7 @@ class Runtime:
 
     @staticmethod
     def takes(method: str, target: str, headers: dict[str, str]) -> bool:
-        """Whether a request is for an endpoint, and not for an S3 bucket named `endpoints`."""
+        """Return whether a request is for an endpoint, not for an S3 bucket named `endpoints`."""
         if method != "POST" or not PATH.fullmatch(target):
             return False
         scope = SCOPE.search(headers.get("authorization", ""))
@@ -81,7 +85,7 @@ class Runtime:
     def handle(self, target: str, headers: dict[str, str], body: bytes) -> Response | Later:
         """Answer a request that `takes` accepts; called on the event loop."""
         path = PATH.fullmatch(target)
-        assert path is not None  # `takes` has seen to it
+        assert path is not None  # `takes` matched it
         endpoint, operation = path.groups()
         scope = SCOPE.search(headers.get("authorization", ""))
         region = scope[1] if scope else "us-east-1"

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from sagemaker_emulator.api.documents import Document
 from sagemaker_emulator.api.images import repository_of
 from sagemaker_emulator.api.registry import PACKAGE, resolve_image
-from sagemaker_emulator.api.resources import MODEL, find_by_arn, unsupported
+from sagemaker_emulator.api.resources import MODEL, find_by_arn
+from sagemaker_emulator.errors import unsupported
 
 if TYPE_CHECKING:
     from sagemaker_emulator.api.sagemaker import SageMaker
@@ -50,7 +51,7 @@ def _variant(sagemaker: "SageMaker", variant: Document, region: str) -> Document
 
 
 def _container(sagemaker: "SageMaker", model: Document, region: str) -> Document:
-    """What a model's one container runs: image and digest, data, environment."""
+    """Return what the model's one container runs: image and digest, data, environment."""
     containers = model.get("Containers") or [model["PrimaryContainer"]]
     if len(containers) > 1:
         raise unsupported(f"endpoints for a model with {len(containers)} containers")
@@ -93,7 +94,7 @@ def _data_url(model: Document, container: Document) -> str:
 
 
 def weight_of(variant: Document) -> float:
-    """The initial weight of a variant in an endpoint configuration."""
+    """Return the initial weight of a variant in an endpoint configuration."""
     weight: float | None = variant.get("InitialVariantWeight")
     return 1.0 if weight is None else weight
 

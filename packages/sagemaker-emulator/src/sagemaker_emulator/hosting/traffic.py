@@ -45,7 +45,7 @@ class EvenShare:
         self.sum = 0.0
 
     def take(self, share: float) -> bool:
-        """Whether the next request is one of the share."""
+        """Return whether the next request is one of the share."""
         self.sum += share
         if self.sum < 1 - 1e-9:
             return False
@@ -89,7 +89,7 @@ class Traffic:
 
 
 def _most_credit(destinations: Sequence[Destination], credits: list[float]) -> Destination:
-    """Credit each destination its weight; the one with the most credit pays for the request."""
+    """Add its weight to each credit; choose the largest, and subtract all weights from it."""
     for number, destination in enumerate(destinations):
         credits[number] += destination.weight
     most = max(range(len(destinations)), key=credits.__getitem__)
@@ -98,7 +98,7 @@ def _most_credit(destinations: Sequence[Destination], credits: list[float]) -> D
 
 
 def _at(destinations: Sequence[Destination], point: float) -> Destination:
-    """The destination at a point from 0 to 1, on a line where each is as long as its weight."""
+    """Return the destination at a point from 0 to 1 of a line that is divided by the weights."""
     rest = point * sum(destination.weight for destination in destinations)
     for destination in destinations:
         rest -= destination.weight
@@ -120,7 +120,7 @@ class Routes:
         self.traffic.pop((region, endpoint), None)
 
     def find(self, region: str, endpoint: str) -> Traffic:
-        """The traffic of an endpoint; AwsError if it does not serve."""
+        """Return the traffic of an endpoint; raise AwsError if it does not serve."""
         traffic = self.traffic.get((region, endpoint))
         if traffic is None:
             raise AwsError(
@@ -129,7 +129,7 @@ class Routes:
         return traffic
 
     def instances(self, region: str, endpoint: str, variant: str) -> int:
-        """The number of a variant's instances now, blue and green ones; at least 1."""
+        """Return the number of a variant's instances now, blue and green together; at least 1."""
         traffic = self.traffic.get((region, endpoint))
         destinations = (*traffic.route.blue, *traffic.route.green) if traffic else ()
         return sum(d.fleet.count for d in destinations if d.variant == variant) or 1

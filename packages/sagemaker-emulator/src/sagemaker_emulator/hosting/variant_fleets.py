@@ -40,11 +40,11 @@ class VariantFleets:
             )
             for variant in [*snapshot["Variants"], *snapshot["Shadows"]]
         }
-        # Fleets that serve as well after a rollback that failed, and stop when these do.
+        # Green fleets that still serve after a failed rollback, and are stopped with these.
         self.left_over: VariantFleets | None = None
 
     def resize(self, share: float = 1.0) -> None:
-        """Bring each fleet to its share of the instances; ServingError where that fails."""
+        """Bring each fleet to its share of the instances; raise ServingError if that fails."""
         for variant in [*self.snapshot["Variants"], *self.snapshot["Shadows"]]:
             fleet = self.fleets[variant["VariantName"]]
             count = max(1, instances(variant["Count"], share))
@@ -61,7 +61,7 @@ class VariantFleets:
             self.left_over.stop()
 
     def destinations(self, member: str = "Variants") -> tuple[Destination, ...]:
-        """Where requests for the variants can go; `member` is Variants or Shadows."""
+        """Return where requests for the variants can go; `member` is Variants or Shadows."""
         return tuple(self._destination(variant) for variant in self.snapshot[member])
 
     def _destination(self, variant: Document) -> Destination:

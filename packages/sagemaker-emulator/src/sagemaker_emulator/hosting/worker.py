@@ -20,7 +20,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import TypeAlias
 
-from sagemaker_emulator.api.http_client import Channel
+from sagemaker_emulator.api.http_client import Channel, WholeResponse
 from sagemaker_emulator.hosting import _serve
 
 FORKS = multiprocessing.get_context("forkserver")
@@ -31,7 +31,7 @@ QUICK_SECONDS = 0.002  # a model that answers sooner is sent the next requests a
 AHEAD = 16
 MODEL_SECONDS = 60  # AWS's limit for an answer
 
-Answer: TypeAlias = tuple[int, dict[str, str], bytes]  # status, headers, body
+Answer: TypeAlias = WholeResponse  # of the model
 Outcome: TypeAlias = Answer | Exception  # one of the exceptions below
 
 
@@ -74,8 +74,8 @@ class Worker:
         self.name = name
         self.process = process
         self.connection = connection
-        self.calls: deque[Call] = deque()  # that it was sent, in their order
-        self.began = 0.0  # when the first of them became the first
+        self.calls: deque[Call] = deque()  # sent and unanswered, oldest first
+        self.began = 0.0  # when the worker began the first of them
         self.request_seconds = QUICK_SECONDS  # on average
         self.leaving = True  # takes no requests: not yet part of its fleet, or no longer
 
@@ -91,7 +91,7 @@ class Worker:
 
     @property
     def room(self) -> int:
-        """The number of requests that it should be sent now.
+        """The number of requests that may be sent to it now.
 
         A slow model gets one at a time: the next ones wait where another worker may take them.
         """
@@ -104,7 +104,7 @@ class Worker:
         self.calls.append(call)
 
     def answered(self, now: float) -> Call:
-        """The call that an answer is for."""
+        """Remove and return the call that an answer is for."""
         self.request_seconds += (now - self.began - self.request_seconds) / 8
         self.began = now
         return self.calls.popleft()

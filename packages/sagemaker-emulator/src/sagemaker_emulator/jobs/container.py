@@ -27,14 +27,14 @@ def relocate_values(environment: dict[str, str] | None, ml: Path) -> dict[str, s
 
 
 def local_folder(path: str | None, ml: Path) -> Path:
-    """The folder that stands for a LocalPath; JobError if that is not below /opt/ml."""
+    """Return the folder that stands for a LocalPath; raise JobError unless it is below /opt/ml."""
     if path is None or not path.startswith("/opt/ml/") or ".." in Path(path).parts:
         raise JobError(f"ClientError: LocalPath {path!r} must be below /opt/ml")
     return Path(relocate(path, ml))
 
 
 def command(specification: Json, image: str, ml: Path) -> tuple[str, ...] | None:
-    """The entrypoint and arguments of a job; None if the image would have to supply them."""
+    """Return the entrypoint and arguments of a job; None if only its image has them."""
     entrypoint = specification.get("ContainerEntrypoint")
     if not entrypoint:
         return None
@@ -61,5 +61,7 @@ def no_command(image: str) -> JobError:
 
 
 def host_environment() -> dict[str, str]:
-    """The variables of this process that jobs and models get as well."""
-    return {name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name)}
+    """Return the variables that jobs and models get from this process; its Python leads PATH."""
+    passed_on = {name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name)}
+    path = os.pathsep.join([os.path.dirname(sys.executable), passed_on.get("PATH", "")])
+    return passed_on | {"PATH": path}

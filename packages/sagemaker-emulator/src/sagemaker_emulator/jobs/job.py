@@ -18,10 +18,10 @@ from sagemaker_emulator import client
 from sagemaker_emulator.api.documents import Document, Json
 from sagemaker_emulator.api.resources import Kind, region_of
 from sagemaker_emulator.api.store import Store
+from sagemaker_emulator.errors import BROKE, MAX_REASON
 from sagemaker_emulator.jobs import s3_files
 from sagemaker_emulator.jobs.container import host_environment
 from sagemaker_emulator.jobs.kinds import (
-    BROKE,
     DEFAULT_MAX_SECONDS,
     PROCESSING,
     TRAINING,
@@ -30,7 +30,6 @@ from sagemaker_emulator.jobs.kinds import (
 )
 from sagemaker_emulator.jobs.logs import Logs
 from sagemaker_emulator.jobs.outcome import (
-    MAX_REASON,
     MAX_RUNTIME_EXCEEDED,
     STOPPED,
     Outcome,
@@ -56,7 +55,7 @@ def call_later(seconds: float, function: Callable[[], None]) -> Cancel:
 
 
 class Jobs:
-    """The jobs that are running. `url` must be set before the first one starts."""
+    """The running jobs. `url` must be set before the first one starts."""
 
     def __init__(
         self,
@@ -151,7 +150,7 @@ class Job:
         if end.reason:
             with contextlib.suppress(OSError), open(self.log_path, "a") as log:
                 log.write(f"sagemaker_emulator: {end.reason}\n")
-        # A client that reads the final status finds nothing left of the job.
+        # Before the final status is written: a client that reads it finds the folder gone.
         shutil.rmtree(folder, ignore_errors=True)
         with self.lock, self.jobs.store.lock:
             self.jobs.running.pop(self.arn)
@@ -227,14 +226,12 @@ class Job:
         environment |= client.environment(self.jobs.url, region_of(self.arn), self.jobs.secret)
         temporary = folder / "tmp"  # goes with the job's folder, however the job ends
         temporary.mkdir(exist_ok=True)
-        path = os.pathsep.join([os.path.dirname(sys.executable), environment.get("PATH", "")])
         return environment | {
             "PYTHONUNBUFFERED": "1",
             f"{prefix_of(self.kind).upper()}_JOB_ARN": self.arn,
             # Jobs share this machine: OpenMP threads of two that spin while they wait stop both.
             "OMP_WAIT_POLICY": "PASSIVE",
             "TMPDIR": str(temporary),
-            "PATH": path,
         }
 
     # The status in the store

@@ -5,7 +5,6 @@ from sagemaker_emulator.errors import EmulatorError
 
 DEFAULT_MAX_SECONDS = 86400
 DEFAULT_STOPPING_CONDITION = {"MaxRuntimeInSeconds": DEFAULT_MAX_SECONDS}
-BROKE = "InternalServerError: sagemaker_emulator broke, see server.log"
 
 PROCESSING = Kind(
     name="ProcessingJob",
@@ -36,5 +35,5 @@ class JobError(EmulatorError):
 
 
 def prefix_of(kind: Kind) -> str:
-    """The first word of members such as ProcessingStartTime and TrainingEndTime."""
+    """Return the first word of members such as ProcessingStartTime and TrainingEndTime."""
     return kind.name.removesuffix("Job")

@@ -83,7 +83,7 @@ class Logs:
             moto_services.put_log_lines(region_of(arn), group, stream, lines, new.written)
 
     def _new_lines(self, arn: str, path: Path) -> NewLines:
-        """The lines that CloudWatch does not have yet; an unfinished last line waits."""
+        """Return the lines that CloudWatch does not have yet, without an unfinished last line."""
         start = self._imported.get(arn, 0)
         if not path.exists() or path.stat().st_size <= start:
             return NewLines([], 0)
@@ -97,7 +97,7 @@ class Logs:
 
 
 def last_words(log: str) -> str:
-    """The exception that the last traceback ends with, else the last line of the log."""
+    """Return the exception that the last traceback ends with, else the last line of the log."""
     lines = [line for line in log.splitlines() if line.strip()]
     starts = [n for n, line in enumerate(lines) if line.startswith("Traceback (most recent")]
     if starts:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from sagemaker_emulator.api import resources
 from sagemaker_emulator.api.documents import Answer, Document, Operation, Request
-from sagemaker_emulator.api.resources import Kind, find, insert, refuse, unsupported
+from sagemaker_emulator.api.resources import Kind, find, insert, refuse
 from sagemaker_emulator.api.store import Store
-from sagemaker_emulator.errors import AwsError, invalid
+from sagemaker_emulator.errors import AwsError, invalid, unsupported
 from sagemaker_emulator.jobs.job import Job
 from sagemaker_emulator.jobs.kinds import PROCESSING, TRAINING, prefix_of
 from sagemaker_emulator.jobs.training import output_uri

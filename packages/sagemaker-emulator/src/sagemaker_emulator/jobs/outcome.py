@@ -7,10 +7,10 @@ from pathlib import Path
 
 from sagemaker_emulator.api.documents import Document
 from sagemaker_emulator.api.resources import Kind
+from sagemaker_emulator.errors import MAX_REASON
 from sagemaker_emulator.jobs.kinds import PROCESSING, prefix_of
 from sagemaker_emulator.jobs.logs import last_words
 
-MAX_REASON = 1024
 STOPPED, MAX_RUNTIME_EXCEEDED = "Stopped", "MaxRuntimeExceeded"  # why a job was stopped
 
 
@@ -29,7 +29,7 @@ def failure(reason: str, members: Document | None = None) -> Outcome:
 def outcome(
     kind: Kind, job: Document, ml: Path, log: str, exit_code: int, stopped: str | None, ended: float
 ) -> Outcome:
-    """How a job ended whose command has run; `stopped` is why it was stopped, if it was."""
+    """Return how a job ended whose command has run; `stopped` is why it was stopped, or None."""
     members: Document = {
         f"{prefix_of(kind)}EndTime": ended,
         "FinalMetricDataList": _metrics(job, log, ended),
@@ -48,7 +48,7 @@ def outcome(
 
 
 def _script_failure(kind: Kind, ml: Path, log: str, exit_code: int) -> str:
-    """The reason in AWS's form; a signal N is the exit code 128 + N."""
+    """Return the reason in AWS's form; a signal N is the exit code 128 + N."""
     code = f"exit code: {exit_code if exit_code > 0 else 128 - exit_code}"
     last = last_words(log).replace(str(ml), "/opt/ml") or "the script wrote nothing"
     if kind is PROCESSING:
@@ -57,7 +57,7 @@ def _script_failure(kind: Kind, ml: Path, log: str, exit_code: int) -> str:
 
 
 def _output_file(ml: Path, name: str) -> str | None:
-    """What the script wrote into /opt/ml/output/<name>, cut to MAX_REASON characters."""
+    """Return at most MAX_REASON characters of /opt/ml/output/<name>; None if it is missing."""
     path = ml / "output" / name
     if not path.is_file():
         return None
@@ -65,7 +65,7 @@ def _output_file(ml: Path, name: str) -> str | None:
 
 
 def _metrics(job: Document, log: str, now: float) -> list[Document] | None:
-    """The last value of each metric that the job's MetricDefinitions find in the log."""
+    """Return the last value in the log of each of the job's MetricDefinitions, or None."""
     metrics: list[Document] = []
     for definition in job.get("AlgorithmSpecification", {}).get("MetricDefinitions") or []:
         with contextlib.suppress(re.error, ValueError, IndexError):

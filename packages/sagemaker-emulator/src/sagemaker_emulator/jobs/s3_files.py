@@ -11,13 +11,13 @@ from sagemaker_emulator.jobs.kinds import JobError
 
 class S3(Protocol):
     def list_objects(self, bucket: str, prefix: str) -> list[str]:
-        """The keys that start with `prefix`; LookupError if there is no such bucket."""
+        """Return the keys that start with `prefix`; raise LookupError if the bucket is missing."""
 
     def read_object(self, bucket: str, key: str) -> bytes | None:
-        """The content of an object; None if there is no such bucket or object."""
+        """Return the content of an object; None if the bucket or object is missing."""
 
     def write_object(self, bucket: str, key: str, body: bytes) -> None:
-        """Write an object; LookupError if there is no such bucket."""
+        """Write an object; raise LookupError if the bucket is missing."""
 
 
 def bucket_and_key(uri: str) -> tuple[str, str]:
@@ -49,7 +49,7 @@ def download(s3: S3, uri: str, folder: Path) -> None:
 
 
 def _relative(key: str, prefix: str) -> str:
-    """The path of an object in the folder that its prefix is downloaded into.
+    """Return the path of an object in the folder that its prefix is downloaded into.
 
     As on AWS, a prefix is a folder ("raw" and "raw/a.csv" give "a.csv") or the start of a name
     ("ra" and "raw/a.csv" give "raw/a.csv").
@@ -95,7 +95,7 @@ def upload(s3: S3, folder: Path, uri: str) -> None:
 
 
 def upload_archive(s3: S3, folder: Path, uri: str) -> None:
-    """Upload a folder as one tar.gz; a folder without files is left out."""
+    """Upload a folder as one tar.gz, unless it has no files."""
     if any(path.is_file() for path in folder.rglob("*")):
         _write_object(s3, uri, archive(folder))
 
@@ -108,7 +108,7 @@ def _write_object(s3: S3, uri: str, body: bytes) -> None:
 
 
 def archive(folder: Path) -> bytes:
-    """A tar.gz of a folder, whose bytes depend on nothing but names and contents."""
+    """Return a tar.gz of a folder; its bytes depend on names and contents only."""
     buffer = io.BytesIO()
     with (
         gzip.GzipFile(filename="", mode="wb", fileobj=buffer, mtime=0, compresslevel=6) as zipped,
@@ -121,7 +121,7 @@ def archive(folder: Path) -> bytes:
 
 
 def _anonymous(info: tarfile.TarInfo) -> tarfile.TarInfo:
-    """The entry without owner, time and umask."""
+    """Return the entry without owner, time and umask."""
     info.uid = info.gid = info.mtime = 0
     info.uname = info.gname = ""
     info.mode = 0o755 if info.isdir() or info.mode & 0o100 else 0o644

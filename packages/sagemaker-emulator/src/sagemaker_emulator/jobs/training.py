@@ -29,7 +29,7 @@ class Script:
 
 
 def output_uri(job: Document) -> str:
-    """The S3 URI below which a training job writes its archives."""
+    """Return the S3 URI below which a training job writes its archives."""
     path = job["OutputDataConfig"]["S3OutputPath"].rstrip("/")
     return f"{path}/{job['TrainingJobName']}/output"
 
@@ -108,7 +108,7 @@ def _script(job: Document, environment: dict[str, str], ml: Path) -> Script:
 
 
 def _decoded(hyperparameters: dict[str, str]) -> dict[str, Json]:
-    """Values as the training toolkit reads them: JSON if they are JSON, else the text."""
+    """Decode values as the training toolkit does: JSON if they are JSON, else text."""
     decoded = {}
     for name, text in hyperparameters.items():
         try:
@@ -119,7 +119,7 @@ def _decoded(hyperparameters: dict[str, str]) -> dict[str, Json]:
 
 
 def _without_settings(decoded: dict[str, Json]) -> dict[str, Json]:
-    """The hyperparameters that are the script's, not the toolkit's."""
+    """Return the hyperparameters that are for the script, not for the toolkit."""
     return {
         name: value
         for name, value in decoded.items()
@@ -128,7 +128,7 @@ def _without_settings(decoded: dict[str, Json]) -> dict[str, Json]:
 
 
 def _arguments(hyperparameters: dict[str, Json]) -> list[str]:
-    """Hyperparameters on a command line, in the toolkit's order and form."""
+    """Return hyperparameters as command line arguments, in the toolkit's order and form."""
     arguments = []
     for name, value in sorted(hyperparameters.items()):
         if isinstance(value, dict):
@@ -145,7 +145,7 @@ def _toolkit_variables(
     hyperparameters: dict[str, Json],
     arguments: list[str],
 ) -> dict[str, str]:
-    """The SM_* variables that scripts for the framework containers read."""
+    """Return the SM_* variables that scripts for the framework containers read."""
     channels = _input_data_config(job)
     submitted = (job.get("HyperParameters") or {}).get("sagemaker_submit_directory", str(code))
     values = {

@@ -1,7 +1,7 @@
 """A pipeline definition, read once and checked for everything that can be known before a run.
 
-`parse` turns the JSON into the dataclasses of schema.py, or says in one sentence which step and
-which path is wrong: unknown step types, duplicated names, references to what does not exist,
+`parse` turns the JSON into the dataclasses of schema.py, or reports in one sentence which step and
+path is wrong: unknown step types, duplicated names, references to what does not exist,
 cycles. Steps within the branches of a condition are in the same table as the others; their `gate`
 names the condition and the outcome with which they run.
 """
@@ -41,7 +41,7 @@ SECONDS = (31536000, 2592000, 604800, 86400, 3600, 60, 1)  # of each group of DU
 
 
 def parse(text: str, step_types: StepTypes) -> Definition:
-    """Parse and check a definition; AwsError if it is wrong."""
+    """Parse and check a definition; raise AwsError if it is wrong."""
     try:
         return _parse(text, step_types)
     except (DefinitionError, ExpressionError) as error:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from sagemaker_emulator.api import resources, service_model
 from sagemaker_emulator.api.documents import Document, Json
 from sagemaker_emulator.api.store import Store
+from sagemaker_emulator.errors import BROKE, MAX_REASON
 from sagemaker_emulator.jobs.job import Job
-from sagemaker_emulator.jobs.kinds import BROKE
 from sagemaker_emulator.pipelines.resolver import ExpressionError, Scope, resolve
 from sagemaker_emulator.pipelines.results import cache_key, cached, property_files
 from sagemaker_emulator.pipelines.schema import Definition, Step
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from sagemaker_emulator.api.sagemaker import SageMaker
 
 MAX_PARALLEL = 50
-MAX_REASON = 1024
 FAILED = "Step failure: One or multiple steps failed."
 
 
@@ -124,7 +123,7 @@ class Execution:
             active -= 1
 
     def _next(self, waiting: dict[str, Step], places: int) -> list[Step]:
-        """The steps that may start now. Those that never will are taken out of `waiting`."""
+        """Return the steps that may start now, and remove from `waiting` those that never will."""
         if self.stopping or "Failed" in self.statuses.values():
             return []
         while skipped := [step for step in waiting.values() if self._is_skipped(step)]:
@@ -191,7 +190,7 @@ class Execution:
         }
 
     def _attempt(self, step: Step, arn: str) -> tuple[Document, bool | None]:
-        """Run a step, or take over an earlier result: its document's changes, its outcome."""
+        """Run a step, or reuse an earlier result; return its document's changes and its outcome."""
         scope = self.scope.with_execution(self._step_variables(step))
         try:
             arguments = {} if step.type == "Condition" else resolve(step.arguments, scope)

@@ -38,7 +38,7 @@ def create_pipeline(sagemaker: "SageMaker", request: Request, region: str) -> An
 
 
 def _with_definition(sagemaker: "SageMaker", request: Request) -> Request:
-    """The request with its definition, if it has one, read from S3 if it is there, and checked."""
+    """Return the request with its definition read from S3 if it is there, and checked."""
     request = dict(request)
     location = request.pop("PipelineDefinitionS3Location", None)
     if location and request.get("PipelineDefinition"):
@@ -74,7 +74,7 @@ def describe_pipeline(sagemaker: "SageMaker", request: Request, region: str) -> 
 
 
 def _find_version(sagemaker: "SageMaker", request: Request, region: str) -> Document:
-    """The pipeline as it is, or as it was in the version that the request names."""
+    """Return the pipeline, or the earlier version of it that the request names."""
     pipeline = find(PIPELINE, sagemaker, request, region)
     wanted = request.get("PipelineVersionId")
     if wanted in (None, pipeline["PipelineVersionId"]):
@@ -135,7 +135,7 @@ def start_execution(sagemaker: "SageMaker", request: Request, region: str) -> An
 def _started_before(
     sagemaker: "SageMaker", pipeline: Document, request: Request
 ) -> Document | None:
-    """The execution that an earlier request with the same token has started."""
+    """Return the execution that an earlier request with the same token started, or None."""
     for document in _executions(sagemaker, pipeline):
         if document["StartToken"] == request["ClientRequestToken"]:
             if document.get("StartRequest") != request.get("PipelineParameters"):

@@ -16,7 +16,7 @@ TYPES: dict[str, type | tuple[type, ...]] = {
 
 
 def parse_parameters(items: list[Json]) -> dict[str, Parameter]:
-    """The declared parameters by name; DefinitionError if one of them is wrong."""
+    """Return the declared parameters by name; raise DefinitionError if one is wrong."""
     if len(items) > MAX_PARAMETERS:
         raise DefinitionError("Parameters", f"{len(items)} given, {MAX_PARAMETERS} allowed")
     parameters: dict[str, Parameter] = {}
@@ -48,7 +48,7 @@ def _parameter(item: Json, path: str) -> Parameter:
 
 
 def parameter_values(definition: Definition, texts: Mapping[str, str]) -> dict[str, Json]:
-    """The values an execution runs with: those of the request, as text, else the defaults."""
+    """Return the values of an execution's parameters: those of the request, else the defaults."""
     for name in texts:
         if name not in definition.parameters:
             known = ", ".join(definition.parameters) or "none"

@@ -100,7 +100,7 @@ class References:
             raise DefinitionError(path, f"cannot read the reference '{reference}'")
 
     def _check_property(self, step: str, properties: list[Token], path: str) -> None:
-        """A property must be in the shape that AWS's Describe of the step's resource returns."""
+        """Raise DefinitionError unless AWS's Describe of the step's resource has the property."""
         item = self.steps[step]
         shape_name = self.step_types[item.content["Type"]]
         if shape_name is None:

@@ -47,7 +47,7 @@ class Scope:
 
 
 def resolve(value: Json, scope: Scope) -> Json:
-    """The value with all expressions in it replaced by what they stand for."""
+    """Replace all expressions in a value by their values."""
     if isinstance(value, list):
         return [resolve(item, scope) for item in value]
     if not isinstance(value, dict):
@@ -58,7 +58,7 @@ def resolve(value: Json, scope: Scope) -> Json:
 
 
 def function_of(value: Json) -> str | None:
-    """The name of the function that an expression calls; None for plain data."""
+    """Return the name of the function that an expression calls; None for plain data."""
     if isinstance(value, dict) and len(value) == 1:
         name: str = next(iter(value))
         return name if name in FUNCTIONS else None
@@ -85,7 +85,7 @@ def tokens(path: Json) -> list[Token]:
 
 
 def _walk(value: Json, path: list[Token], where: str) -> Json:
-    """The value at the end of a path; ExpressionError, which begins with `where`, if none is."""
+    """Return the value at the end of a path; errors begin with `where`."""
     for depth, token in enumerate(path):
         reached = ".".join(str(part) for part in path[:depth]) or "it"
         try:
@@ -129,7 +129,7 @@ def _get(path: Json, scope: Scope) -> Json:
 
 
 def is_join(call: Json) -> bool:
-    """Whether a call of Std:Join has its members."""
+    """Return whether a call of Std:Join has its members."""
     if not isinstance(call, dict) or not isinstance(call.get("On", ""), str):
         return False
     return isinstance(call.get("Values"), list)
@@ -161,7 +161,7 @@ def _json_get(call: Json, scope: Scope) -> Json:
 
 
 def property_file(call: Json) -> tuple[str, str]:
-    """The (step, property file) that a Std:JsonGet reads."""
+    """Return the (step, property file) that a Std:JsonGet reads."""
     reference = call.get("PropertyFile")
     path = tokens(reference["Get"]) if function_of(reference) == "Get" else []
     if len(path) != 4 or path[0] != "Steps" or path[2] != "PropertyFiles":
@@ -182,7 +182,7 @@ FUNCTIONS: dict[str, Callable[[Json, Scope], Json]] = {
 
 
 def holds(condition: Json, scope: Scope) -> bool:
-    """Whether a condition is true; ExpressionError if its values cannot be compared."""
+    """Return whether a condition is true; raise ExpressionError if it cannot be evaluated."""
     kind = condition["Type"]
     if kind == "Not":
         return not holds(condition["Condition"], scope)
@@ -233,7 +233,7 @@ def _equal(left: Json, right: Json, kind: str) -> bool:
 
 
 def _short(expression: Json) -> str:
-    """An expression in short, for messages."""
+    """Return a short form of an expression for messages."""
     function = function_of(expression)
     if function == "Get":
         return str(expression["Get"])

@@ -11,7 +11,7 @@ from sagemaker_emulator.pipelines.steps import STEPS
 
 
 def cache_key(step: Step, arguments: Json) -> str | None:
-    """A text that is equal for results that can replace each other; None for uncached types."""
+    """Return a text that is equal for interchangeable results; None for types without caching."""
     names = STEPS[step.type].cache_key
     if not names:
         return None
@@ -19,7 +19,7 @@ def cache_key(step: Step, arguments: Json) -> str | None:
 
 
 def cached(store: Store, pipeline_arn: str, step: Step, key: str, now: float) -> Document | None:
-    """The latest step of the pipeline whose result may be taken over, if there is one."""
+    """Return the latest step of the pipeline whose result may be reused, or None."""
     if step.cache_seconds is None:
         return None
     oldest = now - step.cache_seconds
@@ -31,7 +31,7 @@ def cached(store: Store, pipeline_arn: str, step: Step, key: str, now: float) ->
 
 
 def property_files(s3: S3, step: Step, properties: Document) -> dict[str, Json | ExpressionError]:
-    """The parsed property files of a step that has succeeded, by name.
+    """Return the parsed property files of a step that has succeeded, by name.
 
     A file that cannot be read is represented by its error: only an expression that reads it fails.
     """

@@ -23,7 +23,7 @@ class DefinitionError(EmulatorError):
 
 
 def member(content: Json, name: str, kind: type[Container], path: str) -> Container:
-    """An optional list or object of a definition, empty if it is not there."""
+    """Return an optional list or object of a definition; an empty one if it is missing."""
     value = content.get(name)
     if value is None:
         return kind()

@@ -1,4 +1,4 @@
-"""What each type of step does. `STEPS` is the one list of the types that there are.
+"""What each type of step does. `STEPS` lists all types.
 
 A step's function gets its arguments resolved and returns a `Result`; one that fails raises
 `StepFailed`. A step that runs a job has succeeded only once the job has completed.
@@ -9,11 +9,12 @@ import re
 import string
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from sagemaker_emulator.api import registry, resources, service_model
 from sagemaker_emulator.api.documents import Document, Json, Request
-from sagemaker_emulator.api.registry import GROUP, PACKAGE
+from sagemaker_emulator.api.registry import GROUP
 from sagemaker_emulator.api.resources import Kind
 from sagemaker_emulator.errors import AwsError, EmulatorError
 from sagemaker_emulator.hosting import models
@@ -75,7 +76,7 @@ def _job_step(kind: Kind) -> Run:
     def run(context: Context, step: Step, arguments: Json, scope: Scope) -> Result:
         name = f"{kind.name}Name"
         request = arguments | {name: scope.execution[name]}
-        job = _call(f"Create{kind.name}", start_job, kind, request, context)
+        job = _call(f"Create{kind.name}", partial(start_job, kind), request, context)
         context.watch(job)
         document = job.wait()
         metadata = {kind.name: {"Arn": job.arn}}
@@ -91,7 +92,7 @@ def _job_step(kind: Kind) -> Run:
 
 
 def job_name(execution_id: str, step_name: str, prefix: str | None = None) -> str:
-    """AWS's form: pipelines-<execution>-<step>-<random>, 63 characters at most."""
+    """Return pipelines-<execution>-<step>-<random>, as on AWS, of at most 63 characters."""
     letters = string.ascii_letters + string.digits
     end = "".join(random.choices(letters, k=10))
     name = f"{prefix or 'pipelines'}-{execution_id}-{re.sub('[^a-zA-Z0-9-]+', '-', step_name)}"
@@ -100,8 +101,7 @@ def job_name(execution_id: str, step_name: str, prefix: str | None = None) -> st
 
 def _call(
     operation: str,
-    function: Callable[[Kind, "SageMaker", Request, str], Answered],
-    kind: Kind,
+    function: Callable[["SageMaker", Request, str], Answered],
     request: Request,
     context: Context,
 ) -> Answered:
@@ -111,7 +111,7 @@ def _call(
     try:
         if shape := service_model.operation(operation).input_shape:
             service_model.check(shape, request)
-        return function(kind, context.sagemaker, request, context.region)
+        return function(context.sagemaker, request, context.region)
     except AwsError as error:
         raise StepFailed(
             f"ClientError: Failed to invoke sagemaker:{operation}. Error Details: {error.message}"
@@ -119,12 +119,12 @@ def _call(
 
 
 def _register_model(context: Context, step: Step, arguments: Json, scope: Scope) -> Result:
-    package = _call("CreateModelPackage", _create_package, PACKAGE, arguments, context)
+    package = _call("CreateModelPackage", _create_package, arguments, context)
     return Result({"RegisterModel": {"Arn": package["ModelPackageArn"]}}, package)
 
 
-def _create_package(kind: Kind, sagemaker: "SageMaker", request: Request, region: str) -> Document:
-    """Create a model package, and its group if there is none, which the API does not."""
+def _create_package(sagemaker: "SageMaker", request: Request, region: str) -> Document:
+    """Create a model package and, unlike the API, its group if that is missing."""
     group = request.get("ModelPackageGroupName")
     if group and not sagemaker.store.get(GROUP.arn(region, group)):
         resources.create(GROUP, sagemaker, {"ModelPackageGroupName": group}, region)
@@ -134,7 +134,7 @@ def _create_package(kind: Kind, sagemaker: "SageMaker", request: Request, region
 def _create_model(context: Context, step: Step, arguments: Json, scope: Scope) -> Result:
     name = job_name(context.execution_id, step.name, arguments.get("ModelName"))
     request = arguments | {"ModelName": name}
-    created = _call("CreateModel", models.create_model, resources.MODEL, request, context)
+    created = _call("CreateModel", models.create_model, request, context)
     return Result({"Model": {"Arn": created["ModelArn"]}}, created)
 
 

@@ -1,4 +1,4 @@
-"""For tests of what talks to AWS: a server, faults on purpose, and the log of calls. Needs pytest.
+"""For tests of programs that use AWS: a server, injected faults, a log of calls. Needs pytest.
 
     from sagemaker_emulator import testing
 

@@ -1,4 +1,4 @@
-"""Make faults on purpose, and read the log of calls: for tests of what talks to SageMaker and S3.
+"""Inject faults and read the log of calls, to test programs that use SageMaker and S3.
 
     inject(local, operation="UpdateEndpoint", kind="throttle", times=3)
     calls(local)        # [{"service": "sagemaker", "operation": "UpdateEndpoint", ...}]
@@ -42,18 +42,18 @@ def inject(
     service: str = "sagemaker",
     **details: Any,
 ) -> None:
-    """Have the server do a fault; ValueError where the kind or its details are unknown."""
+    """Make the server inject a fault; raise ValueError if the kind or its details are unknown."""
     rule = {"operation": operation, "kind": kind, "times": times, "after": after}
     _send(local, "POST", rule | {"service": service, "details": details})
 
 
 def clear(local: Local) -> None:
-    """End all faults; the log of calls stays."""
+    """End all faults; keep the log of calls."""
     _send(local, "DELETE", {"what": "faults"})
 
 
 def calls(local: Local) -> list[Call]:
-    """The log of calls, oldest first."""
+    """Return the log of calls, oldest first."""
     logged: list[Call] = _send(local, "GET")
     return logged
 
