@@ -131,7 +131,7 @@ class Answers(Extension):
     def folder(self, answers):
         """Check the answers, make the derived variables, and return the name of the folder."""
         if absent := [question for question in QUESTIONS if question not in answers]:
-            reason = f"has no answer, or {FOLDER!r}, which is Jinja and no answer"
+            reason = f"has no answer, or {FOLDER!r}, which is Jinja, not an answer"
             raise Refused(f"cookiecutter.json: {absent[0]}: {reason}")
         check_answers(answers)
         check_target(answers)
@@ -238,7 +238,7 @@ def check_text(example):
 
 
 def is_printable(character):
-    """Return False for line ends, control characters and code points that are no characters.
+    """Return False for line ends, control characters and code points that are not characters.
 
     Marks that change the direction of writing or join characters are allowed.
     """
@@ -355,7 +355,7 @@ def uncommitted(folder):
     if (
         tracked is None or changes is None or not tracked + changes
     ):  # inside another repository that ignores it
-        return "is no git repository, and holds files"
+        return "is not a git repository, and holds files"
     names = [line[3:] for line in changes.splitlines()]
     shown = ", ".join(names[:1] + ["..."] * (len(names) > 1))
     return f"has changes that are not committed ({shown})" if names else ""

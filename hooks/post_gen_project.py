@@ -71,7 +71,7 @@ def main():
         if not os.path.exists(".git"):
             commit()
     except FileNotFoundError:
-        print(f"{FOLDER} is no git repository: install git, then type git init there.")
+        print(f"{FOLDER} is not a git repository: install git, then type git init there.")
     except subprocess.CalledProcessError as error:
         print(f"{FOLDER} has no commit: {shlex.join(error.cmd)}: {error.stderr.strip()}")
     print(f"cd {FOLDER}")

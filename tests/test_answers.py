@@ -182,7 +182,7 @@ def test_an_answer_that_reads_like_the_template_s_own_jinja_runs_nothing(world, 
         assert "cookiecutter.json: author" in world.enter(entrance, {"author": own})
 
 
-# What is no answer
+# What is not an answer
 
 
 EVIL = '"\nevil = 1\nx = "'

@@ -273,14 +273,14 @@ def test_a_file_that_is_not_tracked_is_not_written_over(world, copy):
 
 def test_files_that_no_git_keeps_are_not_written_over(world, copy):
     shutil.rmtree(copy / ".git")
-    refused_over(world, copy, "is no git repository, and holds files")
+    refused_over(world, copy, "is not a git repository, and holds files")
 
 
 def test_files_that_another_repository_ignores_are_not_written_over(world, copy):
     shutil.rmtree(copy / ".git")
     git(world.target, "init", "--quiet")
     (world.target / ".gitignore").write_text("/abalone/\n")
-    refused_over(world, copy, "is no git repository, and holds files")
+    refused_over(world, copy, "is not a git repository, and holds files")
 
 
 def test_without_git_no_files_are_written_over(world, copy, monkeypatch):

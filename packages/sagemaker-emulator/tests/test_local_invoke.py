@@ -254,7 +254,7 @@ def test_a_body_waits_for_100_continue(cloud, name):
         assert received(connection, 1) == ["1"]
 
 
-def test_no_body_is_asked_for_that_nobody_gets(cloud, name):
+def test_no_body_is_asked_for_that_would_be_dropped(cloud, name):
     with connected(cloud) as connection:
         expect = ("Content-Length: 8", "Expect: 100-continue", "Origin: null")
         connection.sock.sendall(raw(cloud, name, b"", *expect))
@@ -285,7 +285,7 @@ def memory(cloud):
 
 
 @pytest.mark.parametrize("header", ["Origin: null", "Accept: a/b"])
-def test_a_body_that_nobody_gets_is_not_kept(cloud, name, header):
+def test_a_body_without_a_recipient_is_not_kept(cloud, name, header):
     before, size, piece = memory(cloud), 64 * 2**20, b"x" * 2**20
     with connected(cloud) as connection:
         connection.sock.sendall(raw(cloud, name, b"", f"Content-Length: {size}", header))
@@ -350,7 +350,7 @@ def test_what_is_no_http_is_refused_and_the_server_goes_on(cloud, runtime, name)
     assert said(invoke(runtime, name)) == "one"
 
 
-def test_clients_that_hang_up_harm_nobody(cloud, runtime, name):
+def test_clients_that_hang_up_do_no_harm(cloud, runtime, name):
     for _ in range(20):
         with connected(cloud) as connection:
             connection.sock.sendall(raw(cloud, name, b"sleep 0.01", "Content-Length: 10"))
@@ -541,7 +541,7 @@ def test_a_request_under_way_finishes_with_the_model_it_began_with(cloud, runtim
 # Shadows
 
 
-def test_a_shadow_sees_its_share_and_answers_nobody(cloud, runtime):
+def test_a_shadow_gets_its_share_and_its_answers_are_dropped(cloud, runtime):
     shadow = variant(obedient(cloud, "shadow"), "Shadow", weight=0.5)
     name = serving(cloud, variant(obedient(cloud), weight=1.0), ShadowProductionVariants=[shadow])
     assert count(runtime, name, 20) == {"one": 20}

@@ -37,7 +37,12 @@ BAD_BODIES = {
     "the label as well": (CSV, f"{ROW}\n{ROW},15", 400, "row 2: 9 values, expected 8"),
     "JSON too narrow": (JSON, json.dumps([VALUES[:-1]]), 400, "row 1: 7 values, expected 8"),
     "a column is missing": (JSON, json.dumps({**RECORD, "sex": ...}, default=id), 400, "'sex'"),
-    "a column too many": (JSON, json.dumps({**RECORD, "rings": 15}), 400, "'rings' is no column"),
+    "a column too many": (
+        JSON,
+        json.dumps({**RECORD, "rings": 15}),
+        400,
+        "'rings' is not a column",
+    ),
     "a column twice": (JSON, '{"sex": "M", "sex": "F"}', 400, "'sex' twice"),
     "no column": (JSON, json.dumps([{}]), 400, "column 'sex': not there"),
     "NaN in CSV": (CSV, ROW.replace("0.455", "NaN"), 400, "'length': 'NaN' is not a finite number"),

@@ -1,7 +1,7 @@
 """The pipeline definition: the same bytes for the same sources, and what AWS would accept.
 
-The golden file is the default project's definition. `pytest --update-golden` writes it anew; the
-change is then read as a diff.
+The golden file is the default project's definition. With `--update-golden` (CONTRIBUTING.md has the
+command) it is written anew; then read the diff.
 """
 
 import json

@@ -338,7 +338,7 @@ def test_p30_a_role_is_one_person_whatever_its_sessions_are_named(place):
             assert f"{by[0]} made it and {by[1]} approved it" in result["Message"]
 
 
-def test_p30_an_approval_by_nobody_known_is_none(place):
+def test_p30_an_approval_by_an_unknown_person_does_not_count(place):
     four_eyes(place)
     arn = place.staged(place.register())
     for by in (None, {}, {"IamIdentity": {}}, {"DomainId": "d-1"}):
@@ -403,7 +403,7 @@ def test_p31_an_approval_is_not_used_again_after_a_rollback(place):
     assert place.answer("1") == [3.0]
 
 
-def test_p31_an_older_version_is_refused_unless_somebody_insists(place):
+def test_p31_an_older_version_is_refused_without_retry(place):
     first, second = place.register(factor=2), place.register(factor=3)
     promoted(place, second)
     older = "version 1 is older than version 2, which serves: `deploy-model rollback` rolls back"
@@ -526,7 +526,7 @@ def run(words, folder=Path("nowhere")):
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_p35_nobody_who_stops_reading_stops_a_command(place, monkeypatch, stream):
+def test_p35_a_reader_that_leaves_does_not_stop_a_command(place, monkeypatch, stream):
     """As `deploy-model history | head -1` does, and `deploy-model promote 2>&1 | head -1`."""
     arn = place.register()
     words = ("history",) if stream == "stdout" else ("promote", "--model-package-arn", arn)

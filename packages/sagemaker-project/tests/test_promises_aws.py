@@ -284,7 +284,7 @@ def assert_lock_stays(place, result):
     place.s3.delete_object(Bucket=BUCKET, Key=key)
 
 
-def test_p13_an_update_that_nobody_answers_is_given_up(busy_place):
+def test_p13_an_update_without_an_answer_is_given_up(busy_place):
     promote(busy_place, busy_place.register(factor=2))
     busy_place.inject("UpdateEndpoint", "error500", times=None)
     result, calls = promote(busy_place, busy_place.register(factor=3))
@@ -310,7 +310,7 @@ def hide(place, operation, what, times, after=0):
     )
 
 
-def test_p9_what_exists_with_equal_content_is_taken_for_made(busy_place):
+def test_p9_what_exists_with_equal_content_counts_as_created(busy_place):
     """Made by an earlier run: seen before, or only when AWS says that it exists already."""
     place = busy_place
     promote(place, place.register(factor=2))
@@ -353,7 +353,7 @@ def test_p9_what_exists_with_other_content_is_an_error(place, what, seen):
 
 
 @pytest.mark.parametrize("kind", ["Model", "EndpointConfig"])
-def test_p9_nobody_is_told_to_delete_what_serves(place, kind):
+def test_p9_no_message_says_to_delete_what_serves(place, kind):
     """Somebody made it by hand, under the very name that a promotion gives, and serves it."""
     arn = place.register()
     names = names_of(place, arn)
@@ -397,7 +397,7 @@ def test_p9_p28_a_weight_is_the_same_with_the_digits_that_aws_keeps(place):
         place.clear_faults()
 
 
-def test_p9_an_endpoint_that_somebody_else_has_just_made_is_left_alone(place):
+def test_p9_an_endpoint_that_another_user_has_just_created_is_left_alone(place):
     """It appears between the command's last look and its own CreateEndpoint."""
     arn = place.register()
     container = {"ModelPackageName": arn}
@@ -531,7 +531,7 @@ def test_p10_an_undo_that_is_refused_hides_no_reason_and_forgets_nothing(
 
 
 @pytest.mark.parametrize("factor", [pytest.param(2, marks=pytest.mark.acceptance), 3])
-def test_p14_what_is_denied_is_asked_once_and_told_with_action_resource_and_role(
+def test_p14_what_is_denied_is_asked_once_and_reported_with_action_resource_and_role(
     busy_place, clean, factor
 ):
     place = busy_place

@@ -333,7 +333,7 @@ def cleaned_up_while(place, operation, act):
 
 
 @pytest.mark.parametrize("settled", [True, False])
-def test_p11_a_configuration_that_somebody_puts_back_is_not_deleted(place, settled):
+def test_p11_a_configuration_put_back_by_hand_is_not_deleted(place, settled):
     config = three_versions(place)[0]["EndpointConfigName"]
     before = place.resources()
 
@@ -350,7 +350,7 @@ def test_p11_a_configuration_that_somebody_puts_back_is_not_deleted(place, settl
     assert place.answer("1") == [2.0]
 
 
-def test_p11_a_model_that_somebody_serves_otherwise_is_not_deleted(place):
+def test_p11_a_model_that_another_endpoint_serves_is_not_deleted(place):
     variants = three_versions(place)[0]["ProductionVariants"]
     name, model = f"{place.name}-staging", variants[0]["ModelName"]
 

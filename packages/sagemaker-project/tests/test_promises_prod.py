@@ -154,7 +154,7 @@ def test_p17_the_report_must_be_what_the_test_wrote(gate, report):
     refused(*promote(gate, gate.second), "is not what the test wrote")
 
 
-def test_p17_the_report_of_another_version_is_none_of_this_one(gate, report):
+def test_p17_the_report_of_another_version_does_not_count(gate, report):
     other = next(key for arn, key in staging_tests(gate) if arn == gate.first)
     gate.put(report, gate.s3.get_object(Bucket=BUCKET, Key=other)["Body"].read())
     refused(*promote(gate, gate.second), "is not what the test wrote")

@@ -95,7 +95,7 @@ def label_value(text, path, line):
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise BadInput(f"{path}, line {line}: {text!r} is no label")
+        raise BadInput(f"{path}, line {line}: {text!r} is not a label")
     return value
 
 
@@ -217,7 +217,7 @@ def refusal_of(inference, model, request):
     if not 400 <= status < 500:
         raise BadInput(
             f"model.tar.gz: its code answers a request with {name} with status {status}, wanted "
-            "4xx: a client must be told of its mistake"
+            "4xx: the mistake is the client's"
         )
     return status
 

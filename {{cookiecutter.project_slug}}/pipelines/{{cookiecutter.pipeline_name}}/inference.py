@@ -295,7 +295,7 @@ def in_order(record, row, features):
     names = [feature.name for feature in features]
     if unknown := set(record) - set(names):
         raise ClientError(
-            400, f"row {row}: {min(unknown)!r} is no column; they are {','.join(names)}"
+            400, f"row {row}: {min(unknown)!r} is not a column; they are {','.join(names)}"
         )
     if absent := [name for name in names if name not in record]:
         raise ClientError(

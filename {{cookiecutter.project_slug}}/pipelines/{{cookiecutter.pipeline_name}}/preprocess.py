@@ -303,7 +303,7 @@ def numbers(column, texts, lines, problems):
     for row, text in enumerate(texts):
         if text.strip().lower() in column.missing:
             if column.name == LABEL:
-                problems.add(int(lines[row]), column, text, "is no label")
+                problems.add(int(lines[row]), column, text, "is not a label")
         elif not is_number(text.strip()):
             problems.add(int(lines[row]), column, text, "is not a number")
         elif not math.isfinite(float(text)):

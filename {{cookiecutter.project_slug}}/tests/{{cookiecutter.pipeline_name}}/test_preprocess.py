@@ -174,7 +174,7 @@ LONG = "x" * 10_000_000
         pytest.param(text_of().replace(",", "\t"), "separated by tabs", id="tab"),
         pytest.param(with_cell(7, "sex", '"M'), "line 7: unexpected end of data", id="open quote"),
         pytest.param(
-            with_cell(7, "rings", ""), "line 7, column 'rings': '' is no label", id="label"
+            with_cell(7, "rings", ""), "line 7, column 'rings': '' is not a label", id="label"
         ),
         pytest.param(with_cell(7, "rings", "NaN"), "line 7, column 'rings': 'NaN'", id="NaN label"),
         pytest.param(with_cell(7, "height", "inf"), "'inf' is not a finite number", id="inf"),

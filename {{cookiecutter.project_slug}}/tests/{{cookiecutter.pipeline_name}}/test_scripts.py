@@ -420,7 +420,7 @@ def test_bad_csv_is_400_with_row_and_column(model, body, error):
         ("[[NaN]]", "NaN is not a JSON value"),
         ("[-Infinity]", "-Infinity is not"),
         (json.dumps([*VALUES, 9]), "row 1: 9 values"),
-        (json.dumps([RECORD, RECORD | {"rings": 9}]), "row 2: 'rings' is no column"),
+        (json.dumps([RECORD, RECORD | {"rings": 9}]), "row 2: 'rings' is not a column"),
         (json.dumps({"sex": "M"}), "row 1, column 'length': not there"),
         (
             json.dumps(RECORD).replace("0.365", "1e400"),
@@ -769,8 +769,8 @@ def test_zip_bomb_is_refused_before_it_is_written(copy, capsys, monkeypatch):
         (f"{','.join(FEATURES)},rings\n{ROW},9\n", "1 row(s); metrics need at least 2"),
         (f"{','.join(FEATURES)},rings\n{ROW},9\n{ROW},9\n", "r2 is undefined"),
         (f"{','.join(FEATURES)},rings\n{ROW},9\nM,1\n", "line 3: not as preprocess.py writes it"),
-        (f"{','.join(FEATURES)},rings\n{ROW},9\n{ROW},old\n", "line 3: 'old' is no label"),
-        (f"{','.join(FEATURES)},rings\n{ROW},9\n{ROW},inf\n", "line 3: 'inf' is no label"),
+        (f"{','.join(FEATURES)},rings\n{ROW},9\n{ROW},old\n", "line 3: 'old' is not a label"),
+        (f"{','.join(FEATURES)},rings\n{ROW},9\n{ROW},inf\n", "line 3: 'inf' is not a label"),
         (f"{','.join(FEATURES)},rings\n{ROW},9\nx{ROW},1e200\n", "mse is not finite"),
     ],
 )

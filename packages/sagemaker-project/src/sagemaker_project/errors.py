@@ -23,7 +23,7 @@ class ProjectError(Exception):
 
     exit_code = 1
 
-    def __init__(self, message: object, exit_code: int | None = None) -> None:
+    def __init__(self, message: str | Exception, exit_code: int | None = None) -> None:
         super().__init__(str(message))
         if exit_code is not None:
             self.exit_code = exit_code

@@ -2,8 +2,8 @@
 
 A trigger first lists the executions. Several may do so at once and see the same last execution, so
 their starts carry a token made from its ARN: SageMaker starts one execution for one token. The
-clock is no part of the token, or triggers on either side of the end of a cooldown would start one
-execution each.
+token does not depend on the clock: otherwise triggers just before and just after the end of a
+cooldown would start one execution each.
 """
 
 import hashlib

@@ -90,7 +90,7 @@ def convert_struct(str_struct: str | None = None) -> Any:
         tree = ast.parse(str_struct.strip(), mode="eval")
         for node in ast.walk(tree):
             if isinstance(node, ast.Dict):
-                # A key None stands for `**`, which is no literal.
+                # A key None stands for `**`, which is not a literal.
                 _without_duplicates([(ast.literal_eval(key or node), None) for key in node.keys])
         return ast.literal_eval(tree)
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
@@ -206,7 +206,7 @@ def get_pipeline_custom_tags(
 ) -> Sequence[Tag]:
     """Return `tags` and those that `get_pipeline_custom_tags()` of `module_name` adds.
 
-    If that function fails, print a warning and return `tags`: missing tags are no reason to stop.
+    If that function fails, print a warning and return `tags`: a run does not depend on them.
     """
     custom_tags = getattr(_import_module(module_name), "get_pipeline_custom_tags", None)
     if custom_tags is None:

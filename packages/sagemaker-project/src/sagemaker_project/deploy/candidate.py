@@ -96,7 +96,7 @@ def config_hash(config: Config, package_arn: str) -> str:
 
 
 def pinned_arns(config: Config, package_arn: str) -> dict[str, str]:
-    """{variant: ARN of the version that it serves} of variants that serve another version."""
+    """Return {variant: ARN of the version it serves} of variants that serve another version."""
     return {
         variant: re.sub(r"/\d+$", f"/{version}", package_arn)
         for variant, version in pinned_versions(config).items()
@@ -133,8 +133,8 @@ def identity(context: Members | None) -> str:
 def principal(arn: str) -> str:
     """Return the ARN without the name of a session.
 
-    The caller of AssumeRole chooses that name, so it identifies nobody; but IAM Identity Center
-    sets it to the user's name, and there it is kept.
+    The caller of AssumeRole chooses that name, so it does not identify a person. It is kept for
+    roles of IAM Identity Center, which sets it to the user's name.
     """
     role = re.fullmatch(r"(arn:[^:]+:sts::\d{12}:assumed-role/([^/]+))/.+", arn)
     if role and not re.fullmatch(r"AWSReservedSSO_.+_[0-9a-f]{16}", role[2]):
