@@ -158,7 +158,7 @@ def _child(place, words, stage, cut, report):
 def together(place, commands, seconds):
     """The results of commands that begin at the same moment, each in a process of its own.
 
-    Who is told to come again later does so; `Busy` is what it was told.
+    A command that ends as `Busy` is run again.
     """
     start, go = os.pipe()
     children = []

@@ -141,7 +141,7 @@ def wait(describe, member, going, seconds=60):
 def until(condition, seconds=60):
     deadline = time.monotonic() + seconds
     while not (result := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "the wait timed out"
         time.sleep(0.02)
     return result
 
@@ -273,7 +273,7 @@ class Place:
 
     @contextlib.contextmanager
     def entered(self):
-        """The environment and working folder of somebody who types the command."""
+        """Set the environment and working folder of a user who types the command."""
         before, folder = dict(os.environ), os.getcwd()
         os.environ.update(self.environment)
         os.chdir(self.workdir)

@@ -31,7 +31,7 @@ def promoted(place, arn, *words, stage="staging"):
 
 @contextlib.contextmanager
 def as_user(place, name):
-    """What `place` does in this block, somebody of this name does: an access key is a name."""
+    """Make `place` act as the user of this name in this block: an access key is a name."""
     sagemaker, key = place.sm, place.environment["AWS_ACCESS_KEY_ID"]
     place.sm = place.cloud.client("sagemaker", access_key=name)
     place.environment["AWS_ACCESS_KEY_ID"] = name
@@ -283,7 +283,7 @@ def test_p30_who_made_a_version_cannot_approve_it_for_prod(place, born):
     with as_user(place, "alice"):
         members = {"ModelApprovalStatus": "Approved"} if born else {}
         arn = place.register(approve=not born, **members)
-    with as_user(place, "carol"):  # whoever promotes is neither
+    with as_user(place, "carol"):  # the caller of promote is neither of them
         place.staged(arn)
         result, calls = promote(place, arn, stage="prod")
         refused(result, calls, "user/alice made it and approved it", "Approval.RequireTwoPeople")
@@ -444,7 +444,7 @@ def test_p31_a_plan_is_done_only_as_it_was_planned(place):
 
 
 def test_p31_a_plan_that_changes_before_the_lock_is_held_is_not_done(place, monkeypatch):
-    """Somebody registers the autoscaling while this command is on its way to the lock."""
+    """Another command registers the autoscaling before this one has the lock."""
     from sagemaker_project.deploy import commands
 
     rule = {"MinCapacity": 1, "MaxCapacity": 3, "TargetValue": 100}
@@ -699,7 +699,7 @@ def test_p35_interrupted(place, monkeypatch, number, code):
 
 
 def test_p35_a_mistake_of_ours_has_a_result_too(place, monkeypatch):
-    """A traceback on standard error for whoever mends it; never a code that says what is not so."""
+    """A bug ends with a traceback on standard error, a result and a code that fits."""
     from sagemaker_project.deploy import commands
 
     monkeypatch.setitem(commands.COMMANDS, "status", lambda context: {}["no such key"])

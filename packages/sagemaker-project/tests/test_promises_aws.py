@@ -115,7 +115,7 @@ BEGUN = "What was begun is in the ledger: run the same command again to go on"
 NOTHING = "Nothing that serves was changed: run the same command again"
 
 
-# P7: a rollback that nobody is told of
+# P7: a rollback that SageMaker does not report
 
 
 @pytest.mark.parametrize("reason", ["", None])
@@ -176,7 +176,7 @@ def struck(calls, kind):
 
 
 def whole_log(place, clean):
-    """The calls once each kind is among those with a delay: nobody waited for them."""
+    """Wait until the log has a delayed call of each kind, and return it."""
 
     def whole():
         calls = faults.calls(place.cloud.local)
@@ -248,7 +248,7 @@ def impatient(monkeypatch):
 
 
 def assert_updates_are_looked_at(calls):
-    """An UpdateEndpoint that nobody answered is not sent again before the endpoint is looked at."""
+    """An UpdateEndpoint without an answer is not sent again before the endpoint is read."""
     mine = [call for call in calls if call["operation"] in ("UpdateEndpoint", "DescribeEndpoint")]
     for call, following in zip(mine, mine[1:], strict=False):
         if call["operation"] == "UpdateEndpoint" and call["fault"] != "throttle":
@@ -328,7 +328,7 @@ def test_p9_what_exists_with_equal_content_counts_as_created(busy_place):
 @pytest.mark.parametrize("seen", [True, False])
 @pytest.mark.parametrize("what", ["CreateModel", "CreateEndpointConfig"])
 def test_p9_what_exists_with_other_content_is_an_error(place, what, seen):
-    """Made by somebody else: before the command looks, or between its look and its call."""
+    """Another user makes it before the command reads, or between its read and its call."""
     promote(place, place.register(factor=2))
     before, arn = place.live(), place.register(factor=3)
     name = names_of(place, arn)[what]
@@ -354,7 +354,7 @@ def test_p9_what_exists_with_other_content_is_an_error(place, what, seen):
 
 @pytest.mark.parametrize("kind", ["Model", "EndpointConfig"])
 def test_p9_no_message_says_to_delete_what_serves(place, kind):
-    """Somebody made it by hand, under the very name that a promotion gives, and serves it."""
+    """A person made it by hand, under the name that a promotion gives, and serves it."""
     arn = place.register()
     names = names_of(place, arn)
     model, config = names["CreateModel"], names["CreateEndpointConfig"]
@@ -560,7 +560,7 @@ def test_p14_what_is_denied_is_asked_once_and_reported_with_action_resource_and_
 
 
 def resource_of(calls, place):
-    """The name that a denied call must be told with."""
+    """Return the name that the message of a denied call must contain."""
     (denied,) = [call for call in calls if call["fault"]]
     if denied["service"] == "s3":
         return BUCKET

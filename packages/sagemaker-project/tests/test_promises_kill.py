@@ -39,7 +39,7 @@ def few_clients(monkeypatch, deploy_project):
 
 
 class Scene:
-    """Commands that lead from one state to another, and how they do when nobody cuts them short."""
+    """Commands that lead from one state to another, and their results without an interruption."""
 
     codes = (0,)
     body = None  # of the artifact that is promoted; None: that of a good model
@@ -280,7 +280,7 @@ def test_p22_autoscaling_that_a_killed_promotion_took_away_comes_back(place):
 
 
 def killed_and_taken_back(place):
-    """The package whose promotion was killed once the endpoint was told, which did not come up."""
+    """Kill a promotion after its UpdateEndpoint, which then fails; return the package's ARN."""
     assert place.deploy("promote", "--model-package-arn", place.register(2))["ExitCode"] == 0
     arn = place.register(3, body=artifact(inference="import no_such_module"))
     words = ("promote", "--model-package-arn", arn)

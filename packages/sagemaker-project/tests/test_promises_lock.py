@@ -23,7 +23,7 @@ COMMANDS = ("promote", "rollback", "cleanup", "test", "status", "history")
 
 
 def owned(place, **changed):
-    """The stage's lock as somebody has written it just now."""
+    """Return the stage's lock as another command has written it just now."""
     from sagemaker_project.deploy import lock
 
     owner = {
@@ -150,7 +150,7 @@ def test_p25_the_lock_is_renewed_while_the_new_version_is_tried(place, monkeypat
 
 @pytest.mark.parametrize("operation", ["UpdateEndpoint", "InvokeEndpoint"])
 def test_p25_a_promotion_that_lost_its_lock_stops(place, monkeypatch, operation):
-    """Asleep for longer than its lease, it finds somebody else at work."""
+    """A command that slept longer than its lease finds another one at work."""
     from sagemaker_project.deploy import lock
 
     monkeypatch.setattr(lock, "RENEW_SECONDS", 0.05)
@@ -166,7 +166,7 @@ def test_p25_a_promotion_that_lost_its_lock_stops(place, monkeypatch, operation)
     assert "was taken over while this deployment still ran" in ended.result["Message"]
     assert "deploy-model status" in ended.result["Message"]
     after = [c for c in ended.calls[ended.boundaries.index(operation) + 1 :] if changes(c)]
-    assert set(after) == {"PutObject lock.json", "DeleteObject lock.json"}  # all in vain
+    assert set(after) == {"PutObject lock.json", "DeleteObject lock.json"}  # all failed
     assert json.loads(lock_of(place))["Host"] == "build-7"
     assert ledger_of(place).pending["Action"] == "promote"
 
@@ -188,7 +188,7 @@ def test_p25_a_lock_that_is_gone_is_lost(place, monkeypatch):
 
 @pytest.mark.parametrize("code", ["ConditionalRequestConflict", "OperationAborted"])
 def test_p25_a_write_that_met_another_one_is_tried_again(place, code):
-    """409 is no answer to who came first: of the lock, then of the first entry."""
+    """A 409 does not say which write was first: of the lock, then of the first entry."""
     arn = place.register()
     told = {"code": code, "message": "A conflicting operation is in progress.", "status": 409}
     for after in (0, 1):

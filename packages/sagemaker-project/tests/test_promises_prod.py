@@ -17,7 +17,7 @@ ALARMS = ("abalone-prod-model-errors", "abalone-prod-latency")
 AT_ONCE = {"DeploymentConfig": None, "RetainAllVariantProperties": None}
 QUICK = {"Requests": 8, "MaxP50Milliseconds": 10_000, "MaxP99Milliseconds": 20_000}
 
-# A model that does as a file says: well, until it is told otherwise.
+# A model whose behaviour a file chooses; it answers well until the file is changed.
 MOODY = """
 import json, os, time
 
@@ -445,7 +445,7 @@ BAD_DEPLOYMENTS = {
     "timeout < linear's waits": (linear(limit=1199), "waits 1,200 s in all"),
     "timeout < rolling's waits": (rolling(limit=600), "waits 600 s in all"),
     "two policies": ({**canary(), **rolling()}, "exclude each other"),
-    "a canary nobody watches": (canary(alarms=()), "AutoRollbackConfiguration"),
+    "a canary without an alarm": (canary(alarms=()), "AutoRollbackConfiguration"),
     "eleven alarms": (canary(alarms=[f"a{n}" for n in range(11)]), "AutoRollbackConfiguration"),
     "unknown type": (policy({"Type": "CANARRY", "WaitIntervalInSeconds": 1}), "CANARY"),
 }

@@ -189,7 +189,7 @@ def test_p22_weights_instances_and_scaling_of_every_variant_come_back(place):
 
 
 def test_p22_a_promotion_of_the_same_with_other_scaling_is_not_a_version_to_go_back_to(place):
-    """Autoscaling that somebody removed is registered again; the rollback still leads to 1."""
+    """Autoscaling that was removed by hand is registered again; the rollback still leads to 1."""
     rule = {"MinCapacity": 1, "MaxCapacity": 3, "TargetValue": 100}
     place.settings("staging", ProductionVariants=[{**ONE[0], "AutoScaling": rule}])
     first, second = place.register(factor=2), place.register(factor=3)
@@ -295,7 +295,7 @@ def test_row_45_rollback_to_a_deleted_model(place):
 
 
 def test_row_45_rollback_to_what_serves_already(place):
-    """Somebody has put version 1 back by hand."""
+    """Put version 1 back by hand."""
     promoted(place, place.register(factor=2))
     first = place.live()
     promoted(place, place.register(factor=3))
@@ -340,13 +340,13 @@ def hold(place, status, **members):
 
 @pytest.mark.parametrize("status, command", each_once(BUSY, COMMANDS))
 def test_p26_a_busy_endpoint_is_left_alone(three, status, command):
-    pending = {"EndpointConfigName": "somebodys-config"} if status == "Updating" else None
+    pending = {"EndpointConfigName": "another-config"} if status == "Updating" else None
     hold(three, status, PendingDeploymentSummary=pending)
     result, calls = three.logged(*COMMANDS[command])
     name = f"{three.name}-staging is busy: {status}"
     refused(result, calls, name, "Nothing was changed", code=4)
     assert result["Outcome"] == "Busy"
-    assert (" to somebodys-config since " in result["Message"]) == bool(pending)
+    assert (" to another-config since " in result["Message"]) == bool(pending)
 
 
 @pytest.mark.parametrize("status, command", each_once(BROKEN, COMMANDS))
@@ -438,7 +438,7 @@ def test_p27_an_update_whose_rollback_fails_says_what_to_type(place):
     assert place.answer("1") == [2.0]
 
 
-# P28: what somebody changed by hand
+# P28: what was changed by hand
 
 
 def test_p28_another_configuration_by_hand(place):

@@ -62,7 +62,7 @@ SETTINGS = [
 # A model that stops to answer when the file is there that it looks for.
 MOODY = INFERENCE.replace('model.get("broken")', "os.path.exists(FLAG)")
 TURNS = st.sampled_from(
-    ["approve", "approve", "break", "mend", "nothing", "Rejected", "PendingManualApproval"]
+    ["approve", "approve", "break", "repair", "nothing", "Rejected", "PendingManualApproval"]
 )
 # The call that a command is killed at; 0: none. Most changes are among the later ones.
 CUT = st.just(0) | st.integers(1, 35) | st.integers(20, 35)
@@ -144,7 +144,7 @@ class Deployments(RuleBasedStateMachine):
             self.promote(self.made[max(1, len(self.made) - back)], first, at)
 
     def promote(self, version, first, at):
-        """A promotion, before which somebody approves, says no, breaks or mends the version."""
+        """Promote, after the version was approved, rejected, broken or repaired."""
         if first != "nothing":
             self.turn(version, "approve")
         self.stage(version)
@@ -171,7 +171,7 @@ class Deployments(RuleBasedStateMachine):
     def turn(self, version, what):
         if what == "break":
             version.flag.touch()
-        elif what == "mend":
+        elif what == "repair":
             version.flag.unlink(missing_ok=True)
         elif what != "nothing":
             version.approved = what == "approve"
