@@ -6,8 +6,8 @@ its URI, the same each time.
 
 import hashlib
 import json
-from typing import Any
 
+from sagemaker_emulator.api.documents import Answer
 from sagemaker_emulator.api.moto_services import ACCOUNT
 from sagemaker_emulator.api.request import Request, Response
 
@@ -46,7 +46,7 @@ def answer_for_other_account(request: Request) -> Response | None:
         else:
             about = {"imageId": {"imageDigest": digest} | ({"imageTag": tag} if tag else {})}
         images.append(repository | about)
-    content: dict[str, Any] = {"images": images, "failures": []}
+    content: Answer = {"images": images, "failures": []}
     if request.action == "DescribeImages":
         content = {"imageDetails": images}
     return Response(200, [("Content-Type", JSON)], json.dumps(content).encode())

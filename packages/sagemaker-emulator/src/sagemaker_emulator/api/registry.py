@@ -62,7 +62,7 @@ def create_package(sagemaker: "SageMaker", request: Request, region: str) -> Ans
     group, name = request.get("ModelPackageGroupName"), request.get("ModelPackageName")
     if (group is None) == (name is None):
         raise invalid("Specify either ModelPackageGroupName or ModelPackageName, and not both")
-    request = _pinned(sagemaker, request, region)
+    request = _pinned(sagemaker, request)
     if group:
         package = _next_version(sagemaker, request, GROUP.arn(region, group))
     else:
@@ -77,7 +77,7 @@ def create_package(sagemaker: "SageMaker", request: Request, region: str) -> Ans
     return package
 
 
-def _pinned(sagemaker: "SageMaker", request: Request, region: str) -> Request:
+def _pinned(sagemaker: "SageMaker", request: Request) -> Request:
     """Add what AWS adds to a request: each container's image digest, its model data's ETag."""
     specification = request.get("InferenceSpecification")
     if not specification:
@@ -86,7 +86,7 @@ def _pinned(sagemaker: "SageMaker", request: Request, region: str) -> Request:
     for container in specification["Containers"]:
         known: Document = {}
         if image := container.get("Image"):
-            known["ImageDigest"] = resolve_image(sagemaker, image, region)
+            known["ImageDigest"] = resolve_image(sagemaker, image)
         if url := container.get("ModelDataUrl"):
             bucket, _, key = url.removeprefix("s3://").partition("/")
             known["ModelDataETag"] = sagemaker.other_services.etag(bucket, key)
@@ -95,7 +95,7 @@ def _pinned(sagemaker: "SageMaker", request: Request, region: str) -> Request:
     return request | {"InferenceSpecification": specification | {"Containers": containers}}
 
 
-def resolve_image(sagemaker: "SageMaker", image: str, region: str) -> str:
+def resolve_image(sagemaker: "SageMaker", image: str) -> str:
     """Return the present digest of an image: ECR's for an own image, else a made-up one."""
     if "@" in image:
         return image.partition("@")[2]

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from sagemaker_emulator.api.documents import Document
+from sagemaker_emulator.api.documents import Document, Json
 from sagemaker_emulator.api.request import Request
 from sagemaker_emulator.errors import AlreadyExists, LocalError
 
@@ -113,7 +113,7 @@ class Store:
         document: Document = json.loads(rows[0][0])
         return document
 
-    def update(self, arn: str, **changes: Any) -> Document | None:
+    def update(self, arn: str, **changes: Json) -> Document | None:
         """Set members of a document (None removes one) and return it; None where it is missing."""
         with self.lock:
             document = self.get(arn)

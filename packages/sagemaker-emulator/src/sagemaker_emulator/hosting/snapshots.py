@@ -67,7 +67,7 @@ def _container(sagemaker: "SageMaker", model: Document, region: str) -> Document
         if given.get(member):
             raise unsupported(f"endpoints for a container with {member}")
     image = given.get("Image")
-    digest = given.get("ImageDigest") or resolve_image(sagemaker, image, region)
+    digest = given.get("ImageDigest") or resolve_image(sagemaker, image)
     return {
         "Image": image,
         "ResolvedImage": f"{repository_of(image)}@{digest}",

@@ -12,7 +12,6 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
 
 from sagemaker_emulator import client
 from sagemaker_emulator.api.documents import Document, Json
@@ -44,10 +43,9 @@ STOP_GRACE_SECONDS = 5  # AWS: 120
 FOLDERS = ("model", "code", "input/config", "input/data", "output/data")
 PLANS = {PROCESSING.name: processing_plan, TRAINING.name: training_plan}
 
-Cancel: TypeAlias = Callable[[], None]
 
-
-def call_later(seconds: float, function: Callable[[], None]) -> Cancel:
+def call_later(seconds: float, function: Callable[[], None]) -> Callable[[], None]:
+    """Call a function on a timer's thread; return a function that cancels the call."""
     timer = threading.Timer(seconds, function)
     timer.daemon = True
     timer.start()
@@ -63,15 +61,12 @@ class Jobs:
         store: Store,
         s3: s3_files.S3,
         secret: str,
-        clock: Callable[[], float] = time.time,
-        call_later: Callable[[float, Callable[[], None]], Cancel] = call_later,
     ) -> None:
         self.folder = folder / "jobs"
         self.store = store
         self.s3 = s3
         self.secret = secret
-        self.clock = clock
-        self.call_later = call_later
+        self.call_later = call_later  # tests replace it
         self.url = ""
         self.logs = Logs(folder / "logs", store)
         self.running: dict[str, Job] = {}
@@ -155,7 +150,7 @@ class Job:
         with self.lock, self.jobs.store.lock:
             self.jobs.running.pop(self.arn)
             self.ended = True
-            members: Document = {f"{prefix_of(self.kind)}EndTime": self.jobs.clock()} | end.members
+            members: Document = {f"{prefix_of(self.kind)}EndTime": time.time()} | end.members
             if end.reason:
                 members["FailureReason"] = end.reason[:MAX_REASON]
             self._update(end.status, end.secondary_status, **members)
@@ -166,9 +161,9 @@ class Job:
         plan = PLANS[self.kind.name](self.document, ml)
         self._update("InProgress", "Downloading")
         self._prepare(plan, ml)
-        self._update("InProgress", "Training", **{f"{prefix}StartTime": self.jobs.clock()})
+        self._update("InProgress", "Training", **{f"{prefix}StartTime": time.time()})
         exit_code = self._run_command(plan, folder)
-        ended = self.jobs.clock()
+        ended = time.time()
         self._update("InProgress", "Uploading")
         self._upload(plan, exit_code)
         log = self.log_path.read_text(errors="replace")
@@ -238,7 +233,7 @@ class Job:
 
     def _update(self, status: str, secondary_status: str, **members: Json) -> None:
         with self.lock:
-            now = self.jobs.clock()
+            now = time.time()
             if self.stopped and status == "InProgress":
                 status = "Stopping"
             members |= {"LastModifiedTime": now, f"{self.kind.name}Status": status}
