@@ -15,6 +15,7 @@ import boto3
 from botocore.config import Config
 from sagemaker_emulator import testing as faults
 from sagemaker_project import Project, deploy
+from sagemaker_project.clock import Clock
 
 ROLE = "arn:aws:iam::123456789012:role/endpoint"
 IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.9-0-cpu-py3"
@@ -144,6 +145,19 @@ def until(condition, seconds=60):
         assert time.monotonic() < deadline, "the wait timed out"
         time.sleep(0.02)
     return result
+
+
+class Hurried(Clock):
+    """A clock that does not wait: it is as much later as it was asked to wait."""
+
+    def __init__(self):
+        self.waited = 0.0
+
+    def monotonic(self):
+        return super().monotonic() + self.waited
+
+    def sleep(self, seconds):
+        self.waited += seconds
 
 
 class Place:

@@ -9,6 +9,8 @@ import pytest
 from botocore.exceptions import ClientError
 from deploy_helpers import BUCKET, IMAGE, ROLE, SERVING, unique, wait
 
+pytestmark = pytest.mark.acceptance  # a model is trained for it
+
 LIMIT = 6_291_456
 NAMES = (
     *("sex", "length", "diameter", "height", "whole_weight", "shucked_weight"),

@@ -57,6 +57,7 @@ def test_definition_is_the_golden_one(definition_text, golden):
     golden("definition.json", definition_text)
 
 
+@pytest.mark.acceptance
 def test_another_copy_gives_the_same_bytes_and_a_changed_script_changes_its_hash_only(
     make_project, definition_text, tmp_path
 ):

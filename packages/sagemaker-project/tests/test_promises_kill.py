@@ -239,7 +239,18 @@ def test_p10_a_refused_call_leaves_nothing_that_the_ledger_does_not_know(place, 
     scene.cut_everywhere(deny, refused, go_on, scene.numbers_of_changes)
 
 
-@pytest.mark.parametrize("scene", [First, pytest.param(Round, marks=pytest.mark.acceptance)])
+def test_p36_interrupted_once_it_says_so_and_goes_on_when_run_again(place):
+    """While SageMaker creates the endpoint."""
+    words = ("promote", "--model-package-arn", place.register())
+    ended = run(place, words, at="CreateEndpoint", act=stop, behind=True)
+    assert ended.result["ExitCode"] in (130, 143), ended.result
+    assert "run the same command again to go on" in ended.result["Message"]
+    assert not locked(place) and place.deploy(*words)["Outcome"] == "Promoted"
+    assert [entry["Kind"] for entry in place.entries()] == ["Started", "Promoted"]
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize("scene", [First, Round])
 def test_p36_interrupted_at_any_call_says_so_and_goes_on_when_run_again(place, scene):
     """Stopped again and again, each time a call later, it comes to the end that it ever does.
 
