@@ -1,8 +1,9 @@
 """What stands between a version and a stage: GATES, in the order in which they are asked.
 
-A gate is a pure function of the evidence: it raises Refused, or says nothing. It reads nothing, so
-every gate can be tested with a made-up Evidence. A project passes gates of its own to `main`; they
-are asked after these. To add a gate here: a function, and its place in GATES.
+A gate is a pure function of the evidence: it raises one of the errors in sagemaker_project.errors,
+mostly Refused, or returns. It reads nothing, so every gate can be tested with a made-up Evidence. A
+project passes gates of its own to `main`; they are asked after these. To add a gate here: a
+function, and its place in GATES. A gate may rely on those before it, and so may the plan.
 
 Those about the endpoint are in endpoint_gates.py, with what the other commands ask.
 """
@@ -24,11 +25,7 @@ from sagemaker_project.deploy.endpoint_gates import (
     endpoint_was_not_changed_by_hand,
     live_config_exists,
 )
-from sagemaker_project.deploy.evidence import (
-    Evidence,
-    State,
-    recorded_requests,
-)
+from sagemaker_project.deploy.evidence import Evidence, State, recorded_requests
 from sagemaker_project.deploy.matching import matches
 from sagemaker_project.deploy.promotion import guardrail_problems, plan_promotion
 from sagemaker_project.deploy.target import Target
@@ -43,7 +40,7 @@ def check(gates: Iterable[Callable[[AnyState], None]], state: AnyState) -> None:
     """Ask each gate in turn.
 
     Raises:
-        Refused: the first that says no.
+        ProjectError: that of the first gate that refuses, mostly Refused.
     """
     for gate in gates:
         gate(state)
@@ -85,7 +82,7 @@ def check_package(package: Members, target: Target) -> None:
 
 
 def metrics_are_numbers(evidence: Evidence) -> None:
-    """Every metric is a finite number: one that says nothing promotes nothing."""
+    """There is a metric at least, and every one is a finite number."""
     arn, metrics = evidence.candidate.arn, evidence.metrics
     if metrics is None:
         raise Refused(f"{arn} has no metrics: nothing says that it is good")
@@ -93,6 +90,8 @@ def metrics_are_numbers(evidence: Evidence) -> None:
         raise Refused(f"{arn}: its metrics {metrics.uri} are gone")
     try:
         content = json.loads(metrics.body)
+    except RecursionError:
+        raise Refused(f"{metrics.uri} is nested too deeply") from None
     except ValueError as error:
         raise Refused(f"{metrics.uri} is not JSON: {error}") from None
     found = 0
@@ -279,9 +278,9 @@ def _test_again(target: Target) -> str:
 
 def alarms_can_guard_the_deployment(evidence: Evidence) -> None:
     """Alarms exist, are quiet, and look soon enough; there is a fleet to shift traffic from."""
-    problems = guardrail_problems(evidence)
     if evidence.endpoint is None:
         return  # a first deployment has no canary; the plan's notes say what will be needed
+    problems = guardrail_problems(evidence)
     for problem in sorted(problems, key=lambda problem: problem.kind == "inconclusive"):
         if problem.kind == "inconclusive":
             raise Refused(problem.message)

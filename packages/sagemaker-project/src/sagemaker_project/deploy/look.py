@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from sagemaker_project.deploy import ledger
-from sagemaker_project.deploy.artifact import ArtifactError, check_artifact
+from sagemaker_project.deploy.artifact import check_artifact
 from sagemaker_project.deploy.aws import Aws
 from sagemaker_project.deploy.calls import Members
 from sagemaker_project.deploy.candidate import Candidate, candidate, config_hash, pinned_arns
@@ -170,7 +170,7 @@ def _artifact(aws: Aws, package: Members) -> Artifact:
             package,
             lambda file, image: check_artifact(file, expected, _scikit_learn_version(image)),
         )
-    except (ArtifactError, Refused) as problem:
+    except Refused as problem:
         return Artifact(problem=str(problem))
     return Artifact(pin)
 
