@@ -33,15 +33,15 @@ from sagemaker_project.deploy.steps import (
 from sagemaker_project.errors import AwsError, DeployFailed, NeedsHuman, Refused, Unavailable
 
 BEGINS = ("CreateEndpoint", "UpdateEndpoint")
-ENDS = (["Promoted"], ["RolledBack"], ["Failed"])  # the entries of a plan that goes on
+ENDS = (["Promoted"], ["RolledBack"], ["Failed"])  # the only entries of a plan that continues
 STALE_LOOKS = 6  # some seconds, in which AWS may not show yet what has just begun
 
 
 class Executor:
     """Does a plan. `state` is what it was made from, `ledger` grows with each entry.
 
-    `started` is the Started entry of the deployment that has begun and not ended, and `sent` tells
-    whether SageMaker was asked to change the endpoint.
+    `started` is the Started entry of the deployment that has begun and not ended. `sent` tells
+    whether SageMaker was asked to change the endpoint, by this run or by the one that it continues.
     """
 
     def __init__(self, context: Context, state: State, lock: Lock) -> None:
