@@ -1,7 +1,7 @@
 """The plan of a promotion: from what a stage is to a version that serves. Pure; nothing is read."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sagemaker_project.deploy import scaling
 from sagemaker_project.deploy.calls import Call, Members, sagemaker
@@ -27,7 +27,6 @@ def plan_promotion(evidence: Evidence) -> Plan:
     """Return the steps that bring the candidate into service; none where it serves already."""
     candidate, resumed = evidence.candidate, evidence.resumed
     closing = [] if resumed else closing_entries(evidence)
-    evidence = replace(evidence, ledger=evidence.ledger.after(*closing))
     capacity = _Scaling.of(evidence)
     if _is_done(evidence) and not (resumed or closing or capacity.before or capacity.after):
         return Plan()
