@@ -39,6 +39,7 @@ NO_ROLLBACK = {
     "no endpoint": (second(endpoint=None), Refused, "does not exist"),
     "busy": (second(endpoint=endpoint("x", "Updating")), Busy, "is busy: Updating"),
     "failed": (second(endpoint=endpoint("x", "Failed")), NeedsHuman, "delete-endpoint"),
+    "failed to be created": (back(**never_served()), NeedsHuman, "delete-endpoint"),
     "changed by hand": (second(endpoint=endpoint("by-hand")), Refused, "--accept-drift"),
     "its configuration was deleted": (second(endpoint_config=None), NeedsHuman, "was deleted"),
     "the goal was deleted": (replace(second(), missing=("m",)), Refused, "m was deleted"),

@@ -174,6 +174,11 @@ REFUSED = {
     ),
     "busy": (evidence(endpoint=endpoint("x", "Updating")), Busy, "is busy: Updating"),
     "failed": (evidence(endpoint=endpoint("x", "Failed")), NeedsHuman, "delete-endpoint"),
+    "failed when another version was promoted first": (
+        evidence(3, **never_served()),
+        NeedsHuman,
+        "delete-endpoint",
+    ),
     "out of service, and nothing ever served": (
         evidence(endpoint=endpoint("x", "OutOfService")),
         NeedsHuman,

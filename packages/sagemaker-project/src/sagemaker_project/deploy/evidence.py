@@ -77,12 +77,15 @@ class State:
 
     @property
     def never_served(self) -> bool:
-        """Whether the endpoint is what an interrupted first deployment failed to create."""
-        pending = self.pending
+        """Whether the endpoint is what the first promotion failed to create.
+
+        Only where this command continues that promotion, which ends with the endpoint deleted.
+        """
+        resumed = self.resumed
         return (
-            pending is not None
-            and pending["Action"] == "promote"
-            and pending["Deployment"]["Before"] is None
+            resumed is not None
+            and resumed["Action"] == "promote"
+            and resumed["Deployment"]["Before"] is None
             and self.status == "Failed"
         )
 
