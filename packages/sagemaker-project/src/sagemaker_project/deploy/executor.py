@@ -11,8 +11,7 @@ from typing import Any
 from sagemaker_project.deploy import ledger_writer, smoke_test, undo
 from sagemaker_project.deploy.calls import Call, Members
 from sagemaker_project.deploy.context import Context
-from sagemaker_project.deploy.evidence import State, is_changing
-from sagemaker_project.deploy.gates import check_package
+from sagemaker_project.deploy.evidence import State, is_changing, not_deployable_because
 from sagemaker_project.deploy.ledger import Snapshot
 from sagemaker_project.deploy.lock import Lock
 from sagemaker_project.deploy.recovery import recovery
@@ -123,7 +122,8 @@ class Executor:
         package = self.aws.package(step.package_arn)
         if package is None:
             raise Refused(f"{step.package_arn} was deleted meanwhile")
-        check_package(package, self.target)
+        if reason := not_deployable_because(package, self.target):
+            raise Refused(reason)
 
     # The endpoint
 

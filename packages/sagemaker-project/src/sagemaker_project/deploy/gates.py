@@ -1,4 +1,4 @@
-"""What stands between a version and a stage: GATES, in the order in which they are asked.
+"""The checks that a version must pass before it is deployed: GATES, in the order of asking.
 
 A gate is a pure function of the evidence: it raises one of the errors in sagemaker_project.errors,
 mostly Refused, or returns. It reads nothing, so every gate can be tested with a made-up Evidence. A
@@ -16,7 +16,6 @@ from datetime import timedelta
 from typing import TypeVar
 
 from sagemaker_project.deploy import endpoint_test
-from sagemaker_project.deploy.calls import Members
 from sagemaker_project.deploy.candidate import identity, principal
 from sagemaker_project.deploy.endpoint_gates import (
     endpoint_is_not_busy,
@@ -25,7 +24,12 @@ from sagemaker_project.deploy.endpoint_gates import (
     endpoint_was_not_changed_by_hand,
     live_config_exists,
 )
-from sagemaker_project.deploy.evidence import Evidence, State, recorded_requests
+from sagemaker_project.deploy.evidence import (
+    Evidence,
+    State,
+    not_deployable_because,
+    recorded_requests,
+)
 from sagemaker_project.deploy.matching import matches
 from sagemaker_project.deploy.promotion import guardrail_problems, plan_promotion
 from sagemaker_project.deploy.target import Target
@@ -63,22 +67,8 @@ def if_it_deploys(gate: Gate) -> Gate:
 def packages_may_be_deployed(evidence: Evidence) -> None:
     """Only what is approved, complete and of this project's group is deployed."""
     for package in evidence.candidate.packages.values():
-        check_package(package, evidence.target)
-
-
-def check_package(package: Members, target: Target) -> None:
-    """Refuse a package that may not be deployed; `is_deployable` says the same without reasons."""
-    arn = package["ModelPackageArn"]
-    approved, status = package.get("ModelApprovalStatus"), package["ModelPackageStatus"]
-    if package.get("ModelPackageGroupName") != target.group:
-        raise Refused(
-            f"{arn} is of the group {package.get('ModelPackageGroupName')}, this project deploys"
-            f" {target.group}: name one of its versions, or give --model-package-group-name"
-        )
-    if approved != "Approved":
-        raise Refused(f"{arn} is {approved}: approve it first (aws sagemaker update-model-package)")
-    if status != "Completed":
-        raise Refused(f"{arn}: its status is {status}, only Completed packages are deployed")
+        if reason := not_deployable_because(package, evidence.target):
+            raise Refused(reason)
 
 
 def metrics_are_numbers(evidence: Evidence) -> None:

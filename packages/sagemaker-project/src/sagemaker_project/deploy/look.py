@@ -22,7 +22,7 @@ from sagemaker_project.deploy.evidence import (
     Rollback,
     Staged,
     State,
-    is_deployable,
+    not_deployable_because,
 )
 from sagemaker_project.deploy.rollback import goal_of
 from sagemaker_project.deploy.scaling import all_variants
@@ -58,7 +58,7 @@ def look(context: Context, before: Evidence | None = None) -> Evidence:
         staged=_staged(context, new.arn),
     )
     # A model may have gigabytes: those of packages that a gate refuses anyway are not read.
-    if not all(is_deployable(p, target) for p in new.packages.values()):
+    if any(not_deployable_because(p, target) for p in new.packages.values()):
         return evidence
     return replace(
         evidence,

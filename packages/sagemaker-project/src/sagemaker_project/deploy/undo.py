@@ -1,6 +1,6 @@
 """End a deployment that cannot be finished, with everything as it was before it.
 
-What SageMaker refuses on the way does not hide the first reason; a person has to fix it.
+Where AWS refuses to undo something, the error has the first reason as well, and asks for a person.
 """
 
 from __future__ import annotations
