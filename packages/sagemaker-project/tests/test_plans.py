@@ -2,6 +2,7 @@
 
 import copy
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import get_args
 
 import pytest
@@ -24,13 +25,14 @@ from evidence_helpers import (
     target,
     then,
 )
-from sagemaker_project.deploy import executor, steps
+from sagemaker_project.deploy import executor, steps, undo
 from sagemaker_project.deploy.cleanup import plan_cleanup
 from sagemaker_project.deploy.endpoint_gates import ROLLBACK_GATES
 from sagemaker_project.deploy.evidence import Staged
 from sagemaker_project.deploy.gates import check
 from sagemaker_project.deploy.promotion import plan_promotion, token
 from sagemaker_project.deploy.rollback import plan_rollback, restoration
+from sagemaker_project.errors import DeployFailed, NeedsHuman
 
 pytestmark = pytest.mark.fast
 
@@ -338,6 +340,33 @@ def test_a_step_of_an_unknown_kind_raises():
     doing = executor.Executor.__new__(executor.Executor)
     with pytest.raises(TypeError, match="no handler for this step"):
         doing.do_step(object())
+
+
+def test_a_version_that_fails_and_cannot_be_replaced_is_for_a_person():
+    """SageMaker undoes the update to the version before, so the one that failed still serves."""
+
+    class Undone:
+        aws = SimpleNamespace(
+            endpoint=lambda name: endpoint(NAME),
+            endpoint_config=lambda name: evidence().candidate.endpoint_config,
+            scaling=lambda name, variants: {},
+        )
+        target, ledger, sent = target(), serving(1)["ledger"], []
+
+        def say(self, text):
+            pass
+
+        def send(self, call):
+            self.sent.append(call.members["EndpointConfigName"])
+
+        def wait_for(self, wanted):
+            raise DeployFailed(f"SageMaker rolled back to {NAME}, which serves: no capacity")
+
+    before = {"EndpointConfigName": FIRST, "Variants": []}
+    with pytest.raises(NeedsHuman, match="wrong answers; it still serves.*no capacity") as failure:
+        undo.put_back(Undone(), before, "wrong answers")
+    assert "deploy-model rollback --stage prod" in str(failure.value)
+    assert Undone.sent == [FIRST]
 
 
 def test_a_token_changes_with_the_plan_and_with_what_it_was_made_from():

@@ -200,7 +200,7 @@ class Executor:
         except DeployFailed as error:
             if self.creates_endpoint or self.started is None:
                 raise
-            name = undo.put_back(self, self.started["Deployment"]["Before"])
+            name = undo.put_back(self, self.started["Deployment"]["Before"], str(error))
             raise DeployFailed(f"{error}; {name} serves again") from None
 
     def restore_variants(self, step: RestoreVariants) -> None:
