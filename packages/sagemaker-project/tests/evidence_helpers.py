@@ -1,6 +1,7 @@
 """Evidence that was never read from AWS: what gates and plans are pure functions of."""
 
 import json
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -10,13 +11,19 @@ from sagemaker_project.deploy.evidence import Artifact, Document, Evidence, Roll
 from sagemaker_project.deploy.ledger import Ledger
 from sagemaker_project.deploy.promotion import deployment
 from sagemaker_project.deploy.request import DeployRequest
+from sagemaker_project.deploy.rollback import goal_of
 from sagemaker_project.deploy.target import Target
 
+RULE = {"MinCapacity": 1, "MaxCapacity": 2, "TargetValue": 9}  # an AutoScaling
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 GROUP = "AbalonePackageGroup"
 ANN = "arn:aws:iam::123456789012:user/ann"
 BEN = "arn:aws:iam::123456789012:user/ben"
 VARIANT = {"VariantName": "All", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+ALARMED = {
+    "BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE"}},
+    "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "errors"}]},
+}
 SAMPLE = {"content_type": "text/csv", "accept": "text/csv", "body": "1", "expected": [2]}
 SAMPLES = json.dumps({"samples": [SAMPLE], "malformed": []}).encode()
 
@@ -57,6 +64,9 @@ def target(stage="prod", **settings):
     )
 
 
+GUARDED = target(DeploymentConfig=ALARMED)
+
+
 def package(version=2, **changes):
     container = {"Image": "image", "ModelDataUrl": f"s3://bucket/{version}", "ModelDataETag": "e"}
     about = {
@@ -77,6 +87,15 @@ def package(version=2, **changes):
 def pin(version=2, **changes):
     about = {"ModelPackageArn": arn(version), "ModelDataUrl": f"s3://bucket/{version}", "ETag": "e"}
     return about | {"VersionId": "", "Sha256": "s", "Image": "image", "ImageDigest": "d"} | changes
+
+
+def beside(**changes):
+    """Evidence of version 2, which is to serve beside version 1."""
+    old = {**VARIANT, "VariantName": "Old", "ModelPackageVersion": 1}
+    where = target(ProductionVariants=[VARIANT, old])
+    both = candidates.candidate(where, package(2), {"Old": package(1, **changes)})
+    artifacts = {arn(number): Artifact(pin(number)) for number in (1, 2)}
+    return evidence(where=where, candidate=both, artifacts=artifacts)
 
 
 def metrics(content):
@@ -166,3 +185,44 @@ def existing(version):
         "models": {model["ModelName"]: model for model in candidate.models},
         "endpoint_configs": {candidate.name: candidate.endpoint_config},
     }
+
+
+def interrupted(version=2, of=(1,), **changes):
+    """A promotion of `version` was killed after its Started entry."""
+    about = serving(of[-1], of[:-1])
+    begun = {"Action": "promote", "Deployment": deployed(version, deployed(of[-1]))}
+    return then(about, ("Started", begun)) | changes
+
+
+def never_served(**changes):
+    """The first promotion, of version 2, was killed; SageMaker could not create the endpoint."""
+    config = evidence().candidate.endpoint_config
+    begun = {"Action": "promote", "Deployment": deployed(2)}
+    about = {
+        "ledger": entries(("Started", begun)),
+        "endpoint": endpoint(config["EndpointConfigName"], "Failed"),
+        "endpoint_config": config,
+    }
+    return about | changes
+
+
+def then(about, *kinds):
+    """These changes of an Evidence, with more (kind, members) at the end of the ledger."""
+    earlier = [(entry["Kind"], entry) for entry in about["ledger"].entries]
+    return about | {"ledger": entries(*earlier, *kinds)}
+
+
+def back(**about):
+    """What a rollback is decided on, where nothing of its goal was deleted."""
+    found = rollback(**about)
+    goal = goal_of(found)
+    config = evidence(goal["ModelPackageVersion"]).candidate.endpoint_config if goal else None
+    return replace(found, goal=goal, goal_config=config)
+
+
+def rolling_back(**changes):
+    """A rollback from version 2 to version 1 was killed."""
+    about = serving(2, (1,))
+    first = deployed(1)
+    begun = {"Action": "rollback", "Deployment": first, "Leaves": deployed(2, first)}
+    return then(about, ("Started", begun)) | changes

@@ -1,45 +1,48 @@
-"""Gates and plans as tables: pure functions of an Evidence that was never read from AWS."""
+"""Gates as tables: pure functions of an Evidence that was never read from AWS."""
 
+import contextlib
+import copy
 from dataclasses import replace
 from datetime import timedelta
-from typing import get_args
 
 import pytest
 from evidence_helpers import (
+    ALARMED,
     ANN,
+    GUARDED,
     NOW,
     arn,
+    beside,
     deployed,
     endpoint,
     entries,
     evidence,
     existing,
+    interrupted,
     metrics,
+    never_served,
     package,
     pin,
     request,
-    rollback,
     serving,
-    state,
     target,
 )
-from sagemaker_project.deploy import executor, steps
-from sagemaker_project.deploy.cleanup import plan_cleanup
-from sagemaker_project.deploy.endpoint_gates import CLEANUP_GATES, ROLLBACK_GATES, TEST_GATES
 from sagemaker_project.deploy.evidence import Artifact, Document, Staged
 from sagemaker_project.deploy.gates import GATES, check
-from sagemaker_project.deploy.promotion import plan_promotion, token
-from sagemaker_project.deploy.rollback import goal_of, plan_rollback
-from sagemaker_project.errors import AwsError, Busy, NeedsHuman, Refused, UsageError
+from sagemaker_project.deploy.promotion import plan_promotion
+from sagemaker_project.errors import (
+    AwsError,
+    Busy,
+    NeedsHuman,
+    ProjectError,
+    Refused,
+    UsageError,
+)
 
 pytestmark = pytest.mark.fast
 
 REPORT = b"{}"
 DIGEST = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
-ALARMED = {
-    "BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE"}},
-    "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "errors"}]},
-}
 
 
 def entry_of_a_test(version=2, **changes):
@@ -69,8 +72,40 @@ def used(kind):
 NAME = evidence().candidate.name
 MODEL = evidence().candidate.models[0]["ModelName"]
 OTHER_METRICS = {"regression_metrics": {"mse": {"value": float("nan")}}}
+EARLIER = NOW - timedelta(days=1)
+QUOTED = {"Image": "image", "ModelDataUrl": "s3://bucket/2", "ModelDataETag": '"e"'}
+SSO = "AWSReservedSSO_dev_0123456789abcdef"
 TWO_PEOPLE = target(Approval={"MaxAgeDays": 30, "RequireTwoPeople": True})
-GUARDED = target(DeploymentConfig=ALARMED)
+TWICE_GUARDED = target(
+    DeploymentConfig=ALARMED
+    | {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": n} for n in ("errors", "latency")]}}
+)
+NO_DATA = {"errors": {"StateValue": "INSUFFICIENT_DATA", "Period": 0}}
+
+
+def by(role, session):
+    """The UserContext of a person who has assumed a role."""
+    person = f"arn:aws:sts::123456789012:assumed-role/{role}/{session}"
+    return {"IamIdentity": {"Arn": person}}
+
+
+def weight(number):
+    """Changes of an Evidence: version 1 serves, with this weight."""
+    variant = {"VariantName": "All", "DesiredWeight": number, "DesiredInstanceCount": 1}
+    name = evidence(1).candidate.name
+    return serving(1, endpoint=endpoint(name, ProductionVariants=[variant]))
+
+
+def restored(number):
+    """Changes of an Evidence: a rollback to version 1 restored this weight."""
+    before = {"EndpointConfigName": evidence(1).candidate.name, "Variants": []}
+    before["Variants"].append({"VariantName": "All", "Weight": number, "InstanceCount": 1})
+    leaves = deployed(2) | {"Before": before}
+    promoted = [("Promoted", {"Action": "promote", "Deployment": d}) for d in (deployed(1), leaves)]
+    ended = ("RolledBack", {"Action": "rollback", "Deployment": deployed(1), "Leaves": leaves})
+    return weight(number) | {"ledger": entries(*promoted, ended)}
+
+
 REFUSED = {
     "not approved": (evidence(of=package(ModelApprovalStatus="Rejected")), Refused, "is Rejected"),
     "incomplete": (evidence(of=package(ModelPackageStatus="Failed")), Refused, "status is Failed"),
@@ -79,8 +114,23 @@ REFUSED = {
         Refused,
         "of the group other",
     ),
+    "beside one that is not approved": (
+        beside(ModelApprovalStatus="Rejected"),
+        Refused,
+        "/1 is Rejected",
+    ),
     "no metrics": (evidence(metrics=None), Refused, "has no metrics"),
     "metrics are gone": (evidence(metrics=Document("s3://b/m", None)), Refused, "are gone"),
+    "nested too deeply": (
+        evidence(metrics=Document("s3://b/m", b"[" * 100_000)),
+        Refused,
+        "nested too deeply",
+    ),
+    "true is no number": (
+        evidence(metrics=metrics({"regression_metrics": {"mse": {"value": True}}})),
+        Refused,
+        "mse.value is True",
+    ),
     "no JSON": (evidence(metrics=Document("s3://b/m", b"{")), Refused, "is not JSON"),
     "no number": (evidence(metrics=metrics(OTHER_METRICS)), Refused, "mse.value is nan"),
     "a huge number": (
@@ -105,6 +155,11 @@ REFUSED = {
         "exists with other content",
     ),
     "another model of this name serves": (
+        evidence(**serving(2, models={MODEL: {"ModelName": MODEL}})),
+        AwsError,
+        "Leave it, it serves",
+    ),
+    "another configuration of this name serves": (
         evidence(**serving(2, endpoint_configs={NAME: {"EndpointConfigName": NAME}})),
         AwsError,
         "Leave it, it serves",
@@ -119,6 +174,16 @@ REFUSED = {
     ),
     "busy": (evidence(endpoint=endpoint("x", "Updating")), Busy, "is busy: Updating"),
     "failed": (evidence(endpoint=endpoint("x", "Failed")), NeedsHuman, "delete-endpoint"),
+    "failed when another version was promoted first": (
+        evidence(3, **never_served()),
+        NeedsHuman,
+        "delete-endpoint",
+    ),
+    "out of service, and nothing ever served": (
+        evidence(endpoint=endpoint("x", "OutOfService")),
+        NeedsHuman,
+        "delete-endpoint",
+    ),
     "could not be rolled back": (
         evidence(**serving(1) | {"endpoint": endpoint("x", "UpdateRollbackFailed")}),
         NeedsHuman,
@@ -128,6 +193,11 @@ REFUSED = {
         evidence(**serving(1) | {"endpoint": endpoint("by-hand")}),
         Refused,
         "--accept-drift",
+    ),
+    "a weight changed by hand": (
+        evidence(**weight(0.5)),
+        Refused,
+        "the weight of All is 0.5, the ledger says 1",
     ),
     "its configuration was deleted": (
         evidence(**serving(1) | {"endpoint_config": None}),
@@ -139,6 +209,19 @@ REFUSED = {
         evidence(where=TWO_PEOPLE, of=package(LastModifiedBy={"IamIdentity": {"Arn": ANN}})),
         Refused,
         "needs the approval of another person",
+    ),
+    "approved, it is not known by whom": (
+        evidence(where=TWO_PEOPLE, of=package(LastModifiedBy=None, CreationTime=EARLIER)),
+        Refused,
+        "who approved it is unknown",
+    ),
+    "approved in another session of the same role": (
+        evidence(
+            where=TWO_PEOPLE,
+            of=package(CreatedBy=by("dev", "ann"), LastModifiedBy=by("dev", "ben")),
+        ),
+        Refused,
+        "may be the same person",
     ),
     "failed under this approval": (evidence(**used("Failed")), Refused, "failed here"),
     "rolled back under this approval": (
@@ -171,12 +254,14 @@ REFUSED = {
     "beside one that was never tested": (evidence(**staged(Pins=[])), Refused, "never passed"),
     "no such alarm": (evidence(where=GUARDED, **serving(1)), UsageError, "errors"),
     "an alarm without data": (
-        evidence(
-            where=GUARDED,
-            **serving(1, alarms={"errors": {"StateValue": "INSUFFICIENT_DATA", "Period": 0}}),
-        ),
+        evidence(where=GUARDED, **serving(1, alarms=NO_DATA)),
         Refused,
         "no data to judge by",
+    ),
+    "an alarm without data, and one that waiting does not help": (
+        evidence(where=TWICE_GUARDED, **serving(1, alarms=NO_DATA)),
+        UsageError,
+        "latency is not a metric alarm",
     ),
 }
 
@@ -200,13 +285,52 @@ ALLOWED = {
     "what serves already, whatever its age": evidence(
         now=NOW + timedelta(days=99), **serving(2), **existing(2)
     ),
+    "a configuration that was deleted, made again": evidence(
+        **serving(2, endpoint_config=None), models=existing(2)["models"]
+    ),
+    "weights that a rollback restored": evidence(3, **restored(0.5)),
+    "a first version that could not be created": evidence(**never_served()),
+    "a plan of a promotion that goes on": evidence(
+        request=request(command="plan"), **interrupted(endpoint=endpoint("x", "Updating"))
+    ),
+    "one that SageMaker rolled back unseen, to be recorded": evidence(
+        samples=None,
+        **interrupted(
+            endpoint=endpoint(
+                evidence(1).candidate.name,
+                LastModifiedTime=NOW + timedelta(seconds=1),
+                FailureReason="errors is in ALARM",
+            )
+        ),
+    ),
+    "beside one that passed a test of its own": replace(
+        beside(),
+        **staged(
+            ledger=[("Tested", {"Test": entry_of_a_test(1)})],
+        ),
+    ),
+    "what AWS quotes": evidence(of=package(InferenceSpecification={"Containers": [QUOTED]})),
+    "a first version, whose alarms do not exist yet": evidence(where=GUARDED),
     "two people": evidence(where=TWO_PEOPLE),
+    "two people who log in by IAM Identity Center": evidence(
+        where=TWO_PEOPLE,
+        of=package(CreatedBy=by(SSO, "ann"), LastModifiedBy=by(SSO, "ben")),
+    ),
 }
 
 
 @pytest.mark.parametrize("found", ALLOWED.values(), ids=ALLOWED)
 def test_no_gate_refuses(found):
     check(GATES, found)
+
+
+def test_gates_and_plans_write_nothing_into_the_evidence():
+    for found in (*(row[0] for row in REFUSED.values()), *ALLOWED.values()):
+        before = copy.deepcopy(found)
+        with contextlib.suppress(ProjectError):
+            check(GATES, found)
+            plan_promotion(found)
+        assert found == before
 
 
 def test_every_gate_has_a_case():
@@ -220,196 +344,3 @@ def test_every_gate_has_a_case():
                 refusing.add(gate.__name__)
                 break
     assert refusing == {gate.__name__ for gate in GATES}
-
-
-# Plans
-
-
-def kinds(plan):
-    """The steps of a plan in short: calls by their operation, entries by their kind."""
-    short = []
-    for step in plan.steps:
-        if isinstance(step, steps.RecordEntry):
-            short.append(step.kind)
-        elif isinstance(step, steps.SendCall | steps.DeleteUnused):
-            short.append(step.call.operation)
-        else:
-            short.append(type(step).__name__)
-    return short
-
-
-def interrupted(version=2, of=(1,), **changes):
-    """A promotion of `version` was killed after its Started entry."""
-    about = serving(of[-1], of[:-1])
-    begun = {"Action": "promote", "Deployment": deployed(version, deployed(of[-1]))}
-    ledger = entries(*[(e["Kind"], e) for e in about["ledger"].entries], ("Started", begun))
-    return about | {"ledger": ledger} | changes
-
-
-NEW = ["CreateModel", "CreateEndpointConfig", "CheckApproval"]
-PROMOTIONS = {
-    "a first version": (
-        evidence(),
-        ["Started", *NEW, "CreateEndpoint", "WaitForEndpoint", "SmokeTest", "Promoted"],
-    ),
-    "the next version": (
-        evidence(**serving(1)),
-        ["Started", *NEW, "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "Promoted"],
-    ),
-    "what serves already": (evidence(**serving(2), **existing(2)), []),
-    "one that was killed before its first call": (
-        evidence(**interrupted()),
-        [*NEW, "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "Promoted"],
-    ),
-    "one that was killed while the endpoint changed": (
-        evidence(**interrupted(endpoint=endpoint("x", "Updating")), **existing(2)),
-        ["WaitForEndpoint", "SmokeTest", "Promoted"],
-    ),
-    "one that was killed while it served": (
-        evidence(**interrupted(endpoint=endpoint(NAME)), **existing(2)),
-        ["SmokeTest", "Promoted"],
-    ),
-    "one that SageMaker rolled back unseen": (
-        evidence(
-            **interrupted(
-                endpoint=endpoint(
-                    evidence(1).candidate.name,
-                    LastModifiedTime=NOW + timedelta(seconds=1),
-                    FailureReason="errors is in ALARM",
-                )
-            ),
-            **existing(2),
-        ),
-        ["CheckOutcome", "Failed"],
-    ),
-    "another version after one that was killed": (
-        evidence(3, **interrupted()),
-        ["Failed", "Started", *NEW, "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "Promoted"],
-    ),
-    "a variant that begins to scale": (
-        evidence(
-            where=target(
-                ProductionVariants=[
-                    {
-                        "VariantName": "All",
-                        "InstanceType": "ml.m5.large",
-                        "InitialInstanceCount": 1,
-                        "AutoScaling": {"MinCapacity": 1, "MaxCapacity": 2, "TargetValue": 9},
-                    }
-                ]
-            ),
-            **serving(2),
-            **existing(2),
-        ),
-        ["Started", "SmokeTest", "RegisterScalableTarget", "PutScalingPolicy", "Promoted"],
-    ),
-}
-
-
-@pytest.mark.parametrize("found, wanted", PROMOTIONS.values(), ids=PROMOTIONS)
-def test_a_promotion_has_these_steps(found, wanted):
-    assert kinds(plan_promotion(found)) == wanted
-
-
-def back(**about):
-    found = rollback(**about)
-    goal = goal_of(found)
-    config = evidence(goal["ModelPackageVersion"]).candidate.endpoint_config if goal else None
-    return replace(found, goal=goal, goal_config=config)
-
-
-def rolling_back(**changes):
-    """A rollback from version 2 to version 1 was killed."""
-    about = serving(2, (1,))
-    first = deployed(1)
-    begun = {"Action": "rollback", "Deployment": first, "Leaves": deployed(2, first)}
-    ledger = entries(*[(e["Kind"], e) for e in about["ledger"].entries], ("Started", begun))
-    return about | {"ledger": ledger} | changes
-
-
-RESTORED = ["WaitForEndpoint", "RestoreVariants", "RolledBack"]
-ROLLBACKS = {
-    "from the second to the first": (
-        back(**serving(2, (1,))),
-        ["Started", "UpdateEndpoint", *RESTORED],
-    ),
-    "one that was killed before its update": (
-        back(**rolling_back()),
-        ["UpdateEndpoint", *RESTORED],
-    ),
-    "one that was killed after its update": (
-        back(**rolling_back(endpoint=endpoint("x", "Updating"))),
-        RESTORED,
-    ),
-    "one that was killed when all but its entry was done": (
-        back(**rolling_back(endpoint=endpoint(evidence(1).candidate.name))),
-        ["RestoreVariants", "RolledBack"],
-    ),
-    "after a promotion that was killed before it served": (back(**interrupted()), ["Failed"]),
-    "after a promotion that was killed when it served": (
-        back(**interrupted(endpoint=endpoint(NAME))),
-        ["Promoted", "Started", "UpdateEndpoint", *RESTORED],
-    ),
-}
-
-
-@pytest.mark.parametrize("found, wanted", ROLLBACKS.values(), ids=ROLLBACKS)
-def test_a_rollback_has_these_steps(found, wanted):
-    check(ROLLBACK_GATES, found)
-    assert kinds(plan_rollback(found)) == wanted
-
-
-NO_ROLLBACK = {
-    "nothing was deployed": (back(), "nothing has been deployed"),
-    "no version before": (back(**serving(1)), "no version before version 1"),
-    "no endpoint": (back(**serving(2, (1,), endpoint=None)), "does not exist"),
-    "deleted": (replace(back(**serving(2, (1,))), missing=("m",)), "m was deleted"),
-}
-
-
-@pytest.mark.parametrize("found, message", NO_ROLLBACK.values(), ids=NO_ROLLBACK)
-def test_a_rollback_is_refused(found, message):
-    with pytest.raises(Refused, match=message):
-        check(ROLLBACK_GATES, found)
-
-
-def test_a_cleanup_keeps_what_serves_and_what_a_rollback_needs():
-    plan = plan_cleanup(state(**serving(3, (1, 2))))
-    assert kinds(plan) == ["DeleteEndpointConfig", "DeleteModel", "CleanedUp"]
-    first = deployed(1)
-    assert [step.call.resource for step in plan.steps[:2]] == [
-        first["EndpointConfigName"],
-        *first["Models"],
-    ]
-    assert plan_cleanup(state(**serving(2, (1,)))).steps == ()
-
-
-@pytest.mark.parametrize("gates", [CLEANUP_GATES, TEST_GATES])
-def test_clean_up_and_test_leave_a_busy_endpoint_alone(gates):
-    with pytest.raises(Busy, match="is busy"):
-        check(gates, state(**serving(1) | {"endpoint": endpoint("x", "Updating")}))
-
-
-def test_a_test_counts_for_what_the_ledger_says_serves():
-    with pytest.raises(Refused, match="the ledger says"):
-        check(TEST_GATES, state(**serving(1) | {"endpoint": endpoint("by-hand")}))
-
-
-# Steps
-
-
-def test_every_kind_of_step_has_a_handler():
-    assert set(executor.HANDLERS) == set(get_args(steps.Step))
-
-
-def test_a_step_of_an_unknown_kind_raises():
-    doing = executor.Executor.__new__(executor.Executor)
-    with pytest.raises(TypeError, match="no handler for this step"):
-        doing.do_step(object())
-
-
-def test_a_token_changes_with_the_plan_and_with_what_it_was_made_from():
-    first, second = evidence(**serving(1)), evidence(**interrupted())
-    tokens = {token(plan_promotion(found), found) for found in (first, second, evidence())}
-    assert len(tokens) == 3
-    assert token(plan_promotion(first), first) == token(plan_promotion(first), first)

@@ -46,6 +46,22 @@ def test_a_gate_of_its_own_is_asked_last_and_stops_a_promotion(place):
     assert place.deploy("promote", "--model-package-arn", arn)["Outcome"] == "Unchanged"
 
 
+def test_what_another_command_deploys_before_the_lock_is_taken_is_unchanged(place):
+    arn = place.register()
+
+    def overtaken(_):
+        place.gates = ()
+        other = place.deploy("promote", "--model-package-arn", arn)
+        assert other["Outcome"] == "Promoted", other
+
+    place.gates = (overtaken,)
+    result = place.deploy("promote", "--model-package-arn", arn)
+    assert (result["ExitCode"], result["Outcome"]) == (0, "Unchanged"), result
+    assert result["Calls"] == []
+    kinds = [entry["Kind"] for entry in place.deploy("history")["Entries"]]
+    assert kinds == ["Started", "Promoted"]
+
+
 def test_nothing_is_read_between_the_last_look_and_the_first_step(place):
     """The gates are asked once before the lock is taken, and once holding it."""
     place.deploy("promote", "--model-package-arn", place.register())

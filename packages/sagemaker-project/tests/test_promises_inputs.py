@@ -190,6 +190,23 @@ def test_row_36_a_model_of_another_scikit_learn_is_refused(place):
     refused(*plan(place, arn), arn, "1.5.2", "1.9")
 
 
+@pytest.mark.parametrize("containers", [[{}, {}], [{"ModelDataUrl": None}], [{"Image": None}]])
+def test_a_package_that_is_not_one_model_in_one_container_is_refused(place, containers):
+    """As somebody may register by hand: in AWS's terms it is a package like any other."""
+    package = place.sm.describe_model_package(ModelPackageName=place.register())
+    (container,) = package["InferenceSpecification"]["Containers"]
+    container.pop("ModelDataETag", None)
+    changed = [container | changes for changes in containers]
+    answer = place.sm.create_model_package(
+        ModelPackageGroupName=place.group,
+        ModelMetrics=package["ModelMetrics"],
+        InferenceSpecification=package["InferenceSpecification"]
+        | {"Containers": [{k: v for k, v in one.items() if v} for one in changed]},
+    )
+    place.approve(answer["ModelPackageArn"])
+    refused(*plan(place, answer["ModelPackageArn"]), "one container with a ModelDataUrl")
+
+
 # Row 40: metrics
 
 
@@ -198,6 +215,7 @@ def test_row_36_a_model_of_another_scikit_learn_is_refused(place):
     [
         (b"", "is not JSON"),
         (b"{", "is not JSON"),
+        (b"[" * 100_000, "is nested too deeply"),
         ({}, "no metric"),
         ([], "no metric"),
         ({"regression_metrics": {}}, "no metric"),

@@ -251,6 +251,7 @@ DAMAGED = {
     "a number that is text": {"Pid": "7"},
     "a lease without end": {"LeaseSeconds": "forever"},
     "no version": {"Version": None},
+    "nested too deeply": b"[" * 100_000,
 }
 
 
@@ -368,11 +369,15 @@ def newer(body):
     return ledger.encode(json.loads(body) | {"Version": 2})
 
 
+def nested(_):
+    return b"[" * 100_000
+
+
 def other(body):
     return body.replace(b"looks good", b"looks fine")
 
 
-@pytest.mark.parametrize("damage", [half, newer, other, lambda _: b"", lambda _: None])
+@pytest.mark.parametrize("damage", [half, newer, other, nested, lambda _: b"", lambda _: None])
 @pytest.mark.parametrize("number", [pytest.param(1, marks=pytest.mark.acceptance), 4])
 def test_row_47_a_damaged_ledger_stops_every_command_and_is_left_as_it_is(history, damage, number):
     place, bodies = history

@@ -415,6 +415,22 @@ def test_p27_what_the_message_says_brings_the_endpoint_back(place, status):
     assert place.deploy("rollback")["ExitCode"] == 0 and place.answer("1") == [3.0]
 
 
+def test_p27_after_a_first_version_that_could_not_be_created_another_one_says_what_to_type(place):
+    """The first promotion was interrupted, so its endpoint is left, Failed, and holds nothing."""
+    inference = 'def model_fn(folder):\n    raise RuntimeError("does not load")\n'
+    bad = place.register(body=artifact(inference=inference))
+    place.inject("DescribeEndpoint", "denied", after=2)  # the two looks before CreateEndpoint
+    assert promote(place, bad)[0]["ExitCode"] == 5
+    assert place.settled()["EndpointStatus"] == "Failed"
+    second = place.register(factor=3)
+    result, calls = promote(place, second)
+    refused(result, calls, "does not load", "cannot be updated", code=5)
+    assert [entry["Kind"] for entry in place.entries()] == ["Started"]
+    refused(*place.logged("rollback"), "cannot be updated", code=5)
+    assert typed(place, result["Message"]) == 2
+    assert place.answer("1") == [3.0]
+
+
 def test_p27_an_update_whose_rollback_fails_says_what_to_type(place):
     """The endpoint breaks while it is being updated: the ledger keeps the deployment open."""
     promoted(place, place.register(factor=2))

@@ -1,15 +1,20 @@
 """From an approved model package to an endpoint that serves it, and back.
 
+    deploy_model, commands   the program, and what each of its commands does
     arguments, request   the command line, and the frozen request that it makes
-    context              a command at work: request, target, AWS, clock
+    context, target      what a command works with, and the stage that it acts on
     look -> evidence     read everything that a command decides on
-    gates                pure functions of the evidence that may refuse
-    promotion, rollback, cleanup -> steps    pure functions from the evidence to a plan
+    candidate, names     the version as it would be deployed; names that follow from content
+    gates, endpoint_gates    pure functions of the evidence that may refuse
+    drift, interrupted, recovery    changes by hand; how a killed deployment ended; what to type
+    promotion, rollback, cleanup, scaling -> steps    pure functions from the evidence to a plan
     executor, undo       do the steps of a plan; undo what cannot be finished
-    lock, ledger         one deployment at a time, and what happened so far, in S3
-    client, aws          requests to AWS: retries, deadlines, each change once
-    endpoint_test        invoke an endpoint with recorded requests, judge, report
-    config               the settings of a stage
+    lock, ledger, ledger_writer    one deployment at a time, and what happened so far, in S3
+    calls, client, aws, matching    requests to AWS: retries, deadlines, each change once
+    artifact             check a model.tar.gz
+    endpoint_test*, smoke_test    invoke an endpoint with recorded requests, judge, report
+    status, display      what serves and what happened; results as text
+    config*              the settings of a stage
 
 Public are the names in `__all__`; the rest may change with any version.
 """

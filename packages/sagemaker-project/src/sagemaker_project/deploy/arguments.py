@@ -56,7 +56,7 @@ def parse(project: Project, argv: Sequence[str]) -> argparse.Namespace:
     return args
 
 
-def _parser(project: Project, in_json: bool = False) -> _Parser:
+def _parser(project: Project, in_json: bool) -> _Parser:
     parser = _Parser(
         "deploy-model",
         description=f"Deploy an approved model package to {_stages(project)}, and roll back.",

@@ -30,6 +30,7 @@ from sagemaker_project.deploy.scaling import TRACKED_METRIC, scalable_target
 from sagemaker_project.errors import AwsError, Refused, Unavailable
 
 SETTLES_SECONDS = 60  # CreateEndpoint may not see a configuration that was just created
+CONTAINER = ("ModelDataUrl", "Image")  # members that a package's container must have
 ECR_IMAGE = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.[^/]+/([^:]+)(?::(.+))?")
 
 
@@ -204,9 +205,16 @@ class Aws(Client):
                 raises what is wrong with it.
 
         Raises:
-            Refused: the model or the image does not exist any more.
+            Refused: the model or the image does not exist any more, or the package has not exactly
+                one of both.
         """
-        (container,) = package["InferenceSpecification"]["Containers"]
+        containers = package.get("InferenceSpecification", {}).get("Containers", [])
+        if len(containers) != 1 or not all(containers[0].get(name) for name in CONTAINER):
+            raise Refused(
+                "it does not consist of one container with a ModelDataUrl and an Image: register a"
+                " model that this project's train.py has made"
+            )
+        (container,) = containers
         url: str = container["ModelDataUrl"]
         bucket, _, key = url.removeprefix("s3://").partition("/")
         with tempfile.TemporaryFile() as file:

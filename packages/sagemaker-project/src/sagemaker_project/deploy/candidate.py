@@ -4,7 +4,7 @@ Nothing here calls AWS; names follow from content (names.py).
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from sagemaker_project.deploy.calls import Members
@@ -142,9 +142,14 @@ def principal(arn: str) -> str:
     return arn
 
 
-def images_of(endpoint: Members, pinned: Iterable[str]) -> list[str]:
-    """Return the images, by digest, that SageMaker runs for the variants of the new version."""
-    pinned = set(pinned)
-    variants = [v for v in endpoint["ProductionVariants"] if v["VariantName"] not in pinned]
+def images_of(endpoint: Members | None, pinned: Collection[str]) -> list[str]:
+    """Return the images, by digest, that SageMaker runs for the variants of the new version.
+
+    Args:
+        endpoint: the answer of DescribeEndpoint.
+        pinned: the variants that serve another version.
+    """
+    live = endpoint.get("ProductionVariants", []) if endpoint else []
+    variants = [variant for variant in live if variant["VariantName"] not in pinned]
     deployed = [image for variant in variants for image in variant.get("DeployedImages", [])]
     return sorted({image["ResolvedImage"] for image in deployed})

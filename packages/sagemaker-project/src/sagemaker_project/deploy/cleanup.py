@@ -3,9 +3,8 @@
 from sagemaker_project.deploy.calls import sagemaker
 from sagemaker_project.deploy.evidence import State
 from sagemaker_project.deploy.ledger import Deployment
-from sagemaker_project.deploy.promotion import record
 from sagemaker_project.deploy.scaling import all_variants
-from sagemaker_project.deploy.steps import DeleteUnused, Plan, Step
+from sagemaker_project.deploy.steps import DeleteUnused, Plan, Step, record
 
 
 def plan_cleanup(state: State) -> Plan:

@@ -1,8 +1,9 @@
-"""What each command of `deploy-model` does; COMMANDS has one function for each.
+"""What each command of `deploy-model` does: one function each, in COMMANDS or in PROMOTIONS.
 
-A promotion is look, gates, plan, execute. Each function returns a result: a dict with an Outcome, a
-Message in one line, and what the command is about. A command that cannot do its work raises one of
-the errors in sagemaker_project.errors, and nothing else.
+A promotion is look, gates, plan, execute; those in PROMOTIONS also take the project's own gates.
+Each function returns a result: a dict with an Outcome, a Message in one line, and what the command
+is about. A command that cannot do its work raises one of the errors in sagemaker_project.errors,
+and nothing else.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,12 +15,7 @@ from sagemaker_project.deploy.endpoint_gates import CLEANUP_GATES, ROLLBACK_GATE
 from sagemaker_project.deploy.endpoint_test_command import test
 from sagemaker_project.deploy.evidence import Evidence
 from sagemaker_project.deploy.executor import Executor
-from sagemaker_project.deploy.gates import (
-    GATES,
-    Gate,
-    check,
-    if_it_deploys,
-)
+from sagemaker_project.deploy.gates import GATES, Gate, check, if_it_deploys
 from sagemaker_project.deploy.ledger import Ledger
 from sagemaker_project.deploy.lock import Lock
 from sagemaker_project.deploy.look import look, look_at_stage, look_back
@@ -40,14 +36,15 @@ def promote(context: Context, gates: Gates) -> Members:
     """
     evidence = look(context)
     plan = _allowed_plan(evidence, gates)
-    if not plan.steps:
+    if plan.steps:
+        with Lock(context, f"promote version {evidence.candidate.version}") as lock:
+            evidence = look(context, before=evidence)
+            plan = _allowed_plan(evidence, gates)
+            for note in plan.notes:
+                context.say(note)
+            Executor(context, evidence, lock).do(plan)
+    if not plan.steps:  # another command may have deployed it before this one took the lock
         return _promotion(evidence, plan, "Unchanged", f"{_serves(evidence)}: already deployed")
-    with Lock(context, f"promote version {evidence.candidate.version}") as lock:
-        evidence = look(context, before=evidence)
-        plan = _allowed_plan(evidence, gates)
-        for note in plan.notes:
-            context.say(note)
-        Executor(context, evidence, lock).do(plan)
     return _promotion(evidence, plan, "Promoted", _serves(evidence))
 
 

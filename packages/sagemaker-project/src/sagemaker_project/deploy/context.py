@@ -1,4 +1,4 @@
-"""A command at work: what was asked, where it acts, and what it acts through."""
+"""What a command works with: its request, its target, AWS, the clock."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,10 +1,7 @@
 """How what serves differs from what the ledger says: changes that were made by hand."""
 
-import math
-
 from sagemaker_project.deploy.evidence import State
-
-WEIGHT_TOLERANCE = 1e-6  # AWS keeps weights as 32-bit numbers
+from sagemaker_project.deploy.matching import matches
 
 
 def differences(state: State) -> list[str]:
@@ -35,6 +32,6 @@ def _weight_differences(state: State) -> list[str]:
         recorded = restored.get(name, initial.get(name))
         if weight is None or recorded is None:
             continue
-        if not math.isclose(weight, recorded, rel_tol=WEIGHT_TOLERANCE):
+        if not matches(float(recorded), weight):
             found.append(f"the weight of {name} is {weight:g}, the ledger says {recorded:g}")
     return found

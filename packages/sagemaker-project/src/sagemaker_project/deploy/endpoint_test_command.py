@@ -43,17 +43,15 @@ def test(context: Context) -> Members:
 
 def _keep(context: Context, state: State, deployment: Deployment, report: TestReport) -> Members:
     """Write the report beside the ledger for the gate, and to disk for people."""
-    body, page = (
-        (json.dumps(report, indent=2, default=str) + "\n").encode(),
-        endpoint_test.report_html(report).encode(),
-    )
+    body = (json.dumps(report, indent=2, default=str) + "\n").encode()
+    page = endpoint_test.report_html(report).encode()
     uri = _upload(context, state, body, page)
     kept: Test = {
         "ModelPackageArn": deployment["ModelPackageArn"],
         "EndpointConfigName": deployment["EndpointConfigName"],
         "ConfigHash": deployment["ConfigHash"],
         "Pins": deployment["Pins"],
-        "Images": images_of(state.endpoint or {}, pinned_versions(context.target.config)),
+        "Images": images_of(state.endpoint, pinned_versions(context.target.config)),
         "Status": report["Status"],
         "ReportUri": uri,
         "ReportSha256": endpoint_test.digest(body),

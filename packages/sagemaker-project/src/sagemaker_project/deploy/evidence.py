@@ -1,4 +1,4 @@
-"""What a command decides on: everything that was read, frozen before anything is decided.
+"""What a command decides on: all that it has read, as frozen values.
 
     State       what a stage is now: its ledger, its endpoint, its autoscaling
     Evidence    a State and what concerns the version that is to be deployed
@@ -77,12 +77,15 @@ class State:
 
     @property
     def never_served(self) -> bool:
-        """Whether the endpoint is what an interrupted first deployment failed to create."""
-        pending = self.pending
+        """Whether the endpoint is what the first promotion failed to create.
+
+        Only where this command continues that promotion, which ends with the endpoint deleted.
+        """
+        resumed = self.resumed
         return (
-            pending is not None
-            and pending["Action"] == "promote"
-            and pending["Deployment"]["Before"] is None
+            resumed is not None
+            and resumed["Action"] == "promote"
+            and resumed["Deployment"]["Before"] is None
             and self.status == "Failed"
         )
 
@@ -122,7 +125,7 @@ class Evidence(State):
     """What a promotion is decided on.
 
     `models` and `endpoint_configs` are what exists under the candidate's names. `metrics`,
-    `samples` and `artifacts` are read only of packages that may be deployed (`is_deployable`).
+    `samples` and `artifacts` are read only where every package may be deployed.
     `staged` is None for the first stage.
     """
 
@@ -169,13 +172,20 @@ def is_of(deployment: Deployment | None, endpoint_config: str | None) -> bool:
     return deployment is not None and deployment["EndpointConfigName"] == endpoint_config
 
 
-def is_deployable(package: Members, target: Target) -> bool:
-    """Whether a package is approved, complete and of the target's group."""
-    return (
-        package.get("ModelPackageGroupName") == target.group
-        and package.get("ModelApprovalStatus") == "Approved"
-        and package.get("ModelPackageStatus") == "Completed"
-    )
+def not_deployable_because(package: Members, target: Target) -> str:
+    """Return why a package may not be deployed; empty where it may."""
+    arn = package["ModelPackageArn"]
+    approval, status = package.get("ModelApprovalStatus"), package["ModelPackageStatus"]
+    if package.get("ModelPackageGroupName") != target.group:
+        return (
+            f"{arn} is of the group {package.get('ModelPackageGroupName')}, this project deploys"
+            f" {target.group}: name one of its versions, or give --model-package-group-name"
+        )
+    if approval != "Approved":
+        return f"{arn} is {approval}: approve it first (aws sagemaker update-model-package)"
+    if status != "Completed":
+        return f"{arn}: its status is {status}, only Completed packages are deployed"
+    return ""
 
 
 def recorded_requests(package: Members, samples: Document | None) -> Samples:

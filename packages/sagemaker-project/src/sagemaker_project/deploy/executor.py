@@ -11,8 +11,7 @@ from typing import Any
 from sagemaker_project.deploy import ledger_writer, smoke_test, undo
 from sagemaker_project.deploy.calls import Call, Members
 from sagemaker_project.deploy.context import Context
-from sagemaker_project.deploy.evidence import State, is_changing
-from sagemaker_project.deploy.gates import check_package
+from sagemaker_project.deploy.evidence import State, is_changing, not_deployable_because
 from sagemaker_project.deploy.ledger import Snapshot
 from sagemaker_project.deploy.lock import Lock
 from sagemaker_project.deploy.recovery import recovery
@@ -33,15 +32,15 @@ from sagemaker_project.deploy.steps import (
 from sagemaker_project.errors import AwsError, DeployFailed, NeedsHuman, Refused, Unavailable
 
 BEGINS = ("CreateEndpoint", "UpdateEndpoint")
-ENDS = (["Promoted"], ["RolledBack"], ["Failed"])  # the entries of a plan that goes on
+ENDS = (["Promoted"], ["RolledBack"], ["Failed"])  # the only entries of a plan that continues
 STALE_LOOKS = 6  # some seconds, in which AWS may not show yet what has just begun
 
 
 class Executor:
     """Does a plan. `state` is what it was made from, `ledger` grows with each entry.
 
-    `started` is the Started entry of the deployment that has begun and not ended, and `sent` tells
-    whether SageMaker was asked to change the endpoint.
+    `started` is the Started entry of the deployment that has begun and not ended. `sent` tells
+    whether SageMaker was asked to change the endpoint, by this run or by the one that it continues.
     """
 
     def __init__(self, context: Context, state: State, lock: Lock) -> None:
@@ -123,7 +122,8 @@ class Executor:
         package = self.aws.package(step.package_arn)
         if package is None:
             raise Refused(f"{step.package_arn} was deleted meanwhile")
-        check_package(package, self.target)
+        if reason := not_deployable_because(package, self.target):
+            raise Refused(reason)
 
     # The endpoint
 
@@ -200,7 +200,7 @@ class Executor:
         except DeployFailed as error:
             if self.creates_endpoint or self.started is None:
                 raise
-            name = undo.put_back(self, self.started["Deployment"]["Before"])
+            name = undo.put_back(self, self.started["Deployment"]["Before"], str(error))
             raise DeployFailed(f"{error}; {name} serves again") from None
 
     def restore_variants(self, step: RestoreVariants) -> None:

@@ -1,8 +1,9 @@
-"""What stands between a version and a stage: GATES, in the order in which they are asked.
+"""The checks that a version must pass before it is deployed: GATES, in the order of asking.
 
-A gate is a pure function of the evidence: it raises Refused, or says nothing. It reads nothing, so
-every gate can be tested with a made-up Evidence. A project passes gates of its own to `main`; they
-are asked after these. To add a gate here: a function, and its place in GATES.
+A gate is a pure function of the evidence: it raises one of the errors in sagemaker_project.errors,
+mostly Refused, or returns. It reads nothing, so every gate can be tested with a made-up Evidence. A
+project passes gates of its own to `main`; they are asked after these. To add a gate here: a
+function, and its place in GATES. A gate may rely on those before it, and so may the plan.
 
 Those about the endpoint are in endpoint_gates.py, with what the other commands ask.
 """
@@ -15,7 +16,6 @@ from datetime import timedelta
 from typing import TypeVar
 
 from sagemaker_project.deploy import endpoint_test
-from sagemaker_project.deploy.calls import Members
 from sagemaker_project.deploy.candidate import identity, principal
 from sagemaker_project.deploy.endpoint_gates import (
     endpoint_is_not_busy,
@@ -27,6 +27,7 @@ from sagemaker_project.deploy.endpoint_gates import (
 from sagemaker_project.deploy.evidence import (
     Evidence,
     State,
+    not_deployable_because,
     recorded_requests,
 )
 from sagemaker_project.deploy.matching import matches
@@ -43,7 +44,7 @@ def check(gates: Iterable[Callable[[AnyState], None]], state: AnyState) -> None:
     """Ask each gate in turn.
 
     Raises:
-        Refused: the first that says no.
+        ProjectError: that of the first gate that refuses, mostly Refused.
     """
     for gate in gates:
         gate(state)
@@ -66,26 +67,12 @@ def if_it_deploys(gate: Gate) -> Gate:
 def packages_may_be_deployed(evidence: Evidence) -> None:
     """Only what is approved, complete and of this project's group is deployed."""
     for package in evidence.candidate.packages.values():
-        check_package(package, evidence.target)
-
-
-def check_package(package: Members, target: Target) -> None:
-    """Refuse a package that may not be deployed; `is_deployable` says the same without reasons."""
-    arn = package["ModelPackageArn"]
-    approved, status = package.get("ModelApprovalStatus"), package["ModelPackageStatus"]
-    if package.get("ModelPackageGroupName") != target.group:
-        raise Refused(
-            f"{arn} is of the group {package.get('ModelPackageGroupName')}, this project deploys"
-            f" {target.group}: name one of its versions, or give --model-package-group-name"
-        )
-    if approved != "Approved":
-        raise Refused(f"{arn} is {approved}: approve it first (aws sagemaker update-model-package)")
-    if status != "Completed":
-        raise Refused(f"{arn}: its status is {status}, only Completed packages are deployed")
+        if reason := not_deployable_because(package, evidence.target):
+            raise Refused(reason)
 
 
 def metrics_are_numbers(evidence: Evidence) -> None:
-    """Every metric is a finite number: one that says nothing promotes nothing."""
+    """There is a metric at least, and every one is a finite number."""
     arn, metrics = evidence.candidate.arn, evidence.metrics
     if metrics is None:
         raise Refused(f"{arn} has no metrics: nothing says that it is good")
@@ -93,6 +80,8 @@ def metrics_are_numbers(evidence: Evidence) -> None:
         raise Refused(f"{arn}: its metrics {metrics.uri} are gone")
     try:
         content = json.loads(metrics.body)
+    except RecursionError:
+        raise Refused(f"{metrics.uri} is nested too deeply") from None
     except ValueError as error:
         raise Refused(f"{metrics.uri} is not JSON: {error}") from None
     found = 0
@@ -279,9 +268,9 @@ def _test_again(target: Target) -> str:
 
 def alarms_can_guard_the_deployment(evidence: Evidence) -> None:
     """Alarms exist, are quiet, and look soon enough; there is a fleet to shift traffic from."""
-    problems = guardrail_problems(evidence)
     if evidence.endpoint is None:
         return  # a first deployment has no canary; the plan's notes say what will be needed
+    problems = guardrail_problems(evidence)
     for problem in sorted(problems, key=lambda problem: problem.kind == "inconclusive"):
         if problem.kind == "inconclusive":
             raise Refused(problem.message)

@@ -1,4 +1,4 @@
-"""How a deployment ended that no command watched to its end: what SageMaker says decides."""
+"""How an interrupted deployment ended, as SageMaker shows it."""
 
 from datetime import datetime
 

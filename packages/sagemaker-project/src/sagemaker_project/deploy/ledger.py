@@ -122,7 +122,7 @@ def decode(body: bytes, where: str) -> Entry:
     """Return the entry that `body` holds; raise LedgerError if it is not intact."""
     try:
         return _checked(json.loads(body), body, where)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LedgerError(
             f"{where}: damaged or changed by hand ({error}). Nothing was done. Restore the object"
             " (aws s3api list-object-versions shows earlier versions), then run again"

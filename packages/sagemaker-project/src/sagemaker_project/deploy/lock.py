@@ -112,7 +112,10 @@ class Lock:
         }
         body = json.dumps(content, indent=1).encode()
         answer = self.aws.change(Call("s3", "PutObject", {**self.where, "Body": body, **condition}))
-        self.etag = answer.get("ETag") or (self._read() or {})["ETag"]
+        written = answer if "ETag" in answer else self._read()  # the answer may have been lost
+        if written is None:
+            raise Conflict
+        self.etag = written["ETag"]
         self.renewed = self.clock.monotonic()
 
     def _read(self) -> Members | None:
@@ -156,7 +159,7 @@ def owner_in(body: bytes, where: Members) -> Members:
         if not all(isinstance(owner[name], kind) for name, kind in OWNER.items()):
             raise ValueError
         return owner
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         raise LedgerError(
             f"{place}: damaged, so it is unknown whether a deployment is in progress. Nothing was"
             " done. Make sure that none is (deploy-model status), delete the object, then run again"
@@ -175,8 +178,8 @@ def _is_gone(owner: Members, answer: Members) -> bool:
             return False
     date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
     now = parsedate_to_datetime(date) if date else datetime.now(timezone.utc)
-    age: float = (now - answer["LastModified"]).total_seconds()
-    return age > float(owner["LeaseSeconds"])
+    age = (now - answer["LastModified"]).total_seconds()
+    return bool(age > owner["LeaseSeconds"])
 
 
 def machine() -> str:

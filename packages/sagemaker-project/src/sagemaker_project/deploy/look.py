@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from sagemaker_project.deploy import ledger
-from sagemaker_project.deploy.artifact import ArtifactError, check_artifact
+from sagemaker_project.deploy.artifact import check_artifact
 from sagemaker_project.deploy.aws import Aws
 from sagemaker_project.deploy.calls import Members
 from sagemaker_project.deploy.candidate import Candidate, candidate, config_hash, pinned_arns
@@ -22,7 +22,7 @@ from sagemaker_project.deploy.evidence import (
     Rollback,
     Staged,
     State,
-    is_deployable,
+    not_deployable_because,
 )
 from sagemaker_project.deploy.rollback import goal_of
 from sagemaker_project.deploy.scaling import all_variants
@@ -58,7 +58,7 @@ def look(context: Context, before: Evidence | None = None) -> Evidence:
         staged=_staged(context, new.arn),
     )
     # A model may have gigabytes: those of packages that a gate refuses anyway are not read.
-    if not all(is_deployable(p, target) for p in new.packages.values()):
+    if any(not_deployable_because(p, target) for p in new.packages.values()):
         return evidence
     return replace(
         evidence,
@@ -170,7 +170,7 @@ def _artifact(aws: Aws, package: Members) -> Artifact:
             package,
             lambda file, image: check_artifact(file, expected, _scikit_learn_version(image)),
         )
-    except (ArtifactError, Refused) as problem:
+    except Refused as problem:
         return Artifact(problem=str(problem))
     return Artifact(pin)
 

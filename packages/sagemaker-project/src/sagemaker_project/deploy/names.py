@@ -24,9 +24,9 @@ def digest(content: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def fit(start: str, end: str, limit: int = MAX_NAME) -> str:
+def fit(start: str, end: str) -> str:
     """Join two parts of a name; cut the first one where both are too long together."""
-    return start[: limit - len(end)].rstrip("-") + end
+    return start[: MAX_NAME - len(end)].rstrip("-") + end
 
 
 def resource_name(project: str, stage: str, version: int, content: object) -> str:

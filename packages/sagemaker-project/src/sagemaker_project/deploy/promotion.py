@@ -1,7 +1,7 @@
 """The plan of a promotion: from what a stage is to a version that serves. Pure; nothing is read."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sagemaker_project.deploy import scaling
 from sagemaker_project.deploy.calls import Call, Members, sagemaker
@@ -14,20 +14,18 @@ from sagemaker_project.deploy.steps import (
     CheckApproval,
     CheckOutcome,
     Plan,
-    RecordEntry,
     SendCall,
     SmokeTest,
     Step,
     WaitForEndpoint,
+    record,
 )
-from sagemaker_project.deploy.target import Target
 
 
 def plan_promotion(evidence: Evidence) -> Plan:
     """Return the steps that bring the candidate into service; none where it serves already."""
     candidate, resumed = evidence.candidate, evidence.resumed
     closing = [] if resumed else closing_entries(evidence)
-    evidence = replace(evidence, ledger=evidence.ledger.after(*closing))
     capacity = _Scaling.of(evidence)
     if _is_done(evidence) and not (resumed or closing or capacity.before or capacity.after):
         return Plan()
@@ -172,10 +170,13 @@ def snapshot(state: State) -> Snapshot | None:
     }
 
 
-def record(target: Target, kind: str, entry: Members) -> RecordEntry:
-    """Return the step that appends an entry to the stage's ledger."""
-    call = Call("s3", "PutObject", {"Bucket": target.bucket, "Key": target.ledger_folder})
-    return RecordEntry(call, kind, entry)
+def guardrail_problems(evidence: Evidence) -> list[Problem]:
+    """Return why SageMaker could not deploy with these settings, as the live endpoint is now."""
+    counts = None
+    if evidence.endpoint:
+        live = evidence.endpoint.get("ProductionVariants", [])
+        counts = {v["VariantName"]: v.get("DesiredInstanceCount") for v in live}
+    return deployment_problems(evidence.target.config, counts, evidence.alarms)
 
 
 def token(plan: Plan, evidence: Evidence) -> str:
@@ -189,15 +190,6 @@ def token(plan: Plan, evidence: Evidence) -> str:
 
 
 # For the person who reads the plan
-
-
-def guardrail_problems(evidence: Evidence) -> list[Problem]:
-    """Return why SageMaker could not deploy with these settings, as the live endpoint is now."""
-    counts = None
-    if evidence.endpoint:
-        live = evidence.endpoint.get("ProductionVariants", [])
-        counts = {v["VariantName"]: v.get("DesiredInstanceCount") for v in live}
-    return deployment_problems(evidence.target.config, counts, evidence.alarms)
 
 
 def _notes(evidence: Evidence) -> Iterator[str]:

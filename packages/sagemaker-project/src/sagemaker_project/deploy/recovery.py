@@ -1,4 +1,4 @@
-"""What a person types to bring an endpoint back that `deploy-model` does not touch."""
+"""The commands with which a person recovers an endpoint that `deploy-model` leaves alone."""
 
 from sagemaker_project.deploy.evidence import State
 from sagemaker_project.deploy.ledger import Ledger

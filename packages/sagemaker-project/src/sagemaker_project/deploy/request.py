@@ -1,4 +1,4 @@
-"""What was asked of `deploy-model`: its command line, once it is read, as one frozen value."""
+"""The arguments of `deploy-model` as one frozen value, and the checks that need no reading."""
 
 import argparse
 import re
@@ -62,7 +62,7 @@ class DeployRequest:
 
 
 def check_request(project: Project, request: DeployRequest, session: Any) -> None:
-    """Refuse what can be seen to be wrong before anything is read.
+    """Refuse arguments that are wrong whatever exists in AWS.
 
     Args:
         session: a boto3 session, which knows the regions.

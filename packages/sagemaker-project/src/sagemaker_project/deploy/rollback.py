@@ -8,8 +8,14 @@ from sagemaker_project.deploy.config import NOT_RETAINED
 from sagemaker_project.deploy.evidence import Rollback, State
 from sagemaker_project.deploy.interrupted import closing_entries
 from sagemaker_project.deploy.ledger import Deployment, Snapshot
-from sagemaker_project.deploy.promotion import record
-from sagemaker_project.deploy.steps import Plan, RestoreVariants, SendCall, Step, WaitForEndpoint
+from sagemaker_project.deploy.steps import (
+    Plan,
+    RestoreVariants,
+    SendCall,
+    Step,
+    WaitForEndpoint,
+    record,
+)
 
 # A rollback keeps the instances of now: they serve the requests of now.
 KEEP_COUNTS = {

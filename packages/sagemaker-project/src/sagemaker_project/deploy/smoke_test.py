@@ -21,8 +21,7 @@ def smoke_test(context: Context, step: SmokeTest) -> None:
         DeployFailed: it does not answer as its model did, or runs another image than was tested.
     """
     target = context.target
-    pinned = set(pinned_versions(target.config))
-    images = images_of(context.aws.endpoint(target.endpoint) or {"ProductionVariants": []}, pinned)
+    images = images_of(context.aws.endpoint(target.endpoint), pinned_versions(target.config))
     if step.images is not None and tuple(images) != step.images:
         raise DeployFailed(
             f"it runs {', '.join(images)}, the {target.before} test ran with"

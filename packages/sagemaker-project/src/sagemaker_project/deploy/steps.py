@@ -2,8 +2,7 @@
 
 A plan is printed by `deploy-model plan` and done by `deploy-model promote`, which has one handler
 for each kind (executor.HANDLERS). To add a kind: a dataclass here, its name in `Step`, its handler
-there. What a step reads, it reads when its turn comes; nothing is read between the look that a plan
-was made from and its first step.
+there. A step that depends on the state of AWS reads it when it is done, not before the plan begins.
 """
 
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TypeAlias
 from sagemaker_project.deploy.calls import Call, Members
 from sagemaker_project.deploy.evidence import Document
 from sagemaker_project.deploy.ledger import Snapshot
+from sagemaker_project.deploy.target import Target
 
 
 @dataclass(frozen=True)
@@ -109,3 +109,9 @@ class Plan:
     def deploys(self) -> bool:
         """Whether the plan brings a version into service."""
         return any(isinstance(step, SmokeTest) for step in self.steps)
+
+
+def record(target: Target, kind: str, entry: Members) -> RecordEntry:
+    """Return the step that appends an entry to the stage's ledger."""
+    call = Call("s3", "PutObject", {"Bucket": target.bucket, "Key": target.ledger_folder})
+    return RecordEntry(call, kind, entry)

@@ -41,7 +41,7 @@ class Target:
 
     @property
     def tags(self) -> list[dict[str, str]]:
-        """The tags of everything that is created; those of the settings come first."""
+        """The tags of everything that is created; a tag of the settings replaces one of these."""
         own = {
             "sagemaker:project-name": self.project,
             "sagemaker:deployment-stage": self.stage,

@@ -1,6 +1,6 @@
 """End a deployment that cannot be finished, with everything as it was before it.
 
-What SageMaker refuses on the way does not hide the first reason; a person has to fix it.
+Where AWS refuses to undo something, the error has the first reason as well, and asks for a person.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from sagemaker_project.deploy.interrupted import ended
 from sagemaker_project.deploy.ledger import Snapshot
 from sagemaker_project.deploy.rollback import update_to
 from sagemaker_project.deploy.scaling import all_variants
-from sagemaker_project.errors import AwsError, NeedsHuman, Unavailable, UsageError
+from sagemaker_project.errors import AwsError, DeployFailed, NeedsHuman, Unavailable, UsageError
 
 if TYPE_CHECKING:
     from sagemaker_project.deploy.executor import Executor
@@ -45,8 +45,15 @@ def end_as_failed(executor: Executor, reason: str) -> None:
     executor.append("Failed", entry)
 
 
-def put_back(executor: Executor, before: Snapshot) -> str:
-    """Update the endpoint to what served before; return the name of its configuration."""
+def put_back(executor: Executor, before: Snapshot, reason: str) -> str:
+    """Update the endpoint to what served before; return the name of its configuration.
+
+    Args:
+        reason: why the new version must not serve.
+
+    Raises:
+        NeedsHuman: SageMaker undid that update, so the new version still serves.
+    """
     name = before["EndpointConfigName"]
     executor.say(f"the new version does not answer as it should: back to {name}")
     aws, target = executor.aws, executor.target
@@ -61,7 +68,13 @@ def put_back(executor: Executor, before: Snapshot) -> str:
     for variant in scaling.in_the_way(rules, registered, live, goal):
         executor.send(scaling.deregistration(target.endpoint, variant))
     executor.send(update_to(target.endpoint, endpoint, name, before))
-    executor.wait_for(name)
+    try:
+        executor.wait_for(name)
+    except DeployFailed as undone:
+        raise NeedsHuman(
+            f"{reason}; it still serves, for {name} could not be put back: {undone}. Find out why,"
+            f" then run {target.command('rollback')}"
+        ) from None
     return name
 
 

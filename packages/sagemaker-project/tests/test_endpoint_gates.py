@@ -1,0 +1,107 @@
+"""The gates of rollback, clean-up and test as tables: pure functions of what a stage is."""
+
+from dataclasses import replace
+
+import pytest
+from evidence_helpers import (
+    GUARDED,
+    back,
+    endpoint,
+    evidence,
+    interrupted,
+    never_served,
+    request,
+    serving,
+    state,
+)
+from sagemaker_project.deploy.endpoint_gates import CLEANUP_GATES, ROLLBACK_GATES, TEST_GATES
+from sagemaker_project.deploy.gates import check
+from sagemaker_project.errors import Busy, NeedsHuman, ProjectError, Refused
+
+pytestmark = pytest.mark.fast
+
+NAME = evidence().candidate.name
+
+
+def second(**changes):
+    """A rollback from version 2 to version 1."""
+    return back(**serving(2, (1,), **changes))
+
+
+NO_ROLLBACK = {
+    "nothing was deployed": (back(), Refused, "nothing has been deployed"),
+    "the first promotion never served": (
+        back(**never_served(endpoint=None)),
+        Refused,
+        "nothing has been deployed",
+    ),
+    "no version before": (back(**serving(1)), Refused, "no version before version 1"),
+    "no endpoint": (second(endpoint=None), Refused, "does not exist"),
+    "busy": (second(endpoint=endpoint("x", "Updating")), Busy, "is busy: Updating"),
+    "failed": (second(endpoint=endpoint("x", "Failed")), NeedsHuman, "delete-endpoint"),
+    "failed to be created": (back(**never_served()), NeedsHuman, "delete-endpoint"),
+    "changed by hand": (second(endpoint=endpoint("by-hand")), Refused, "--accept-drift"),
+    "its configuration was deleted": (second(endpoint_config=None), NeedsHuman, "was deleted"),
+    "the goal was deleted": (replace(second(), missing=("m",)), Refused, "m was deleted"),
+}
+UPDATING = serving(1, endpoint=endpoint("x", "Updating"))
+FAILED = serving(1, endpoint=endpoint("x", "Failed"))
+NO_CLEANUP = {
+    "busy": (state(**UPDATING), Busy, "is busy: Updating"),
+    "failed": (state(**FAILED), NeedsHuman, "delete-endpoint"),
+}
+NO_TEST = NO_CLEANUP | {
+    "nothing is deployed": (state(), Refused, "nothing is deployed"),
+    "something else serves": (
+        state(**serving(1, endpoint=endpoint("by-hand"))),
+        Refused,
+        "the ledger says",
+    ),
+}
+OTHERS = {
+    f"{command}: {name}": (gates, *row)
+    for command, gates, rows in (
+        ("rollback", ROLLBACK_GATES, NO_ROLLBACK),
+        ("cleanup", CLEANUP_GATES, NO_CLEANUP),
+        ("test", TEST_GATES, NO_TEST),
+    )
+    for name, row in rows.items()
+}
+
+
+@pytest.mark.parametrize("gates, found, error, message", OTHERS.values(), ids=OTHERS)
+def test_a_gate_of_another_command_refuses(gates, found, error, message):
+    with pytest.raises(error, match=message) as refusal:
+        check(gates, found)
+    assert type(refusal.value) is error and "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("gates", [ROLLBACK_GATES, CLEANUP_GATES, TEST_GATES])
+def test_every_gate_of_another_command_has_a_case(gates):
+    """Without any one of its gates, a command refuses less, or for another reason."""
+    for gate in gates:
+        fewer = [other for other in gates if other is not gate]
+        assert any(
+            _refusal(fewer, found) != _refusal(gates, found)
+            for asked, found, *_ in OTHERS.values()
+            if asked is gates
+        ), gate.__name__
+
+
+def _refusal(gates, found):
+    try:
+        check(gates, found)
+    except ProjectError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("new, told", [(NAME, True), ("by-hand", False)])
+def test_a_busy_endpoint_is_told_how_to_stop_a_promotion(new, told):
+    updating = endpoint("x", "Updating", PendingDeploymentSummary={"EndpointConfigName": new})
+    found = state(
+        request=request(command="cleanup"), target=GUARDED, **interrupted(endpoint=updating)
+    )
+    with pytest.raises(Busy, match=f"Updating to {new}") as busy:
+        check(CLEANUP_GATES, found)
+    assert ("set-alarm-state --alarm-name errors" in str(busy.value)) is told

@@ -1,0 +1,379 @@
+"""Plans as tables: pure functions of an Evidence that was never read from AWS."""
+
+import copy
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import get_args
+
+import pytest
+from evidence_helpers import (
+    GUARDED,
+    NOW,
+    RULE,
+    VARIANT,
+    back,
+    deployed,
+    endpoint,
+    entries,
+    evidence,
+    existing,
+    interrupted,
+    never_served,
+    rolling_back,
+    serving,
+    state,
+    target,
+    then,
+)
+from sagemaker_project.deploy import executor, steps, undo
+from sagemaker_project.deploy.cleanup import plan_cleanup
+from sagemaker_project.deploy.endpoint_gates import ROLLBACK_GATES
+from sagemaker_project.deploy.evidence import Staged
+from sagemaker_project.deploy.gates import check
+from sagemaker_project.deploy.promotion import plan_promotion, token
+from sagemaker_project.deploy.rollback import plan_rollback, restoration
+from sagemaker_project.errors import DeployFailed, NeedsHuman
+
+pytestmark = pytest.mark.fast
+
+FIRST, NAME = evidence(1).candidate.name, evidence().candidate.name
+
+
+def kinds(plan):
+    """The steps of a plan in short: calls by their operation, entries by their kind."""
+    short = []
+    for step in plan.steps:
+        if isinstance(step, steps.RecordEntry):
+            short.append(step.kind)
+        elif isinstance(step, steps.SendCall | steps.DeleteUnused):
+            short.append(step.call.operation)
+        else:
+            short.append(type(step).__name__)
+    return short
+
+
+NEW = ["CreateModel", "CreateEndpointConfig", "CheckApproval"]
+SCALING = target(ProductionVariants=[{**VARIANT, "AutoScaling": RULE}])
+LARGER = target(
+    ProductionVariants=[{**VARIANT, "InstanceType": "ml.m5.xlarge", "AutoScaling": RULE}]
+)
+
+
+def rolled_back(**changes):
+    """The endpoint once SageMaker has rolled an update back to version 1."""
+    about = {"LastModifiedTime": NOW + timedelta(seconds=1), "FailureReason": "errors is in ALARM"}
+    return endpoint(FIRST, **about | changes)
+
+
+PROMOTIONS = {
+    "a first version": (
+        evidence(),
+        ["Started", *NEW, "CreateEndpoint", "WaitForEndpoint", "SmokeTest", "Promoted"],
+    ),
+    "the next version": (
+        evidence(**serving(1)),
+        ["Started", *NEW, "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "Promoted"],
+    ),
+    "what serves already": (evidence(**serving(2), **existing(2)), []),
+    "one that was killed before its first call": (
+        evidence(**interrupted()),
+        [*NEW, "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "Promoted"],
+    ),
+    "one that was killed while the endpoint changed": (
+        evidence(**interrupted(endpoint=endpoint("x", "Updating")), **existing(2)),
+        ["WaitForEndpoint", "SmokeTest", "Promoted"],
+    ),
+    "one that was killed while it served": (
+        evidence(**interrupted(endpoint=endpoint(NAME)), **existing(2)),
+        ["SmokeTest", "Promoted"],
+    ),
+    "one that SageMaker rolled back unseen": (
+        evidence(**interrupted(endpoint=rolled_back()), **existing(2)),
+        ["CheckOutcome", "Failed"],
+    ),
+    "one that SageMaker is rolling back": (
+        evidence(**interrupted(endpoint=rolled_back(EndpointStatus="RollingBack")), **existing(2)),
+        ["WaitForEndpoint", "SmokeTest", "Promoted"],
+    ),
+    "one that was killed before its first call, after an earlier one that failed": (
+        evidence(**interrupted(endpoint=rolled_back(LastModifiedTime=NOW))),
+        [*NEW, "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "Promoted"],
+    ),
+    "one that was killed before its first call, and then another was put there by hand": (
+        evidence(**interrupted(endpoint=rolled_back(EndpointConfigName="by-hand"))),
+        [*NEW, "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "Promoted"],
+    ),
+    "a first one that was killed while its endpoint could not be created": (
+        evidence(**never_served(), **existing(2)),
+        ["WaitForEndpoint", "SmokeTest", "Promoted"],
+    ),
+    "what serves, with a configuration that was deleted": (
+        evidence(**serving(2, endpoint_config=None), models=existing(2)["models"]),
+        ["Started", "CreateEndpointConfig", "SmokeTest", "Promoted"],
+    ),
+    "what serves, with a model that was deleted": (
+        evidence(**serving(2), endpoint_configs=existing(2)["endpoint_configs"]),
+        ["Started", "CreateModel", "SmokeTest", "Promoted"],
+    ),
+    "another version after one that was killed": (
+        evidence(3, **interrupted()),
+        ["Failed", "Started", *NEW, "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "Promoted"],
+    ),
+    "a variant that begins to scale": (
+        evidence(where=SCALING, **serving(2), **existing(2)),
+        ["Started", "SmokeTest", "RegisterScalableTarget", "PutScalingPolicy", "Promoted"],
+    ),
+    "a variant that does not scale any more": (
+        evidence(**serving(2, scaling={"All": RULE}), **existing(2)),
+        ["Started", "DeregisterScalableTarget", "SmokeTest", "Promoted"],
+    ),
+    "a variant that scales on": (
+        evidence(where=SCALING, **serving(1, scaling={"All": RULE})),
+        ["Started", *NEW, "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "Promoted"],
+    ),
+    "a variant that scales on, on other instances": (
+        evidence(where=LARGER, **serving(1, scaling={"All": RULE})),
+        [
+            *("Started", "CreateModel", "CreateEndpointConfig", "DeregisterScalableTarget"),
+            *("CheckApproval", "UpdateEndpoint", "WaitForEndpoint", "SmokeTest"),
+            *("RegisterScalableTarget", "PutScalingPolicy", "Promoted"),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("found, wanted", PROMOTIONS.values(), ids=PROMOTIONS)
+def test_a_promotion_has_these_steps(found, wanted):
+    assert kinds(plan_promotion(found)) == wanted
+
+
+def step_of(plan, kind):
+    """The only step of a plan that has this kind or operation."""
+    (found,) = (step for step, name in zip(plan.steps, kinds(plan), strict=True) if name == kind)
+    return found
+
+
+@pytest.mark.parametrize(
+    "found, creates",
+    [
+        (evidence(), {"EndpointConfigs": [NAME], "Models": deployed(2)["Models"]}),
+        (evidence(**existing(2)), {"EndpointConfigs": [], "Models": []}),
+    ],
+)
+def test_a_started_entry_names_what_is_to_be_created(found, creates):
+    started = step_of(plan_promotion(found), "Started").entry
+    assert started["Creates"] == creates and started["Deployment"] == deployed(2)
+
+
+def test_an_endpoint_is_created_with_tags_and_updated_as_the_settings_say():
+    created = step_of(plan_promotion(evidence(where=GUARDED)), "CreateEndpoint").call.members
+    assert created["Tags"] == target().tags and "DeploymentConfig" not in created
+    updated = step_of(plan_promotion(evidence(where=GUARDED, **serving(1))), "UpdateEndpoint")
+    assert updated.call.members["DeploymentConfig"] == GUARDED.config.deployment
+
+
+def test_a_smoke_test_compares_the_images_with_those_of_the_stage_before():
+    found = evidence(staged=Staged(entries(), "hash", {"Images": ["a", "b"]}))
+    assert step_of(plan_promotion(found), "SmokeTest").images == ("a", "b")
+    assert step_of(plan_promotion(evidence()), "SmokeTest").images is None
+
+
+def test_the_plan_of_a_first_version_says_what_the_next_one_will_need():
+    notes = plan_promotion(evidence(where=GUARDED)).notes
+    assert any("before the next promotion" in note and "errors" in note for note in notes)
+
+
+def test_a_rollback_that_sagemaker_undid_is_recorded_with_its_reason():
+    undone = rolled_back(EndpointConfigName=NAME)
+    failed = step_of(plan_promotion(evidence(3, **rolling_back(endpoint=undone))), "Failed")
+    assert (failed.entry["Action"], failed.entry["Reason"]) == ("rollback", "errors is in ALARM")
+
+
+RESTORED = ["WaitForEndpoint", "RestoreVariants", "RolledBack"]
+
+
+def followed(before):
+    """Changes of a Rollback: version 2 serves, after version 1, and before it served `before`."""
+    first, second = deployed(1), deployed(2) | {"Before": before}
+    promoted = [("Promoted", {"Action": "promote", "Deployment": d}) for d in (first, second)]
+    return serving(2) | {"ledger": entries(*promoted)}
+
+
+def scaled(about):
+    """These changes, but that every version in the ledger scales."""
+    kept = [
+        (entry["Kind"], entry | {"Deployment": entry["Deployment"] | {"Scaling": {"All": RULE}}})
+        for entry in about["ledger"].entries
+    ]
+    return about | {"ledger": entries(*kept)}
+
+
+ROLLBACKS = {
+    "from the second to the first": (
+        back(**serving(2, (1,))),
+        ["Started", "UpdateEndpoint", *RESTORED],
+    ),
+    "one that was killed before its update": (
+        back(**rolling_back()),
+        ["UpdateEndpoint", *RESTORED],
+    ),
+    "one that was killed after its update": (
+        back(**rolling_back(endpoint=endpoint("x", "Updating"))),
+        RESTORED,
+    ),
+    "one that was killed when all but its entry was done": (
+        back(**rolling_back(endpoint=endpoint(evidence(1).candidate.name))),
+        ["RestoreVariants", "RolledBack"],
+    ),
+    "one that was killed while the endpoint changed": (
+        back(**rolling_back(endpoint=endpoint(FIRST, "Updating"))),
+        RESTORED,
+    ),
+    "from a version that did not follow the goal": (
+        back(**followed({"EndpointConfigName": "by-hand", "Variants": []})),
+        ["Started", "UpdateEndpoint", "WaitForEndpoint", "RolledBack"],
+    ),
+    "to a variant that does not scale": (
+        back(**serving(2, (1,), scaling={"All": RULE})),
+        ["Started", "DeregisterScalableTarget", "UpdateEndpoint", *RESTORED],
+    ),
+    "to a variant that scales": (
+        back(**scaled(serving(2, (1,)))),
+        [
+            *("Started", "UpdateEndpoint", "WaitForEndpoint", "RestoreVariants"),
+            *("RegisterScalableTarget", "PutScalingPolicy", "RolledBack"),
+        ],
+    ),
+    "after a promotion that was killed when it had ended the scaling": (
+        back(**scaled(interrupted())),
+        ["RegisterScalableTarget", "PutScalingPolicy", "Failed"],
+    ),
+    "after a promotion that was killed before it served": (back(**interrupted()), ["Failed"]),
+    "after a promotion that was killed when it served": (
+        back(**interrupted(endpoint=endpoint(NAME))),
+        ["Promoted", "Started", "UpdateEndpoint", *RESTORED],
+    ),
+}
+
+
+@pytest.mark.parametrize("found, wanted", ROLLBACKS.values(), ids=ROLLBACKS)
+def test_a_rollback_has_these_steps(found, wanted):
+    check(ROLLBACK_GATES, found)
+    assert kinds(plan_rollback(found)) == wanted
+
+
+def test_a_rollback_keeps_the_instances_of_now():
+    update = step_of(plan_rollback(back(**serving(2, (1,)))), "UpdateEndpoint").call.members
+    assert update["RetainAllVariantProperties"] is True
+    assert {"VariantPropertyType": "DesiredWeight"} in update["ExcludeRetainedVariantProperties"]
+    assert "DeploymentConfig" not in update
+
+
+@pytest.mark.parametrize(
+    "weight, count, change",
+    [
+        (1.0, 2, None),
+        (1.0, 3, None),  # added since then
+        (0.5, 2, {"DesiredWeight": 1.0}),
+        (1.0, 1, {"DesiredInstanceCount": 2}),
+    ],
+)
+def test_weights_and_instances_that_are_missing_are_restored(weight, count, change):
+    now = {"VariantName": "All", "DesiredWeight": weight, "DesiredInstanceCount": count}
+    kept = {"VariantName": "All", "Weight": 1.0, "InstanceCount": 2}
+    snapshot = {"EndpointConfigName": FIRST, "Variants": [kept]}
+    call = restoration("e", endpoint(FIRST, ProductionVariants=[now]), snapshot)
+    changes = call and call.members["DesiredWeightsAndCapacities"]
+    assert changes == (change and [{"VariantName": "All", **change}])
+
+
+def test_plans_of_rollback_and_cleanup_write_nothing_into_their_arguments():
+    for plan, found in (
+        *((plan_rollback, row[0]) for row in ROLLBACKS.values()),
+        (plan_cleanup, state(**serving(3, (1, 2)))),
+    ):
+        before = copy.deepcopy(found)
+        plan(found)
+        assert found == before
+
+
+def test_a_cleanup_keeps_what_serves_and_what_a_rollback_needs():
+    plan = plan_cleanup(state(**serving(3, (1, 2))))
+    assert kinds(plan) == ["DeleteEndpointConfig", "DeleteModel", "CleanedUp"]
+    first = deployed(1)
+    assert [step.call.resource for step in plan.steps[:2]] == [
+        first["EndpointConfigName"],
+        *first["Models"],
+    ]
+
+
+THREE = serving(3, (1, 2))
+PENDING = {"PendingDeploymentSummary": {"EndpointConfigName": FIRST}}
+KEPT = {
+    "what may be rolled back to": serving(2, (1,)),
+    "what serves after all": THREE | {"endpoint": endpoint(FIRST)},
+    "what is about to serve": THREE | {"endpoint": endpoint("x", "Updating", **PENDING)},
+    "what an interrupted promotion made": interrupted(3, (1, 2)) | {"endpoint": endpoint(FIRST)},
+}
+
+
+@pytest.mark.parametrize("about", KEPT.values(), ids=KEPT)
+def test_a_cleanup_keeps(about):
+    assert kinds(plan_cleanup(state(**about))) == []
+
+
+def test_a_cleanup_keeps_the_models_of_a_configuration_made_by_hand():
+    variants = [{"VariantName": "All", "ModelName": deployed(1)["Models"][0]}]
+    by_hand = {"EndpointConfigName": "by-hand", "ProductionVariants": variants}
+    about = THREE | {"endpoint": endpoint("by-hand"), "endpoint_config": by_hand}
+    assert kinds(plan_cleanup(state(**about))) == ["DeleteEndpointConfig", "CleanedUp"]
+
+
+# Steps
+
+
+def test_every_kind_of_step_has_a_handler():
+    assert set(executor.HANDLERS) == set(get_args(steps.Step))
+
+
+def test_a_step_of_an_unknown_kind_raises():
+    doing = executor.Executor.__new__(executor.Executor)
+    with pytest.raises(TypeError, match="no handler for this step"):
+        doing.do_step(object())
+
+
+def test_a_version_that_fails_and_cannot_be_replaced_is_for_a_person():
+    """SageMaker undoes the update to the version before, so the one that failed still serves."""
+
+    class Undone:
+        aws = SimpleNamespace(
+            endpoint=lambda name: endpoint(NAME),
+            endpoint_config=lambda name: evidence().candidate.endpoint_config,
+            scaling=lambda name, variants: {},
+        )
+        target, ledger, sent = target(), serving(1)["ledger"], []
+
+        def say(self, text):
+            pass
+
+        def send(self, call):
+            self.sent.append(call.members["EndpointConfigName"])
+
+        def wait_for(self, wanted):
+            raise DeployFailed(f"SageMaker rolled back to {NAME}, which serves: no capacity")
+
+    before = {"EndpointConfigName": FIRST, "Variants": []}
+    with pytest.raises(NeedsHuman, match="wrong answers; it still serves.*no capacity") as failure:
+        undo.put_back(Undone(), before, "wrong answers")
+    assert "deploy-model rollback --stage prod" in str(failure.value)
+    assert Undone.sent == [FIRST]
+
+
+def test_a_token_changes_with_the_plan_and_with_what_it_was_made_from():
+    first, second = evidence(**serving(1)), evidence(**interrupted())
+    tested = evidence(**then(serving(1), ("Tested", {})))
+    by_hand = evidence(**serving(1, endpoint=endpoint("by-hand")))
+    others = (second, tested, by_hand, evidence())
+    tokens = {token(plan_promotion(found), found) for found in (first, *others)}
+    assert len(tokens) == 5
+    assert token(plan_promotion(first), first) == token(plan_promotion(first), first)
