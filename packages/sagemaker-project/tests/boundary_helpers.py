@@ -59,7 +59,8 @@ class Cut:
 
     def __init__(self, report, at=None, act=None, behind=False):
         self.report, self.at, self.act, self.behind = report, at, act, behind
-        self.seen, self.here, self.lock = [], False, threading.Lock()
+        self.seen, self.lock = [], threading.Lock()
+        self.thread = threading.local()  # whether its call is the one; the lock's keeper calls too
 
     def install(self, clients):
         import boto3
@@ -76,13 +77,13 @@ class Cut:
                 return None
             self.seen.append(call)
             os.write(self.report, f"{call}\n".encode())
-            self.here = self._is_at(call)
-            if self.here and not (self.behind and changes(model.name)):
+            self.thread.here = self._is_at(call)
+            if self.thread.here and not (self.behind and changes(model.name)):
                 return self._do(model.name)
             return None
 
     def after(self, model, **_):
-        if self.here and self.behind and changes(model.name):
+        if getattr(self.thread, "here", False) and self.behind and changes(model.name):
             self._do(model.name)
 
     def _is_at(self, call):
@@ -93,7 +94,7 @@ class Cut:
         return len(self.seen) == self.at
 
     def _do(self, operation):
-        self.at, self.here = None, False
+        self.at, self.thread.here = None, False
         return self.act(operation)
 
 
