@@ -220,7 +220,7 @@ def clean(busy_place):
         pytest.param(["error503", "reset"], {}, marks=pytest.mark.acceptance),
         (["lost_response"], {}),
         pytest.param(["truncated_body"], {}, marks=pytest.mark.acceptance),
-        pytest.param(["delay"], {"seconds": 2}, marks=pytest.mark.acceptance),
+        pytest.param(["delay"], {"seconds": 1.5}, marks=pytest.mark.acceptance),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
 )
@@ -229,6 +229,8 @@ def test_p9_p13_every_call_survives_every_fault(
 ):
     if "delay" in kinds_of_fault:
         impatient(monkeypatch)
+        # An update that is sent again finds the endpoint still busy with the late one.
+        busy_place.settings("staging", DeploymentConfig=slow(AT_ONCE))
     logs = both_promotions(busy_place, *kinds_of_fault, **details)
     assert [entry["Kind"] for entry in busy_place.entries()] == ["Started", "Promoted"] * 2
     for factor, calls in logs.items():
@@ -236,6 +238,14 @@ def test_p9_p13_every_call_survives_every_fault(
             assert struck(calls, kind) == set(kinds(clean[factor]))
         assert_updates_are_looked_at(calls)
     assert len(busy_place.resources()) == 5  # two models, two configurations, one endpoint
+
+
+def slow(policy):
+    """The same for an endpoint that stays Updating for three seconds here."""
+    return policy | {
+        "BlueGreenUpdatePolicy": policy["BlueGreenUpdatePolicy"]
+        | {"TerminationWaitInSeconds": 1800}
+    }
 
 
 def impatient(monkeypatch):
