@@ -19,7 +19,7 @@ import time
 import traceback
 from dataclasses import dataclass
 
-from deploy_helpers import BUCKET, READS
+from deploy_helpers import BUCKET, READS, until
 
 SAFE = (*READS, "Invoke")
 TIME = re.compile(r"20\d\d-\d\d-\d\dT[0-9:.+]*")
@@ -259,8 +259,8 @@ def unlock(place, stage="staging"):
 
 def state(place, stage="staging"):
     """All that a command may change but for the lock, without what differs from day to day."""
-    live = place.live(stage)
-    endpoint = place.endpoint(stage) if live else {}
+    endpoint = until(lambda: endpoint_or_its_absence(place, stage))
+    live = endpoint.get("EndpointConfigName")
     config = place.sm.describe_endpoint_config(EndpointConfigName=live) if live else {}
     ledger = ledger_of(place, stage)
     targets = scaling_client(place.cloud).describe_scalable_targets(
@@ -281,6 +281,15 @@ def state(place, stage="staging"):
         "created": ledger.created(),
     }
     return json.loads(TIME.sub("TIME", json.dumps(found)))
+
+
+def endpoint_or_its_absence(place, stage):
+    """What describes the endpoint, without members if there is none, None while it goes away."""
+    try:
+        endpoint = place.endpoint(stage)
+    except place.sm.exceptions.ClientError:
+        return {"EndpointStatus": None}
+    return endpoint if endpoint["EndpointStatus"] != "Deleting" else None
 
 
 @functools.cache
