@@ -177,13 +177,13 @@ ASYNC = {"OutputConfig": {"S3OutputPath": "s3://bucket/out"}}
 @pytest.mark.parametrize(
     "variants, members, code, word",
     [
-        ([INSTANCE | SERVERLESS], {}, "ValidationException", "either InstanceType"),
-        ([{}], {}, "ValidationException", "either InstanceType"),
+        ([INSTANCE | SERVERLESS], {}, "ValidationException", "has no instances"),
+        ([{}], {}, "ValidationException", "both required"),
         ([{"InstanceType": "ml.m5.large"}], {}, "ValidationException", "both required"),
-        ([INSTANCE | {"VariantName": "a"}] * 2, {}, "ValidationException", "unique"),
-        ([INSTANCE | {"InitialVariantWeight": 0.0}], {}, "ValidationException", "exceed 0"),
+        ([INSTANCE | {"VariantName": "a"}] * 2, {}, "ValidationException", "same name"),
+        ([INSTANCE | {"InitialVariantWeight": 0.0}], {}, "ValidationException", "weights are 0"),
         ([INSTANCE | {"ModelName": "nope"}], {}, "ValidationException", "Could not find model"),
-        ([SERVERLESS] * 2, {}, "ValidationException", "Multiple production variants"),
+        ([SERVERLESS] * 2, {}, "ValidationException", "has one variant"),
         ([SERVERLESS], {"DataCaptureConfig": CAPTURE}, "ValidationException", "serverless"),
         (
             [{"ServerlessConfig": {"MemorySizeInMB": 1500, "MaxConcurrency": 5}}],
@@ -465,9 +465,14 @@ def test_a_serverless_endpoint(cloud):
     )
     (found,) = settled(cloud, name)["ProductionVariants"]
     assert found["CurrentServerlessConfig"]["MaxConcurrency"] == 7
-    members = {"EndpointName": name, "EndpointConfigName": simple(cloud)}
+    serverless = describe(cloud, name)["EndpointConfigName"]
+    cloud.sm.update_endpoint(EndpointName=name, EndpointConfigName=simple(cloud, "i"))
+    (found,) = settled(cloud, name)["ProductionVariants"]
+    assert found["CurrentInstanceCount"] == 1 and "CurrentServerlessConfig" not in found
+    assert invoke(cloud, name) == "i"
+    members = {"EndpointName": name, "EndpointConfigName": serverless}
     error = refused(cloud.sm.update_endpoint, **members)
-    assert "cannot be converted" in error["Message"]
+    assert "an endpoint of instances cannot become serverless" in error["Message"].lower()
 
 
 def test_events_tell_of_states_and_deployments(cloud):

@@ -234,7 +234,7 @@ def _with_engine(pyproject: Path, wheels: list[Path]) -> str:
     packages["where"] = [".", ENGINE]
     packages["include"] = [*packages["include"], "sagemaker_emulator*", "sagemaker_project*"]
     data = tool["setuptools"]["package-data"]
-    data["sagemaker_emulator"] = ["*.md", "py.typed"]
+    data["sagemaker_emulator"] = ["*.md", "hosting/*.json", "py.typed"]
     data["sagemaker_project"] = ["deploy/*.json", "docs/*.md", "py.typed"]
     return tomlkit.dumps(content)
 

@@ -8,6 +8,7 @@ fleets get which share of its requests, the data plane reads it.
       endpoints.py          the operations              runtime.py           the runtime API
         models.py             on models                   invocation.py        one request
         endpoint_configs.py   on configurations           async_invocation.py  InvokeEndpointAsync
+          endpoint_rules.py     what AWS allows
         snapshots.py        what an endpoint runs         data_capture.py      captures on their
         kinds.py            what resources are called                          way to S3
       lifecycle.py          from state to state           responses.py         errors

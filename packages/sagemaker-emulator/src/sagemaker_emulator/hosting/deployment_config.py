@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from sagemaker_emulator.api.documents import Document
 from sagemaker_emulator.errors import invalid
+from sagemaker_emulator.hosting.endpoint_configs import refusal
+from sagemaker_emulator.hosting.endpoint_rules import RULES, Rule, conflicts
 
 
 class Step(NamedTuple):
@@ -15,21 +17,18 @@ class Step(NamedTuple):
     reason: str  # the member that says how long
 
 
-def check(policy: Document, live: Document, wanted: Document) -> None:
-    """Refuse what AWS refuses for an update from one snapshot to another."""
+def check(policy: Document, config: Document, live: Document, wanted: Document) -> None:
+    """Refuse what AWS refuses for an update from one snapshot to another.
+
+    Args:
+        config: the endpoint configuration of `wanted`.
+    """
     blue_green, rolling = policy.get("BlueGreenUpdatePolicy"), policy.get("RollingUpdatePolicy")
-    if blue_green and rolling:
-        raise invalid("Specify only one of BlueGreenUpdatePolicy and RollingUpdatePolicy.")
     old, new = (sorted(v["VariantName"] for v in side["Variants"]) for side in (live, wanted))
     if old != new:
-        raise invalid(
-            "With a DeploymentConfig the new endpoint configuration must have the variant names of"
-            f" the old one: {', '.join(old)}; found {', '.join(new)}."
-        )
-    if any(variant["Serverless"] for variant in wanted["Variants"]):
-        raise invalid("DeploymentConfig is not supported for serverless inference.")
-    if rolling and len(wanted["Variants"]) > 1:
-        raise invalid("RollingUpdatePolicy is not supported for several production variants.")
+        raise refusal(RULES["deployment-names"], f"{', '.join(old)} to {', '.join(new)}")
+    for member, rule in conflicts({**config, "DeploymentConfig": policy}):
+        raise refusal(rule, member)
     for variant in wanted["Variants"]:
         _check_blue_green(blue_green or {}, variant)
         _check_rolling(rolling or {}, variant)
@@ -37,8 +36,7 @@ def check(policy: Document, live: Document, wanted: Document) -> None:
     waits = sum(step.seconds for step in steps(policy, wanted))
     if timeout and waits >= timeout:
         raise invalid(
-            f"MaximumExecutionTimeoutInSeconds ({timeout}) must exceed the sum of all waiting times"
-            f" ({waits})."
+            f"{RULES['deployment-timeout'].sentence} It is {timeout}, and they are {waits}."
         )
 
 
@@ -46,30 +44,30 @@ def _check_blue_green(policy: Document, variant: Document) -> None:
     routing = policy.get("TrafficRoutingConfiguration") or {}
     for member, kind in (("CanarySize", "CANARY"), ("LinearStepSize", "LINEAR")):
         if (routing.get("Type") == kind) != bool(routing.get(member)):
-            raise invalid(f"{member} is required for traffic routing {kind}, and for it only.")
-    _check_size("CanarySize", routing.get("CanarySize"), 1, variant)
-    _check_size("LinearStepSize", routing.get("LinearStepSize"), 10, variant)
+            raise refusal(RULES["step-size-type"], f"{member} with Type {routing.get('Type')}")
+    _check_size(RULES["canary-size"], routing.get("CanarySize"), variant)
+    _check_size(RULES["linear-step-size"], routing.get("LinearStepSize"), variant)
 
 
 def _check_rolling(policy: Document, variant: Document) -> None:
-    _check_size("MaximumBatchSize", policy.get("MaximumBatchSize"), 5, variant)
-    rollback = policy.get("RollbackMaximumBatchSize")
-    if rollback and rollback["Type"] == "CAPACITY_PERCENT" and rollback["Value"] > 100:
-        raise invalid("RollbackMaximumBatchSize must not exceed 100 percent.")
+    _check_size(RULES["rolling-batch-size"], policy.get("MaximumBatchSize"), variant)
+    rollback, rule = policy.get("RollbackMaximumBatchSize"), RULES["rollback-batch-size"]
+    if rollback and rollback["Type"] == "CAPACITY_PERCENT" and rollback["Value"] > rule.most:
+        raise refusal(rule)
 
 
-def _check_size(member: str, size: Document | None, least: int, variant: Document) -> None:
+def _check_size(rule: Rule, size: Document | None, variant: Document) -> None:
+    """Refuse a size of a step that is outside the limits of a rule, in percent."""
     if not size:
         return
-    value, count, name = size["Value"], variant["Count"], variant["VariantName"]
-    if size["Type"] == "CAPACITY_PERCENT":
-        if not least <= value <= 50:
-            raise invalid(f"{member} must be {least} to 50 percent of the capacity, not {value}.")
-        value = 1
-    if value > count / 2:
+    value, count = size["Value"], variant["Count"]
+    percent = size["Type"] == "CAPACITY_PERCENT"
+    share = value if percent else 100 * value / count
+    if not rule.least <= share <= rule.most or rule.most * count < 100:
         raise invalid(
-            f"{member} must be at most half of the instances: {value} of variant {name}'s {count}"
-            " is more. Give the variant more instances, or shift traffic ALL_AT_ONCE."
+            f"{value}{' %' if percent else ''} of the {count} instances of variant"
+            f" {variant['VariantName']}: {rule.reason}, and at least one instance. Give the variant"
+            " more instances, or shift traffic ALL_AT_ONCE."
         )
 
 

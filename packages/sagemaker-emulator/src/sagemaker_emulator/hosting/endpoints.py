@@ -15,6 +15,8 @@ from sagemaker_emulator.api.resources import find, find_by_arn, insert
 from sagemaker_emulator.errors import invalid, unsupported
 from sagemaker_emulator.hosting import deployment_config, endpoint_configs, models
 from sagemaker_emulator.hosting.descriptions import described
+from sagemaker_emulator.hosting.endpoint_configs import refusal
+from sagemaker_emulator.hosting.endpoint_rules import conversion
 from sagemaker_emulator.hosting.kinds import CONFIG, ENDPOINT
 from sagemaker_emulator.hosting.snapshots import retain, snapshot_of
 
@@ -29,7 +31,7 @@ def create_endpoint(sagemaker: "SageMaker", request: Request, region: str) -> An
     wanted = snapshot_of(sagemaker, config, region)
     policy = request.get("DeploymentConfig")
     if policy:
-        _check_policy(sagemaker, policy, wanted, wanted, region)
+        _check_policy(sagemaker, policy, config, wanted, wanted)
     arn = ENDPOINT.arn(region, request["EndpointName"])
     with sagemaker.store.lock:
         members = {"Next": wanted, "LastDeploymentConfig": policy, "DeploymentConfig": None}
@@ -45,11 +47,12 @@ def update_endpoint(sagemaker: "SageMaker", request: Request, region: str) -> An
         endpoint = _updatable(sagemaker, request, region)
         live = endpoint["Live"]
         # AWS compares the two, so an update needs the configuration that is left behind as well.
-        find_by_arn(CONFIG, sagemaker, CONFIG.arn(region, live["EndpointConfigName"]))
+        live_arn = CONFIG.arn(region, live["EndpointConfigName"])
+        live_config = find_by_arn(CONFIG, sagemaker, live_arn)
         config = find(CONFIG, sagemaker, request, region)
+        if (rule := conversion(live_config, config)) and not rule.allowed:
+            raise refusal(rule)
         wanted = snapshot_of(sagemaker, config, region)
-        if live["Variants"][0]["Serverless"] and not wanted["Variants"][0]["Serverless"]:
-            raise invalid("A serverless endpoint cannot be converted to an instance-based one.")
         _check_scaling(sagemaker, live, wanted, _arn(endpoint))
         if request.get("RetainAllVariantProperties"):
             excluded = request.get("ExcludeRetainedVariantProperties") or []
@@ -58,15 +61,16 @@ def update_endpoint(sagemaker: "SageMaker", request: Request, region: str) -> An
         if request.get("RetainDeploymentConfig"):
             policy = policy or endpoint.get("LastDeploymentConfig")
         if policy:
-            _check_policy(sagemaker, policy, live, wanted, region)
+            _check_policy(sagemaker, policy, config, live, wanted)
         changes = {"Next": wanted, "Policy": policy, "FailureReason": None}
         return _begin(sagemaker, endpoint, "Updating", **changes)
 
 
 def _check_policy(
-    sagemaker: "SageMaker", policy: Document, live: Document, wanted: Document, region: str
+    sagemaker: "SageMaker", policy: Document, config: Document, live: Document, wanted: Document
 ) -> None:
-    deployment_config.check(policy, live, wanted)
+    deployment_config.check(policy, config, live, wanted)
+    region = resources.region_of(config["EndpointConfigArn"])
     for name in deployment_config.alarm_names(policy):
         if not sagemaker.cloudwatch.has_alarm(region, name):
             raise invalid(f'Could not find the alarm "{name}" of AutoRollbackConfiguration.')
