@@ -20,6 +20,10 @@ GROUP = "AbalonePackageGroup"
 ANN = "arn:aws:iam::123456789012:user/ann"
 BEN = "arn:aws:iam::123456789012:user/ben"
 VARIANT = {"VariantName": "All", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+SERVERLESS = {
+    "VariantName": "All",
+    "ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 5},
+}
 ALARMED = {
     "BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE"}},
     "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "errors"}]},

@@ -280,8 +280,11 @@ def test_a_wrong_shape_is_refused_with_what_is_wanted_and_found(read, change, wo
 # Combinations
 
 COMBINATIONS = [
-    (two(VariantName="AllTraffic"), "[1].VariantName: AllTraffic is the name of another variant"),
-    (shadow("AllTraffic"), "ShadowProductionVariants[0].VariantName: AllTraffic is the name"),
+    (
+        two(VariantName="AllTraffic"),
+        "[1].VariantName: AllTraffic: two variants have the same name: give",
+    ),
+    (shadow("AllTraffic"), "ShadowProductionVariants[0].VariantName: AllTraffic: two variants"),
     (one(InstanceType=DROP), "InstanceType must be given, or ServerlessConfig"),
     (one(InitialInstanceCount=DROP), "InitialInstanceCount must be given, or ServerlessConfig"),
     (one(InstancePools=[{"InstanceType": "ml.m5.large", "Priority": 1}]), "InstancePools names"),
@@ -299,11 +302,14 @@ COMBINATIONS = [
     (one(AcceleratorPartitionLayouts=[{}]), "it divides GPUs"),
     (serverless(InstanceType="ml.m5.large"), "[0].InstanceType: a serverless variant has no"),
     (serverless(InitialInstanceCount=1), "[0].InitialInstanceCount: a serverless variant has no"),
-    (serverless(AutoScaling=SCALING), "[0].AutoScaling: a serverless variant has no instances"),
+    (
+        serverless(AutoScaling=SCALING),
+        "[0].AutoScaling: a serverless variant scales by itself and has no",
+    ),
     (serverless(VolumeSizeInGB=10), "[0].VolumeSizeInGB: a serverless variant has no instances"),
     (
         serverless(ServerlessConfig={**SERVERLESS, "ProvisionedConcurrency": 6}),
-        "ProvisionedConcurrency: 6 is more than MaxConcurrency, 5",
+        "ProvisionedConcurrency: 6, MaxConcurrency 5: ProvisionedConcurrency is more than",
     ),
     (
         two(ServerlessConfig=SERVERLESS, InstanceType=DROP, InitialInstanceCount=DROP),
@@ -316,11 +322,11 @@ COMBINATIONS = [
     ({**serverless(), **shadow()}, "a serverless endpoint cannot have a shadow variant"),
     (
         {**serverless(), "DeploymentConfig": traffic()},
-        "a serverless endpoint has no instances for a canary",
+        "DeploymentConfig: a serverless endpoint cannot have a DeploymentConfig: leave it out",
     ),
     (
         {**serverless(), "DeploymentConfig": rolling()},
-        "a serverless endpoint has no instances for a rolling batch",
+        "DeploymentConfig: a serverless endpoint cannot have a DeploymentConfig: leave it out",
     ),
     (
         {
@@ -334,15 +340,21 @@ COMBINATIONS = [
     ),
     (
         {"AsyncInferenceConfig": ASYNC, **shadow()},
-        "ShadowProductionVariants: an asynchronous endpoint cannot have it",
+        "ShadowProductionVariants: an asynchronous endpoint cannot have a shadow variant",
     ),
-    (shadow("S", "T"), "SageMaker accepts one shadow variant, 2 were found"),
-    ({**two(), **shadow()}, "a shadow needs exactly one production variant, 2 were found"),
+    (shadow("S", "T"), "ShadowProductionVariants: an endpoint has at most one shadow variant"),
+    (
+        {**two(), **shadow()},
+        "ShadowProductionVariants: a shadow needs exactly one production variant",
+    ),
     (one(InitialVariantWeight=0), "all weights are 0"),
     (one(ModelPackageVersion=6), "none would serve the promoted version"),
     (one(AutoScaling={**SCALING, "MinCapacity": 5}), "MinCapacity 5 is more than MaxCapacity 4"),
     (one(InitialInstanceCount=5, AutoScaling=SCALING), "5 is outside AutoScaling's 1 to 4"),
-    (one(InstanceType="ml.t2.medium", AutoScaling=SCALING), "ml.t2.medium is burstable"),
+    (
+        one(InstanceType="ml.t2.medium", AutoScaling=SCALING),
+        "ml.t2.medium: burstable instances do not scale",
+    ),
     (one(RoutingConfig={"RoutingStrategy": "KV_AWARE"}), "KV_AWARE is for language models"),
     (one(RoutingConfig={"RoutingStrategy": "PREFIX_AWARE"}), "PREFIX_AWARE needs PrefixLength"),
     (
@@ -522,10 +534,9 @@ EXTRAS = {
 
 
 def allowed(endpoint, deployment, extras):
-    stepwise = not deployment.startswith(("default", "at once"))
     if endpoint == "serverless":
         extras = set(extras) - {"KmsKeyId", "Tags", "RetainAllVariantProperties", "MetricsConfig"}
-        return not stepwise and not extras
+        return deployment == "default" and not extras
     return deployment != "rolling" or "two" not in endpoint
 
 
@@ -697,7 +708,6 @@ LIVE = {"AllTraffic": 2}
             "needs 900 s to judge (Period x EvaluationPeriods), and a step is watched for 600 s",
         ),
         ({}, {"Old": 2}, OK, "invalid", "the variants AllTraffic are to replace Old"),
-        (serverless() | {"DeploymentConfig": {}}, LIVE, OK, "invalid", "cannot become serverless"),
         (
             {"RetainAllVariantProperties": True},
             {"AllTraffic": 1},

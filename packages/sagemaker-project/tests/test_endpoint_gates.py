@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from evidence_helpers import (
     GUARDED,
+    SERVERLESS,
     back,
     endpoint,
     evidence,
@@ -42,6 +43,11 @@ NO_ROLLBACK = {
     "failed to be created": (back(**never_served()), NeedsHuman, "delete-endpoint"),
     "changed by hand": (second(endpoint=endpoint("by-hand")), Refused, "--accept-drift"),
     "its configuration was deleted": (second(endpoint_config=None), NeedsHuman, "was deleted"),
+    "the goal was serverless": (
+        replace(second(), goal_config={"ProductionVariants": [SERVERLESS]}),
+        Refused,
+        "version 1 was serverless, .*model-package/AbalonePackageGroup/1 --retry",
+    ),
     "the goal was deleted": (replace(second(), missing=("m",)), Refused, "m was deleted"),
 }
 UPDATING = serving(1, endpoint=endpoint("x", "Updating"))

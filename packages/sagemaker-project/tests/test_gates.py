@@ -11,6 +11,7 @@ from evidence_helpers import (
     ANN,
     GUARDED,
     NOW,
+    SERVERLESS,
     arn,
     beside,
     deployed,
@@ -252,6 +253,11 @@ REFUSED = {
         "Sha256 is s",
     ),
     "beside one that was never tested": (evidence(**staged(Pins=[])), Refused, "never passed"),
+    "instances that would become serverless": (
+        evidence(where=target(ProductionVariants=[SERVERLESS]), **serving(1)),
+        UsageError,
+        "prod-config.json: an endpoint of instances cannot become serverless: keep instances",
+    ),
     "no such alarm": (evidence(where=GUARDED, **serving(1)), UsageError, "errors"),
     "an alarm without data": (
         evidence(where=GUARDED, **serving(1, alarms=NO_DATA)),

@@ -10,7 +10,9 @@ from evidence_helpers import (
     GUARDED,
     NOW,
     RULE,
+    SERVERLESS,
     VARIANT,
+    arn,
     back,
     deployed,
     endpoint,
@@ -367,6 +369,30 @@ def test_a_version_that_fails_and_cannot_be_replaced_is_for_a_person():
         undo.put_back(Undone(), before, "wrong answers")
     assert "deploy-model rollback --stage prod" in str(failure.value)
     assert Undone.sent == [FIRST]
+
+
+def test_p20_a_version_that_was_serverless_is_not_put_back():
+    """SageMaker refuses the update back, so none is sent."""
+    serverless = {"ProductionVariants": [SERVERLESS]}
+    configs = {NAME: evidence().candidate.endpoint_config, FIRST: serverless}
+    doing = SimpleNamespace(
+        aws=SimpleNamespace(
+            endpoint=lambda name: endpoint(NAME), endpoint_config=lambda name: configs[name]
+        ),
+        target=target(),
+        ledger=serving(1)["ledger"],
+        say=lambda text: None,
+    )
+    before = {"EndpointConfigName": FIRST, "Variants": []}
+    with pytest.raises(NeedsHuman, match="wrong answers; it still serves.*was serverless") as told:
+        undo.put_back(doing, before, "wrong answers")
+    assert f"promote --stage prod --model-package-arn {arn(1)} --retry" in str(told.value)
+
+
+def test_a_plan_says_that_there_is_no_way_back_to_serverless():
+    live = {"EndpointConfigName": FIRST, "ProductionVariants": [SERVERLESS]}
+    notes = plan_promotion(evidence(**serving(1, endpoint_config=live))).notes
+    assert any("cannot be rolled back to serverless" in note for note in notes)
 
 
 def test_a_token_changes_with_the_plan_and_with_what_it_was_made_from():

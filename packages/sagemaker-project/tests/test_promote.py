@@ -30,6 +30,33 @@ def test_a_serverless_stage_is_promoted_and_tested(place):
     assert place.answer("4") == [8.0]
 
 
+def test_p20_a_serverless_endpoint_becomes_one_of_instances_and_not_back(place):
+    serverless = {"MemorySizeInMB": 2048, "MaxConcurrency": 5}
+    variant = {"VariantName": "AllTraffic"}
+    instances = {**variant, "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    place.settings(
+        "staging",
+        ProductionVariants=[{**variant, "ServerlessConfig": serverless}],
+        DataCaptureConfig=None,
+        **AT_ONCE,
+    )
+    arn = place.register(factor=2)
+    assert place.deploy("promote", "--model-package-arn", arn)["ExitCode"] == 0
+    place.settings("staging", ProductionVariants=[instances])
+    result = place.deploy("promote", "--model-package-arn", arn)
+    assert (result["ExitCode"], result["Outcome"]) == (0, "Promoted"), result["Message"]
+    assert place.answer("4") == [8.0]
+    before = place.resources(), place.entries()
+    back = place.deploy("rollback")
+    assert back["ExitCode"] == 3 and "cannot become serverless" in back["Message"]
+    place.settings("staging", ProductionVariants=[{**variant, "ServerlessConfig": serverless}])
+    for command in ("plan", "promote"):
+        result = place.deploy(command, "--model-package-arn", place.register(factor=3))
+        assert result["ExitCode"] == 2, result
+        assert "an endpoint of instances cannot become serverless" in result["Message"]
+    assert (place.resources(), place.entries()) == before
+
+
 def test_an_asynchronous_stage_is_promoted_and_tested(place):
     place.settings("staging", AsyncInferenceConfig={"OutputConfig": {}}, DataCaptureConfig=None)
     place.settings("staging", EndpointTest={"Requests": 5, "MaxP99Milliseconds": 10_000})

@@ -118,10 +118,12 @@ def conflicts(settings: Mapping[str, Any]) -> Iterator[tuple[str, Rule]]:
             yield found[rule.features[-1]], rule
 
 
-def conversion(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> Rule | None:
+def conversion(live: Mapping[str, Any] | None, wanted: Mapping[str, Any] | None) -> Rule | None:
     """Return the rule about an update from one endpoint configuration to another.
 
-    None where both have instances, or both are serverless.
+    None where both have instances, both are serverless, or one of them does not exist.
     """
+    if not live or not wanted:
+        return None
     kinds = ["serverless" if is_serverless(config) else "instances" for config in (live, wanted)]
     return RULES["-to-".join(kinds)] if kinds[0] != kinds[1] else None

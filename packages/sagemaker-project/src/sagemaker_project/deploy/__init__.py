@@ -15,6 +15,7 @@
     endpoint_test*, smoke_test    invoke an endpoint with recorded requests, judge, report
     status, display      what serves and what happened; results as text
     config*              the settings of a stage
+    endpoint_rules       what SageMaker allows for an endpoint
 
 Public are the names in `__all__`; the rest may change with any version.
 """

@@ -1,8 +1,8 @@
 """Whether SageMaker can carry out the DeploymentConfig of a stage with the stage's variants.
 
 Blue/green and rolling updates have different members with the same meaning, so the rules judge an
-`UpdatePolicy`. Like those of config_rules.py, they name the page of AWS's documentation that they
-rest on.
+`UpdatePolicy`. Limits, and the pages of AWS's documentation that they rest on, are in
+endpoint_rules.json; what else excludes a policy is found with `combinations` of config_rules.py.
 """
 
 import math
@@ -12,12 +12,17 @@ from typing import Any
 
 from sagemaker_project.deploy.config_rules import Rule
 from sagemaker_project.deploy.config_types import Config, Counts, Finding
+from sagemaker_project.deploy.endpoint_rules import RULES as ENDPOINT_RULES
 
 SIZES = {"CANARY": "CanarySize", "LINEAR": "LinearStepSize"}
 AT_ONCE = "all at once"
 KINDS = {"CANARY": "canary", "LINEAR": "linear step", "ALL_AT_ONCE": AT_ONCE}
-# API Reference, TrafficRoutingConfig and RollingUpdatePolicy: percent of a variant's instances
-LIMITS = {"canary": (1, 50), "linear step": (10, 50), "rolling batch": (5, 50)}
+# The rules about the size of a step, in percent of a variant's instances.
+SIZE_RULES = {
+    "canary": ENDPOINT_RULES["canary-size"],
+    "linear step": ENDPOINT_RULES["linear-step-size"],
+    "rolling batch": ENDPOINT_RULES["rolling-batch-size"],
+}
 SIZE_PLACES = {
     "canary": "TrafficRoutingConfiguration.CanarySize",
     "linear step": "TrafficRoutingConfiguration.LinearStepSize",
@@ -29,7 +34,7 @@ SIZE_PLACES = {
 class UpdatePolicy:
     """The update policy of a DeploymentConfig, blue/green or rolling."""
 
-    kind: str  # AT_ONCE or a key of LIMITS
+    kind: str  # AT_ONCE or a key of SIZE_RULES
     place: str  # in the file
     members: dict[str, Any]
     size: dict[str, Any] | None  # the CapacitySize of a step
@@ -87,7 +92,7 @@ def size_findings(policy: UpdatePolicy, counts: Counts) -> Iterator[Finding]:
     """Find what is wrong with the size of a step for variants with these instances."""
     if policy.size is None or policy.kind == AT_ONCE:
         return
-    least, most = LIMITS[policy.kind]
+    least, most = SIZE_RULES[policy.kind].least, SIZE_RULES[policy.kind].most
     value, percent = policy.size["Value"], policy.size["Type"] == "CAPACITY_PERCENT"
     if percent and not least <= value <= most:
         yield policy.size_place, f"{least} to {most} % is wanted, {value} % was found"
@@ -118,25 +123,15 @@ def time_findings(policy: UpdatePolicy, counts: Counts) -> Iterator[Finding]:
         return
     waits = policy.total_wait([count or 1 for count in counts.values()])
     if waits >= limit:
-        # API Reference, BlueGreenUpdatePolicy: the timeout "should be larger than" the waits.
+        most = ENDPOINT_RULES["deployment-timeout"].most
         yield (
             f"{policy.place}.MaximumExecutionTimeoutInSeconds",
             f"the deployment waits {waits:,} s in all, so it cannot end within {limit:,} s:"
-            f" set more than {waits:,} (at most 28,800), or shorter waits",
+            f" set more than {waits:,} (at most {most:,}), or shorter waits",
         )
 
 
 # Rules
-
-
-def one_policy(config: Config) -> Iterator[Finding]:
-    """Refuse two update policies."""
-    # API Reference, DeploymentConfig: "Only one update policy should be used"
-    if {"BlueGreenUpdatePolicy", "RollingUpdatePolicy"} <= set(config.deployment):
-        yield (
-            "DeploymentConfig",
-            "BlueGreenUpdatePolicy and RollingUpdatePolicy exclude each other: leave one out",
-        )
 
 
 def traffic_sizes(config: Config) -> Iterator[Finding]:
@@ -150,24 +145,8 @@ def traffic_sizes(config: Config) -> Iterator[Finding]:
         yield place, f"{kind} needs {SIZES[kind]}"
     for owner, name in SIZES.items():
         if kind != owner and name in traffic:
-            yield f"{place}.{name}", f"it is for {owner}, and Type is {kind}: leave it out"
-
-
-def guardrails(config: Config) -> Iterator[Finding]:
-    """Find policies that the kind of endpoint excludes."""
-    # Developer Guide, "Exclusions" of deployment guardrails; "Deployment guardrails" says that
-    # they are for real-time and asynchronous endpoints only.
-    policy = update_policy(config)
-    if policy.kind == "rolling batch" and len(config.production_variants) > 1:
-        yield (
-            policy.place,
-            "a rolling update is for one variant only: use BlueGreenUpdatePolicy",
-        )
-    if policy.kind != AT_ONCE and config.serverless:
-        yield (
-            policy.place,
-            f"a serverless endpoint has no instances for a {policy.kind}: use ALL_AT_ONCE",
-        )
+            rule = ENDPOINT_RULES["step-size-type"]
+            yield f"{place}.{name}", f"it is for {owner}, and Type is {kind}: {rule.advice}"
 
 
 def step_sizes(config: Config) -> Iterator[Finding]:
@@ -175,10 +154,11 @@ def step_sizes(config: Config) -> Iterator[Finding]:
     policy = update_policy(config)
     yield from size_findings(policy, config.initial_counts)
     rollback = policy.members.get("RollbackMaximumBatchSize")
-    if rollback and rollback["Type"] == "CAPACITY_PERCENT" and rollback["Value"] > 100:
+    most = ENDPOINT_RULES["rollback-batch-size"].most
+    if rollback and rollback["Type"] == "CAPACITY_PERCENT" and rollback["Value"] > most:
         yield (
             f"{policy.place}.RollbackMaximumBatchSize",
-            f"at most 100 % is wanted, {rollback['Value']} % was found",
+            f"at most {most} % is wanted, {rollback['Value']} % was found",
         )
 
 
@@ -201,9 +181,7 @@ def watched(config: Config) -> Iterator[Finding]:
 
 
 RULES: tuple[Rule, ...] = (
-    one_policy,
     traffic_sizes,
-    guardrails,
     step_sizes,
     times,
     watched,

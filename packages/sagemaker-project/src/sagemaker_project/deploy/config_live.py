@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from sagemaker_project.deploy.config_deployment import (
-    AT_ONCE,
     size_findings,
     time_findings,
     update_policy,
 )
 from sagemaker_project.deploy.config_types import Config, Counts, Problem
+from sagemaker_project.deploy.endpoint_rules import RULES as ENDPOINT_RULES
 
 Alarm: TypeAlias = Mapping[str, Any]  # a MetricAlarm, as DescribeAlarms returns it
 
@@ -73,19 +73,12 @@ def _period(alarm: Alarm) -> int:
 
 def _fleet_problems(config: Config, current: Counts) -> Iterator[Problem]:
     policy, wanted = update_policy(config), config.initial_counts
-    if policy.kind != AT_ONCE and set(current) != set(wanted):
-        # Developer Guide, "Exclusions" of deployment guardrails
+    if config.deployment and set(current) != set(wanted):
+        rule = ENDPOINT_RULES["deployment-names"]
         yield Problem(
             "invalid",
-            f"{config.path}: the variants {_list(wanted)} are to replace"
-            f" {_list(current)}: a {policy.kind} needs the same names; deploy ALL_AT_ONCE",
-        )
-    if config.serverless and any(count is not None for count in current.values()):
-        # Developer Guide, "Deploy models with Amazon SageMaker Serverless Inference"
-        yield Problem(
-            "invalid",
-            f"{config.path}: an endpoint of instances cannot become"
-            " serverless: delete the endpoint first, or keep instances",
+            f"{config.path}: the variants {_list(wanted)} are to replace {_list(current)}:"
+            f" {rule.refusal}",
         )
     if config.content["RetainAllVariantProperties"]:
         counts = {name: current.get(name) or count for name, count in wanted.items()}

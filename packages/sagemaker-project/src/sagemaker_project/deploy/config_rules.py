@@ -1,7 +1,8 @@
 """What SageMaker refuses in combination, or would do differently than a stage's settings say.
 
 A rule takes a Config and yields (where in the file, reason): what is wrong, why, and what to do.
-Each names the page of AWS's documentation that it rests on; there is no rule without one.
+What SageMaker does not combine is in endpoint_rules.json, with the page of AWS's documentation that
+it rests on; the other rules name theirs. There is no rule without one.
 """
 
 import re
@@ -10,43 +11,16 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from sagemaker_project.deploy.config_types import Config, Finding, shown
+from sagemaker_project.deploy.endpoint_rules import RULES as ENDPOINT_RULES
+from sagemaker_project.deploy.endpoint_rules import conflicts
 
 Rule: TypeAlias = Callable[[Config], Iterator[Finding]]
 
-# SageMaker Developer Guide, "Deploy models with Amazon SageMaker Serverless Inference", feature
-# exclusions; for traffic across Regions API Reference, CreateEndpointConfig; for shadows
-# "Exclusions" of shadow tests. The rest: ServerlessConfig is "instead of" instances.
-SERVERLESS_WITHOUT = {
-    "DataCaptureConfig": "data capture",
-    "VpcConfig": "a VPC configuration",
-    "EnableNetworkIsolation": "network isolation",
-    "AsyncInferenceConfig": "asynchronous inference",
-    "CrossRegionTrafficConfig": "a cap on traffic from other Regions",
-    "ShadowProductionVariants": "a shadow variant",
-}
-OF_INSTANCES = (
-    "InstanceType",
-    "InitialInstanceCount",
-    "InstancePools",
-    "VariantInstanceProvisionTimeoutInSeconds",
-    "VolumeSizeInGB",
-    "CapacityReservationConfig",
-    "InferenceAmiVersion",
-    "AutoScaling",
-)
 # Families of instance types, from the enum ProductionVariantInstanceType. SageMaker's image of
 # scikit-learn 1.9-0 is for x86-64 CPUs only (sagemaker.core.image_uris, sklearn.json).
 ACCELERATED = re.compile(r"ml\.(p|g|inf|trn|dl)\d")
 ARM = re.compile(r"ml\.[cmr]\d+g")
 BURSTABLE = re.compile(r"ml\.t\d")
-
-
-def _is_on(config: Config, setting: str) -> bool:
-    """Return whether a setting is given and not switched off by its own value."""
-    value = config.content.get(setting)
-    if value and setting == "DataCaptureConfig":
-        return bool(value.get("EnableCapture", True))
-    return bool(value)
 
 
 def names(config: Config) -> Iterator[Finding]:
@@ -55,7 +29,7 @@ def names(config: Config) -> Iterator[Finding]:
     for where, variant in config.places:
         name = variant["VariantName"]
         if name in seen:
-            yield f"{where}.VariantName", f"{name} is the name of another variant: give it its own"
+            yield f"{where}.VariantName", f"{name}: {ENDPOINT_RULES['variant-names'].refusal}"
         seen.add(name)
 
 
@@ -63,9 +37,11 @@ def resources(config: Config) -> Iterator[Finding]:
     """Find variants with too little or too much of instances, pools and ServerlessConfig."""
     for where, variant in config.places:
         if "ServerlessConfig" in variant:
-            for name in OF_INSTANCES:
+            for name in ENDPOINT_RULES["serverless-instances"].members:
                 if name in variant:
-                    yield f"{where}.{name}", "a serverless variant has no instances: leave it out"
+                    yield f"{where}.{name}", ENDPOINT_RULES["serverless-instances"].refusal
+            if "AutoScaling" in variant:
+                yield f"{where}.AutoScaling", ENDPOINT_RULES["serverless-autoscaling"].refusal
         elif "InstancePools" in variant:
             if "InstanceType" in variant:
                 yield (
@@ -122,63 +98,29 @@ def members_without_effect(config: Config) -> Iterator[Finding]:
             )
 
 
-def serverless(config: Config) -> Iterator[Finding]:
-    """Find what a serverless endpoint cannot have."""
+def provisioned_concurrency(config: Config) -> Iterator[Finding]:
+    """Find more provisioned concurrency than there can be concurrent requests."""
     for where, variant in config.places:
-        if settings := variant.get("ServerlessConfig"):
-            provisioned = settings.get("ProvisionedConcurrency", 0)
-            if provisioned > settings["MaxConcurrency"]:
-                # API Reference, ProductionVariantServerlessConfig
-                yield (
-                    f"{where}.ServerlessConfig.ProvisionedConcurrency",
-                    f"{provisioned} is more than MaxConcurrency, {settings['MaxConcurrency']}",
-                )
-    if not config.serverless:
-        return
-    if len(config.production_variants) > 1:
-        yield "ProductionVariants", "a serverless endpoint has one variant: leave the others out"
-    for setting, what in SERVERLESS_WITHOUT.items():
-        if _is_on(config, setting):
+        settings = variant.get("ServerlessConfig", {})
+        provisioned = settings.get("ProvisionedConcurrency", 0)
+        if provisioned > settings.get("MaxConcurrency", 0):
             yield (
-                setting,
-                f"a serverless endpoint cannot have {what}: leave it out or use instances",
+                f"{where}.ServerlessConfig.ProvisionedConcurrency",
+                f"{provisioned}, MaxConcurrency {settings['MaxConcurrency']}:"
+                f" {ENDPOINT_RULES['provisioned-concurrency'].refusal}",
             )
 
 
-def asynchronous(config: Config) -> Iterator[Finding]:
-    """Find what an asynchronous endpoint cannot have."""
-    # "Exclusions" of shadow tests; API Reference, CreateEndpointConfig
-    if _is_on(config, "AsyncInferenceConfig"):
-        for setting in ("ShadowProductionVariants", "CrossRegionTrafficConfig"):
-            if _is_on(config, setting):
-                yield (
-                    setting,
-                    "an asynchronous endpoint cannot have it: leave one of the two settings out",
-                )
-
-
-def shadow(config: Config) -> Iterator[Finding]:
-    """Find more shadows, or more variants beside one, than SageMaker accepts."""
-    # API Reference, CreateEndpointConfig: one production variant and one shadow variant
-    shadows, production = len(config.shadow_variants), len(config.production_variants)
-    if shadows > 1:
-        yield (
-            "ShadowProductionVariants",
-            f"SageMaker accepts one shadow variant, {shadows} were found",
-        )
-    if shadows and production > 1:
-        yield (
-            "ShadowProductionVariants",
-            f"a shadow needs exactly one production variant, {production} were found:"
-            " compare versions either by weights or by a shadow",
-        )
+def combinations(config: Config) -> Iterator[Finding]:
+    """Find what SageMaker does not combine in one endpoint, or in an update of one."""
+    for where, rule in conflicts(config.content):
+        yield where, rule.refusal
 
 
 def weights(config: Config) -> Iterator[Finding]:
     """Refuse settings under which no variant gets traffic."""
-    # API Reference, ProductionVariant: traffic is the ratio of a weight to the sum of all.
     if not any(variant["InitialVariantWeight"] for variant in config.production_variants):
-        yield "ProductionVariants", "all weights are 0, so no variant would get requests: raise one"
+        yield "ProductionVariants", ENDPOINT_RULES["weights"].refusal
 
 
 def versions(config: Config) -> Iterator[Finding]:
@@ -206,11 +148,9 @@ def autoscaling(config: Config) -> Iterator[Finding]:
                 f"{count} is outside AutoScaling's {least} to {most}: it would change at once",
             )
         if BURSTABLE.match(variant.get("InstanceType", "")):
-            # Developer Guide, "Register a model": no automatic scaling of burstable instances
             yield (
                 f"{where}.AutoScaling",
-                f"{variant['InstanceType']} is burstable, and SageMaker does not scale those:"
-                " use ml.m5.large or leave AutoScaling out",
+                f"{variant['InstanceType']}: {ENDPOINT_RULES['burstable-autoscaling'].refusal}",
             )
 
 
@@ -274,9 +214,8 @@ RULES: tuple[Rule, ...] = (
     resources,
     instance_types,
     members_without_effect,
-    serverless,
-    asynchronous,
-    shadow,
+    provisioned_concurrency,
+    combinations,
     weights,
     versions,
     autoscaling,

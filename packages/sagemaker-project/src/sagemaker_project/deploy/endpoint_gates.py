@@ -3,12 +3,13 @@
 from collections.abc import Callable
 
 from sagemaker_project.deploy.drift import differences
-from sagemaker_project.deploy.evidence import Rollback, State, is_of
+from sagemaker_project.deploy.endpoint_rules import conversion
+from sagemaker_project.deploy.evidence import Evidence, Rollback, State, is_of
 from sagemaker_project.deploy.interrupted import closing_entries
 from sagemaker_project.deploy.names import package_parts
 from sagemaker_project.deploy.recovery import missing_config, recovery
 from sagemaker_project.deploy.rollback import is_kept
-from sagemaker_project.errors import Busy, NeedsHuman, Refused
+from sagemaker_project.errors import Busy, NeedsHuman, Refused, UsageError
 
 
 def endpoint_is_of_this_group(state: State) -> None:
@@ -77,6 +78,13 @@ def live_config_exists(state: State) -> None:
         raise NeedsHuman(missing)
 
 
+def endpoint_may_become_the_candidate(evidence: Evidence) -> None:
+    """A serverless endpoint can become one of instances, but not the other way round."""
+    rule = conversion(evidence.endpoint_config, evidence.candidate.endpoint_config)
+    if rule and not rule.allowed:
+        raise UsageError(f"{evidence.target.config.path}: {rule.refusal}")
+
+
 def there_is_an_endpoint(state: State) -> None:
     """A rollback needs an endpoint."""
     if state.ledger.current and state.endpoint is None:
@@ -110,6 +118,17 @@ def goal_still_exists(rollback: Rollback) -> None:
         )
 
 
+def endpoint_may_become_the_goal(rollback: Rollback) -> None:
+    """What was serverless is not put back once the endpoint has instances."""
+    rule, goal = conversion(rollback.endpoint_config, rollback.goal_config), rollback.goal
+    if goal and rule and not rule.allowed:
+        words = ("--model-package-arn", goal["ModelPackageArn"], "--retry")
+        raise Refused(
+            f"version {goal['ModelPackageVersion']} was serverless, and {rule.reason}. Deploy it"
+            f" with the settings of now: {rollback.target.command('promote', *words)}"
+        )
+
+
 ROLLBACK_GATES: tuple[Callable[[Rollback], None], ...] = (
     there_is_an_endpoint,
     endpoint_is_not_busy,
@@ -117,6 +136,7 @@ ROLLBACK_GATES: tuple[Callable[[Rollback], None], ...] = (
     endpoint_was_not_changed_by_hand,
     live_config_exists,
     goal_still_exists,
+    endpoint_may_become_the_goal,
     there_is_a_way_back,
 )
 CLEANUP_GATES: tuple[Callable[[State], None], ...] = (

@@ -20,6 +20,7 @@ from sagemaker_project.deploy.candidate import identity, principal
 from sagemaker_project.deploy.endpoint_gates import (
     endpoint_is_not_busy,
     endpoint_is_of_this_group,
+    endpoint_may_become_the_candidate,
     endpoint_needs_no_person,
     endpoint_was_not_changed_by_hand,
     live_config_exists,
@@ -297,6 +298,7 @@ GATES: tuple[Gate, ...] = (
             samples_are_readable,
             stage_before_tested_it,
             bytes_are_what_was_tested,
+            endpoint_may_become_the_candidate,
             alarms_can_guard_the_deployment,
         ),
     ),

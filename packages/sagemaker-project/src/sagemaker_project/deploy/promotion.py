@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sagemaker_project.deploy import scaling
 from sagemaker_project.deploy.calls import Call, Members, sagemaker
 from sagemaker_project.deploy.config import Problem, deployment_problems, update_members
+from sagemaker_project.deploy.endpoint_rules import conversion
 from sagemaker_project.deploy.evidence import Evidence, State, is_of
 from sagemaker_project.deploy.interrupted import closing_entries, ended, rolled_back_because
 from sagemaker_project.deploy.ledger import Deployment, Snapshot
@@ -210,6 +211,8 @@ def _notes(evidence: Evidence) -> Iterator[str]:
     elif evidence.live != candidate.name:
         how = described(target.config.deployment)
         yield f"{evidence.live} serves until {candidate.name} does; {how}"
+        if rule := conversion(evidence.endpoint_config, candidate.endpoint_config):
+            yield f"{rule.about}: {rule.reason}"
 
 
 def described(policy: Members) -> str:

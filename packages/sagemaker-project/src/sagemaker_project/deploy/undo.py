@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sagemaker_project.deploy import scaling
 from sagemaker_project.deploy.calls import Members, sagemaker
+from sagemaker_project.deploy.endpoint_rules import conversion
 from sagemaker_project.deploy.interrupted import ended
 from sagemaker_project.deploy.ledger import Snapshot
 from sagemaker_project.deploy.rollback import update_to
@@ -52,7 +53,7 @@ def put_back(executor: Executor, before: Snapshot, reason: str) -> str:
         reason: why the new version must not serve.
 
     Raises:
-        NeedsHuman: SageMaker undid that update, so the new version still serves.
+        NeedsHuman: SageMaker undid or excludes that update, so the new version still serves.
     """
     name = before["EndpointConfigName"]
     executor.say(f"the new version does not answer as it should: back to {name}")
@@ -61,8 +62,14 @@ def put_back(executor: Executor, before: Snapshot, reason: str) -> str:
     if endpoint is None:
         raise NeedsHuman(f"{target.endpoint} was deleted while it was being tested")
     live, goal = aws.endpoint_config(endpoint["EndpointConfigName"]), aws.endpoint_config(name)
-    variants = sorted({v["VariantName"] for config in (live, goal) for v in all_variants(config)})
     earlier = executor.ledger.deployed(name)
+    if (rule := conversion(live, goal)) and not rule.allowed:
+        words = ["--model-package-arn", earlier["ModelPackageArn"], "--retry"] if earlier else []
+        raise NeedsHuman(
+            f"{reason}; it still serves, for {name} was serverless, and {rule.reason}. Deploy its"
+            f" version with the settings of now: {target.command('promote', *words)}"
+        )
+    variants = sorted({v["VariantName"] for config in (live, goal) for v in all_variants(config)})
     rules = earlier["Scaling"] if earlier else {}
     registered = aws.scaling(target.endpoint, variants)
     for variant in scaling.in_the_way(rules, registered, live, goal):
