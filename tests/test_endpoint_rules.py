@@ -7,6 +7,7 @@ After a change of the emulator's endpoint_rules.json or endpoint_rules.py:
 copies them to sagemaker-project and writes the table of docs/settings.md anew.
 """
 
+import json
 import re
 from pathlib import Path
 
@@ -19,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 OURS = ROOT / "packages/sagemaker-emulator/src/sagemaker_emulator/hosting"
 COPY = ROOT / "packages/sagemaker-project/src/sagemaker_project/deploy"
 PAGE = COPY.parent / "docs/settings.md"
-TABLE = re.compile(r"\| What \| Allowed \| .*?\n\n", re.DOTALL)
+TABLE = re.compile(r"\| What \| Allowed \| .*?\n(?=## )", re.DOTALL)
 HOW = "run: .venv/bin/pytest tests/test_endpoint_rules.py --update-golden"
 
 
@@ -45,12 +46,15 @@ def test_the_page_has_every_rule(update):
 
 
 def table():
+    sources = json.loads((OURS / "endpoint_rules.json").read_text())["sources"]
+    names = {source["url"]: name for name, source in sources.items()}
     rows = ["| What | Allowed | Why | Source |", "|---|---|---|---|"]
     for rule in RULES.values():
         why = rule.refusal + (f". Not verified: {rule.unverified}" if rule.unverified else "")
-        source = f"[{rule.source.name}]({rule.source.url})"
+        source = f"[{rule.source.name}][{names[rule.source.url]}]"
         rows.append(f"| {rule.about} | {'yes' if rule.allowed else 'no'} | {why} | {source} |")
-    return "\n".join([*rows, "", ""])
+    links = [f"[{name}]: {url}" for url, name in names.items()]
+    return "\n".join([*rows, "", *links, "", ""])
 
 
 def test_every_rule_is_checked_and_has_a_page_of_aws():

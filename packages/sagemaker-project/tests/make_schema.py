@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 
 import botocore.session
+from sagemaker_project.deploy.endpoint_rules import RULES
 
 SCHEMA = Path(__file__).parents[1] / "src/sagemaker_project/deploy/config.schema.json"
 
@@ -179,7 +180,9 @@ def _change(defs):
     defs["ProductionVariant"]["properties"].update(OURS)
     defs["DataCaptureConfig"]["required"].remove("DestinationS3Uri")
     serverless = defs["ProductionVariantServerlessConfig"]["properties"]
-    serverless["MemorySizeInMB"] = {"type": "integer", "enum": list(range(1024, 6145, 1024))}
+    memory = RULES["serverless-memory"]
+    sizes = list(range(memory.least, memory.most + 1, memory.least))
+    serverless["MemorySizeInMB"] = {"type": "integer", "enum": sizes}
     defs["MetricsConfig"]["properties"]["MetricPublishFrequencyInSeconds"] = {
         "type": "integer",
         "enum": [10, 30, 60, 120, 180, 240, 300],
