@@ -10,6 +10,7 @@ import contextlib
 import io
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO, cast
 
@@ -69,8 +70,14 @@ class Output:
 
 @contextlib.contextmanager
 def output() -> Iterator[Output]:
-    """Make the standard streams tolerant while a block runs; yield standard output."""
+    """Make the standard streams tolerant while a block runs; yield standard output.
+
+    They are the process's, so a thread beside the main one leaves them as they are.
+    """
     out, err = Output(sys.stdout), Output(sys.stderr)
+    if threading.current_thread() is not threading.main_thread():
+        yield out
+        return
     with (
         contextlib.redirect_stdout(cast(TextIO, out)),  # has what writers use; TextIO has more
         contextlib.redirect_stderr(cast(TextIO, err)),
