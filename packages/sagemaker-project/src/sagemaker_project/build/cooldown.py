@@ -3,8 +3,8 @@
 A trigger first lists the executions. Several may do so at once and see the same last execution, so
 their starts carry a token made from its ARN: SageMaker starts one execution for one token. The
 token does not depend on the clock: otherwise triggers just before and just after the end of a
-cooldown would start one execution each. Ages are counted by AWS's clock: that of a build machine may
-be minutes wrong.
+cooldown would start one execution each. Ages are counted by AWS's clock, as that of a build machine
+may be minutes wrong.
 """
 
 import hashlib
@@ -19,8 +19,12 @@ MAX_RUN_SECONDS = 672 * 3600  # SageMaker stops an execution that runs longer
 
 
 def time_of(answer: Json) -> float:
-    """Return when AWS gave an answer, in seconds since the epoch."""
-    return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"]).timestamp()
+    """Return when AWS gave an answer, in seconds since the epoch.
+
+    A Date has whole seconds. This is the end of its second, so nothing is younger than 0.
+    """
+    date = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+    return date.timestamp() + 1
 
 
 @dataclass(frozen=True)
