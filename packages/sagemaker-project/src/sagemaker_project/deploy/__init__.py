@@ -50,9 +50,10 @@ def main(
     try:
         from sagemaker_project.deploy import deploy_model
     except KeyboardInterrupt:
-        from sagemaker_project.cli import report
+        from sagemaker_project import cli
 
-        return report("deploy-model", "interrupted; nothing was changed", 130)
+        with cli.output():
+            return cli.report("deploy-model", "interrupted; nothing was changed", 130)
     return deploy_model.main(project, argv, gates, clock)
 
 
