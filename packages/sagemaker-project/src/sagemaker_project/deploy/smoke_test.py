@@ -77,4 +77,5 @@ def run(
         concurrency=min(CONCURRENCY, *limits),
         smoke=smoke,
         target_variant=target_variant,
+        now=context.aws.now,
     )
