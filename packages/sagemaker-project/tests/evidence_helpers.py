@@ -17,6 +17,7 @@ from sagemaker_project.deploy.target import Target
 RULE = {"MinCapacity": 1, "MaxCapacity": 2, "TargetValue": 9}  # an AutoScaling
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 GROUP = "AbalonePackageGroup"
+FOUND = {"EndpointLastModifiedTime": NOW.isoformat()}  # of an endpoint, by a Started entry
 ANN = "arn:aws:iam::123456789012:user/ann"
 BEN = "arn:aws:iam::123456789012:user/ben"
 VARIANT = {"VariantName": "All", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
@@ -194,7 +195,7 @@ def existing(version):
 def interrupted(version=2, of=(1,), **changes):
     """A promotion of `version` was killed after its Started entry."""
     about = serving(of[-1], of[:-1])
-    begun = {"Action": "promote", "Deployment": deployed(version, deployed(of[-1]))}
+    begun = {"Action": "promote", "Deployment": deployed(version, deployed(of[-1])), **FOUND}
     return then(about, ("Started", begun)) | changes
 
 
@@ -228,5 +229,5 @@ def rolling_back(**changes):
     """A rollback from version 2 to version 1 was killed."""
     about = serving(2, (1,))
     first = deployed(1)
-    begun = {"Action": "rollback", "Deployment": first, "Leaves": deployed(2, first)}
+    begun = {"Action": "rollback", "Deployment": first, "Leaves": deployed(2, first), **FOUND}
     return then(about, ("Started", begun)) | changes

@@ -202,7 +202,8 @@ def test_errors_are_counted_and_do_not_stop_the_test(error):
         limits={"MaxErrorRate": 0.1},
     )
     assert allowed["Status"] == "Passed"
-    dead = run(Endpoint(lambda *_: error))
+    steps = itertools.count()  # of a clock that goes on: throttles are waited for
+    dead = run(Endpoint(lambda *_: error), clock=lambda: next(steps) * 0.1, sleep=lambda _: None)
     assert dead["Status"] == "Failed"
     assert "Samples answered" in failed(dead)
     assert dead["Invocations"] == 3  # and no timed ones: an endpoint that is down is not waited for
@@ -225,11 +226,12 @@ def test_slow_endpoint_fails():
     assert result["LatencyMilliseconds"]["p99"] == pytest.approx(400)
 
 
-def test_cold_start_is_waited_for_and_not_counted():
+@pytest.mark.parametrize("code", ["ModelNotReadyException", "ThrottlingException"])
+def test_cold_start_is_waited_for_and_not_counted(code):
     waits = []
 
     def change(answer, number):
-        return refusal("ModelNotReadyException", 429) if number < 4 else answer
+        return refusal(code, 429) if number < 4 else answer
 
     result = run(Endpoint(change), concurrency=1, sleep=waits.append)
     assert (result["Status"], result["Errors"], waits) == ("Passed", 0, [1, 1, 1])

@@ -349,7 +349,6 @@ def test_a_version_that_fails_and_cannot_be_replaced_is_for_a_person():
 
     class Undone:
         aws = SimpleNamespace(
-            endpoint=lambda name: endpoint(NAME),
             endpoint_config=lambda name: evidence().candidate.endpoint_config,
             scaling=lambda name, variants: {},
         )
@@ -357,6 +356,9 @@ def test_a_version_that_fails_and_cannot_be_replaced_is_for_a_person():
 
         def say(self, text):
             pass
+
+        def endpoint(self):
+            return endpoint(NAME)
 
         def send(self, call):
             self.sent.append(call.members["EndpointConfigName"])

@@ -16,6 +16,7 @@ import pytest
 from deploy_helpers import ROLE, environment, project_in
 from sagemaker_emulator import testing as faults
 from sagemaker_project.build import run, run_pipeline
+from sagemaker_project.build.cooldown import time_of
 
 MODULE = '''
 import functools
@@ -111,9 +112,9 @@ class Triggers:
         return codes
 
     def clock(self, *ahead):
-        """The clock of `run-pipeline`: so many seconds ahead at one look, so many at the next."""
+        """AWS's clock: so many seconds ahead at one look, so many at the next."""
         looks, last = iter(ahead), ahead[-1]
-        clocked = functools.partial(REAL_RUN, clock=lambda: time.time() + next(looks, last))
+        clocked = functools.partial(REAL_RUN, clock=lambda page: time_of(page) + next(looks, last))
         self.patch.setattr(run, "run", clocked)
 
     def executions(self):
@@ -174,6 +175,18 @@ def test_p33_triggers_on_either_side_of_an_edge_start_one_execution(triggers, wi
 def test_p33_the_cooldown_counts_from_the_last_start(triggers):
     triggers.pull("--cooldown", COOLDOWN)
     triggers.clock(COOLDOWN - 5)
+    triggers.pull("--cooldown", COOLDOWN)
+    assert triggers.executions() == 1
+    triggers.clock(COOLDOWN + 5)
+    triggers.pull("--cooldown", COOLDOWN)
+    assert triggers.executions() == 2
+
+
+@pytest.mark.parametrize("ahead", [-COOLDOWN, 2 * COOLDOWN])
+def test_p33_the_cooldown_is_counted_by_the_clock_of_aws(triggers, monkeypatch, ahead):
+    triggers.pull("--cooldown", COOLDOWN)
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + ahead)
     triggers.pull("--cooldown", COOLDOWN)
     assert triggers.executions() == 1
     triggers.clock(COOLDOWN + 5)

@@ -19,7 +19,9 @@ from sagemaker_project.project import Project
 
 __all__ = ["get_definition", "main"]
 
-EXIT_CODES = "exit codes: 0 done, 1 get_pipeline() failed, 2 the arguments cannot be used"
+EXIT_CODES = (
+    "exit codes: 0 done, 1 get_pipeline() failed, 2 the arguments or standard output cannot be used"
+)
 
 
 def main(project: Project, argv: Sequence[str] | None = None) -> int:
@@ -30,7 +32,9 @@ def main(project: Project, argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 2
     return run_command(
-        parser.prog, lambda: print_definition(args.module_name, args.kwargs, args.file_name)
+        parser.prog,
+        lambda: print_definition(args.module_name, args.kwargs, args.file_name),
+        prints_result=not args.file_name,
     )
 
 

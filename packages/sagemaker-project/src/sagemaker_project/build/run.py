@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import sys
-import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from sagemaker_project import usage
 from sagemaker_project.build import display, driver, execution, provenance
-from sagemaker_project.build.cooldown import Cooldown
+from sagemaker_project.build.cooldown import Cooldown, time_of
 from sagemaker_project.build.parameters import check_parameters
 from sagemaker_project.build.request import RunRequest, read_request
 from sagemaker_project.errors import RunFailed, Timeout, UsageError
@@ -26,7 +25,7 @@ if TYPE_CHECKING:  # the emulator is an extra, which may not be installed
     from sagemaker_emulator import Local
 
 
-def run(project: Project, args: Namespace, clock: Callable[[], float] = time.time) -> None:
+def run(project: Project, args: Namespace, clock: Callable[[Json], float] = time_of) -> None:
     """Run a pipeline as the arguments say, with SageMaker or with the emulator.
 
     Raises:
@@ -74,7 +73,7 @@ def _server_log(local: "Local | None", error: Exception) -> str:
 
 
 def _create_and_start(
-    request: RunRequest, pipeline: driver.Pipeline, clock: Callable[[], float]
+    request: RunRequest, pipeline: driver.Pipeline, clock: Callable[[Json], float]
 ) -> str | None:
     """Create or update the pipeline and start it.
 

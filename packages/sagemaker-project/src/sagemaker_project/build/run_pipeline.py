@@ -32,9 +32,13 @@ def main(project: Project, argv: Sequence[str] | None = None) -> int:
     if not args.module_name or not args.role_arn:
         parser.print_help()
         return 2
-    from sagemaker_project.build import run  # not needed for --help
 
-    return run_command(parser.prog, lambda: run.run(project, args))
+    def command() -> None:
+        from sagemaker_project.build import run  # not needed for --help
+
+        run.run(project, args)
+
+    return run_command(parser.prog, command)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -48,8 +48,13 @@ def main(
             stop it; they are asked after the built-in ones, before anything is changed.
         clock: the time, for tests.
     """
-    from sagemaker_project.deploy import deploy_model
+    try:
+        from sagemaker_project.deploy import deploy_model
+    except KeyboardInterrupt:
+        from sagemaker_project import cli
 
+        with cli.output():
+            return cli.report("deploy-model", "interrupted; nothing was changed", 130)
     return deploy_model.main(project, argv, gates, clock)
 
 

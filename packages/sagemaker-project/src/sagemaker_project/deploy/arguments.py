@@ -20,6 +20,7 @@ exit codes:
   4    busy: another deployment is in progress, or AWS does not answer; run again later
   5    a person is needed; the message says what for
   130  interrupted (143: terminated); run the same command again to go on
+A standard output that is full or closed changes no code, but for commands that only print: 2.
 """
 COMMANDS = {
     "plan": "show what promote would do; nothing is changed",

@@ -8,7 +8,6 @@ the call asks. So every change here may safely be asked for twice.
 import hashlib
 import itertools
 import re
-import tempfile
 from collections.abc import Callable, Sequence
 from typing import IO
 
@@ -24,6 +23,7 @@ from sagemaker_project.deploy.client import (
     Lost,
     error_code,
     is_missing,
+    temporary_file,
 )
 from sagemaker_project.deploy.matching import matches
 from sagemaker_project.deploy.scaling import TRACKED_METRIC, scalable_target
@@ -217,7 +217,7 @@ class Aws(Client):
         (container,) = containers
         url: str = container["ModelDataUrl"]
         bucket, _, key = url.removeprefix("s3://").partition("/")
-        with tempfile.TemporaryFile() as file:
+        with temporary_file() as file:
             answer = self.download(file, Bucket=bucket, Key=key)
             if answer is None:
                 raise Refused(f"its {url} is gone: register the model anew")

@@ -3,16 +3,27 @@
 Throttles and passing faults are retried by boto3 (mode and number of attempts as AWS_RETRY_MODE and
 AWS_MAX_ATTEMPTS say, else standard and 10), never past the command's deadline. What AWS refuses for
 good becomes an error of one line that says what to do.
+
+While a command holds a stage's lock, the lock sets `fence`, which is called right before a request
+that changes something leaves this machine, each retry included: a retry may come minutes after its
+first attempt, when another command holds the lock. SageMaker has no conditional write, so a process
+that is stopped between this check and the request can still send it late.
+
+`now` is AWS's time, learnt from the Date of its answers.
 """
 
+import contextlib
 import io
 import itertools
 import os
 import random
 import re
+import tempfile
 import threading
-from collections.abc import Iterator
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import IO, Any
 
 from botocore.config import Config
 from botocore.exceptions import (
@@ -59,6 +70,9 @@ CREDENTIALS = (
 )
 IAM_ACTIONS = {"ListObjectsV2": "ListBucket"}  # where the action has another name
 MAX_ATTEMPTS = 10
+READS = ("Get", "List", "Describe", "Head", "BatchGet", "Invoke")  # how their names begin
+CONDITIONS = ("If-Match", "If-None-Match")  # S3 itself refuses what comes too late
+DATE_SECONDS = timedelta(seconds=2)  # a Date has whole seconds, and its answer was on its way
 
 
 class Lost(Exception):
@@ -73,8 +87,14 @@ class Client:
         self.deadline = clock.monotonic() + timeout_seconds
         self.caller = "the caller"
         self.begun = False  # whether anything but the lock may have been changed
+        self.fence: Callable[[], None] | None = None  # raises where nothing may be changed any more
+        self._ahead = timedelta(0)  # of AWS's time, seen from this machine's
         self._clients: dict[str, Any] = {}
         self._making = threading.Lock()
+
+    def now(self) -> datetime:
+        """Return AWS's time, in UTC: this machine's, corrected by the newest answer of AWS."""
+        return self.clock.now() + self._ahead
 
     @property
     def session(self) -> Any:
@@ -117,11 +137,28 @@ class Client:
             raise UsageError(f"AWS credentials: {error}") from None
         client.meta.events.register_first("needs-retry", self._before_a_retry)
         client.meta.events.register_first("before-parse", _check_whole)
+        client.meta.events.register_first("before-parse", self._learn_time)
+        client.meta.events.register_last("before-send", self._check_fence)
         return client
+
+    def _learn_time(self, response_dict: Members, **_: Any) -> None:
+        """Correct `now` where it is none at which an answer with this Date could arrive."""
+        with contextlib.suppress(LookupError, ValueError, TypeError):  # no Date, or not one
+            date = parsedate_to_datetime(response_dict["headers"]["date"])
+            if not date <= self.now() <= date + DATE_SECONDS:
+                self._ahead = date - self.clock.now()
+
+    def _check_fence(self, request: Any, event_name: str, **_: Any) -> None:
+        """Stop a request that changes something, where the lock is not held any more."""
+        reads = event_name.rpartition(".")[2].startswith(READS)
+        if self.fence and not reads and not any(name in request.headers for name in CONDITIONS):
+            self.fence()
 
     def _before_a_retry(
         self, operation: Any, caught_exception: Any = None, response: Any = None, **_: Any
     ) -> None:
+        if isinstance(caught_exception, ProjectError):
+            raise caught_exception  # of the fence: nothing was sent
         failed = caught_exception or (response and response[0].status_code >= 500)
         if failed and operation.name == "UpdateEndpoint":
             raise Lost(caught_exception or f"HTTP {response[0].status_code}")
@@ -187,7 +224,7 @@ class Client:
         file = io.BytesIO()
         return file.getvalue() if self.download(file, Bucket=bucket, Key=key) else None
 
-    def download(self, file: BinaryIO, **where: str) -> Members | None:
+    def download(self, file: IO[bytes], **where: str) -> Members | None:
         """Write an object into a file and return S3's answer, None where there is no object."""
         for attempt in itertools.count(1):
             answer = self.read("s3", "GetObject", **where)
@@ -259,6 +296,25 @@ class Client:
     def unreachable(self, error: Exception, service: str, operation: str) -> Unavailable:
         """Return the error for a request that AWS did not answer."""
         return self.unavailable(f"{service}:{operation}: no answer from AWS ({_line(error)})")
+
+
+@contextlib.contextmanager
+def temporary_file() -> Iterator[IO[bytes]]:
+    """Open a file that is deleted when it is closed.
+
+    Raises:
+        UsageError: there is no usable temporary folder, or it is full.
+    """
+    try:
+        with tempfile.TemporaryFile() as file:
+            yield file
+    except OSError as error:
+        if error.errno is None:  # not of the system: of what the file holds
+            raise
+        raise UsageError(
+            f"the temporary folder of this machine (TMPDIR) cannot be used: {_line(error)}. Nothing"
+            " was changed: set TMPDIR to a folder with room for a model, then run again"
+        ) from None
 
 
 def error_code(error: ClientError) -> str:

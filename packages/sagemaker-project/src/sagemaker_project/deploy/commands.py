@@ -128,10 +128,8 @@ def _was_done(lock: Lock, ledger: Ledger) -> bool:
     before = lock.inherited
     if not before or before["What"] != lock.what:
         return False
-    return any(
-        entry["Kind"] == "RolledBack" and entry["Time"] >= before["Since"]
-        for entry in ledger.entries
-    )
+    ends = [e["Kind"] for e in ledger.entries if e["Kind"] in ("Started", "Promoted", "RolledBack")]
+    return ends[-1:] == ["RolledBack"]
 
 
 def cleanup(context: Context) -> Members:

@@ -7,6 +7,10 @@
 
 With `--local` the same calls go to sagemaker_emulator on this machine, and nothing else differs.
 Results go to standard output, progress and what went wrong to standard error.
+
+`main` is the outermost handler: whatever happens, it ends with the exit code of what became of the
+deployment. Output that cannot be written does not change that (see cli.Output); a signal at any
+moment ends it with one line.
 """
 
 from __future__ import annotations
@@ -14,14 +18,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sagemaker_project import pages
+from sagemaker_project import cli, pages
 from sagemaker_project.deploy.arguments import parse
 from sagemaker_project.errors import ProjectError, UsageError
 from sagemaker_project.project import Project
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 
 OUTCOMES = {1: "Failed", 2: "Invalid", 3: "Refused", 4: "Busy", 5: "NeedsHuman"}
 TEST_EXIT_CODES = {"Failed": 1, "Inconclusive": 3}  # by the outcome of `test`
+ACTS = ("promote", "test", "rollback", "cleanup")  # their exit code tells what they have done
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 Result = dict[str, Any]
 
 
@@ -50,28 +55,39 @@ def main(
     clock: Clock | None = None,
 ) -> int:
     """Run the command; return its exit code. See `deploy.main` for the arguments."""
-    args = parse(project, sys.argv[1:] if argv is None else argv)
-    if args.command == "help":
-        with _reader_may_leave():
-            print(pages.text(args.topic), end="", flush=True)
-        return 0
-    try:
-        with contextlib.ExitStack() as stack:
-            _stop_on_signals(stack)
-            result, code = _run(project, args, gates, clock, stack)
-    except Interrupted as stop:
-        resumable = "what was begun is in the ledger: run the same command again to go on"
-        result, code = {"Outcome": "Interrupted", "Message": f"{stop}; {resumable}"}, stop.exit_code
-    except Exception as error:  # a fault of this package: a program that reads the result is told
-        traceback.print_exc()
-        broke = f"deploy-model broke ({error!r}); look at deploy-model status before going on"
-        result, code = {"Outcome": OUTCOMES[5], "Message": broke}, 5
-    with _reader_may_leave():
-        _print(args, {"Command": args.command, "Stage": args.stage, "ExitCode": code, **result})
-    return code
+    words = sys.argv[1:] if argv is None else argv
+    with cli.output() as stdout, _interruptible(is_program=argv is None):
+        try:
+            about, result, code = _run(project, words, gates, clock)
+            return _report(about, result, code, "--json" in words, stdout)
+        except Interrupted as stop:  # while the result was written
+            return cli.report("deploy-model", f"{stop}: run the same command again", stop.exit_code)
 
 
 def _run(
+    project: Project, words: Sequence[str], gates: Sequence[Gate], clock: Clock | None
+) -> tuple[Result, Result, int]:
+    """Return which command it was, its result and its exit code; raise no Exception."""
+    about: Result = {"Command": None, "Stage": None}
+    try:
+        args = parse(project, words)
+        about["Command"] = args.command
+        if args.command == "help":
+            return about, {"Outcome": "Read", "Text": pages.text(args.topic)}, 0
+        about["Stage"] = args.stage
+        with contextlib.ExitStack() as stack:
+            return about, *_do(project, args, gates, clock, stack)
+    except Interrupted as stop:
+        resumable = "what was begun is in the ledger: run the same command again to go on"
+        message = f"{stop}; {resumable}"
+        return about, {"Outcome": "Interrupted", "Message": message}, stop.exit_code
+    except Exception as error:  # a fault of this package: a program that reads the result is told
+        traceback.print_exc()
+        broke = f"deploy-model broke ({error!r}); look at deploy-model status before going on"
+        return about, {"Outcome": OUTCOMES[5], "Message": broke}, 5
+
+
+def _do(
     project: Project,
     args: argparse.Namespace,
     gates: Sequence[Gate],
@@ -108,36 +124,59 @@ def _start_local(stack: contextlib.ExitStack, region: str) -> None:
         raise UsageError(error) from None
 
 
-def _stop_on_signals(stack: contextlib.ExitStack) -> None:
+@contextlib.contextmanager
+def _interruptible(is_program: bool) -> Iterator[None]:
+    """Raise Interrupted at the first SIGINT or SIGTERM while a block runs.
+
+    Args:
+        is_program: the process ends after the block, and no signal may give it another end.
+    """
+
     def stop(number: int, _: object) -> None:
         signal.signal(number, signal.SIG_IGN)  # a second one must not stop the lock's release
         raise Interrupted(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        stack.callback(signal.signal, number, signal.signal(number, stop))
-
-
-@contextlib.contextmanager
-def _reader_may_leave() -> Iterator[None]:
-    """End quietly when standard output is a pipe that is not read any more."""
+    before = {number: signal.signal(number, stop) for number in SIGNALS}
     try:
         yield
-    except BrokenPipeError:  # Python flushes once more as it exits
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_IGN if is_program else handler)
 
 
 def _say(text: str) -> None:
-    with contextlib.suppress(BrokenPipeError):  # a deployment goes on though it is not watched
-        print(text, file=sys.stderr, flush=True)
+    print(text, file=sys.stderr, flush=True)
 
 
-def _print(args: argparse.Namespace, result: Result) -> None:
-    if args.json:
-        print(json.dumps(result, indent=2, default=str))
-    elif result["ExitCode"] and "Report" not in result:  # a failed test has a report to show
-        print(f"deploy-model: {result['Message']}", file=sys.stderr)
+def _report(about: Result, result: Result, code: int, in_json: bool, stdout: cli.Output) -> int:
+    """Print the result; return the exit code.
+
+    The code stays what it is where the result cannot be written: what serves does not depend on
+    that. Only a command that does nothing but print fails then, with 2.
+    """
+    if "Text" in result:
+        print(result["Text"], end="")
+    elif in_json:
+        print(json.dumps({**about, "ExitCode": code, **result}, indent=2, default=str))
+    elif code and "Report" not in result:  # a failed test has a report to show
+        cli.report("deploy-model", result["Message"], code)
     else:
-        from sagemaker_project.deploy import display
+        _show(about["Command"], {**about, "ExitCode": code, **result})
+    stdout.flush()
+    if stdout.problem:
+        ended = f"{result['Outcome']}: {result.get('Message', '')}".removesuffix(": ")
+        why = f"the result could not be written to standard output ({stdout.problem}): {ended}"
+        code = code or (0 if about["Command"] in ACTS else 2)
+        cli.report("deploy-model", why, code)
+    return code
 
-        display.show(args.command, result)
-    sys.stdout.flush()
+
+def _show(command: str, result: Result) -> None:
+    """Print the result for people; only its message where a fault of this package prevents it."""
+    from sagemaker_project.deploy import display
+
+    try:
+        display.show(command, result)
+    except Exception:
+        traceback.print_exc()
+        print(result["Message"])

@@ -34,8 +34,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import datetime
 
+from sagemaker_project.clock import Clock
 from sagemaker_project.deploy.config import DEFAULTS
 from sagemaker_project.deploy.endpoint_test_checks import (
     AnswerChecks,
@@ -72,6 +73,8 @@ from sagemaker_project.deploy.endpoint_test_samples import digest as digest
 from sagemaker_project.deploy.endpoint_test_samples import read_samples as read_samples
 from sagemaker_project.errors import UsageError
 
+THIS_MACHINE = Clock()
+
 
 def run_test(
     runtime: Runtime,
@@ -84,6 +87,7 @@ def run_test(
     smoke: bool = False,
     clock: Callable[[], float] = time.perf_counter,
     sleep: Callable[[float], object] = time.sleep,
+    now: Callable[[], datetime] = THIS_MACHINE.now,
 ) -> TestResult:
     """Test an endpoint and return the result, which JSON can hold.
 
@@ -94,6 +98,7 @@ def run_test(
         concurrency: requests at a time; at most the MaxConcurrency of a serverless endpoint.
         smoke: send the samples once and nothing else. The endpoint may be live already, and a
             malformed request would set off an alarm on its model's errors.
+        now: the time of day, for the report.
 
     Raises:
         UsageError: the limits cannot be used, or SageMaker refuses the requests.
@@ -102,14 +107,14 @@ def run_test(
     if smoke:
         checked["Requests"] = 0
         samples = replace(samples, malformed=())
-    start = _now()
+    start = now()
     endpoint = Endpoint(runtime, endpoint_name, target_variant, clock, sleep)
     exchange = _exchange(endpoint, samples, checked["Requests"], concurrency, smoke)
     judged = AnswerChecks(samples.samples, checked["Tolerance"], exchange.sent)
     checks = list(_checks(exchange, judged, samples, checked, target_variant))
     if not smoke:
         checks += _checks_after(exchange, samples, checked["Tolerance"])
-    return _result(exchange, judged, checks, samples, checked, concurrency, start)
+    return _result(exchange, judged, checks, samples, checked, concurrency, (start, now()))
 
 
 def _checked(limits: Mapping[str, float]) -> Limits:
@@ -131,10 +136,6 @@ def _checked(limits: Mapping[str, float]) -> Limits:
         "MaxErrorRate": values["MaxErrorRate"],
         "Tolerance": values["Tolerance"],
     }
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 # Sending
@@ -230,8 +231,9 @@ def _result(
     samples: Samples,
     limits: Limits,
     concurrency: int,
-    start: str,
+    times: tuple[datetime, datetime],
 ) -> TestResult:
+    start, end = (time.isoformat(timespec="seconds") for time in times)
     sent, errors, latencies = exchange.sent, exchange.errors, exchange.latencies
     return {
         "Status": overall_status(checks),
@@ -253,7 +255,7 @@ def _result(
             "Variants": dict(Counter(answer.variant for _, answer in sent if answer.variant)),
         },
         "StartTime": start,
-        "EndTime": _now(),
+        "EndTime": end,
     }
 
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from botocore.exceptions import ClientError
 
+NOT_YET = ("NoSuchKey", "404", "SlowDown", "503", "ServiceUnavailable", "InternalError", "500")
 STATUS = re.compile(r"Received (?:client|server) error \((\d{3})\)")
 
 
@@ -88,7 +89,7 @@ class AsyncRuntime:
         try:
             body: Body = self.s3.get_object(**_bucket_and_key(uri))["Body"]
         except ClientError as error:
-            if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+            if error.response["Error"]["Code"] in NOT_YET:
                 return None
             raise
         return body

@@ -14,7 +14,7 @@ from sagemaker_project.deploy.endpoint_test import TestReport
 from sagemaker_project.deploy.evidence import State, recorded_requests
 from sagemaker_project.deploy.gates import check
 from sagemaker_project.deploy.ledger import Deployment, Test
-from sagemaker_project.errors import Refused, UsageError
+from sagemaker_project.errors import Refused
 
 
 def test(context: Context) -> Members:
@@ -57,12 +57,19 @@ def _keep(context: Context, state: State, deployment: Deployment, report: TestRe
         "ReportSha256": endpoint_test.digest(body),
     }
     ledger_writer.append(context, state.ledger, "Tested", {"Action": "test", "Test": kept})
-    path = _write(context, body, page)
+    message, where = f"{context.target.endpoint}: {endpoint_test.summary(report)}", uri
+    try:
+        where = str(_write(context, body, page))
+    except OSError as error:
+        message += (
+            f"; the test is recorded and its report is {uri}, but it could not be written to this"
+            f" machine ({error})"
+        )
     return {
         "Outcome": report["Status"],
-        "Message": f"{context.target.endpoint}: {endpoint_test.summary(report)}",
+        "Message": message,
         **{name: value for name, value in kept.items() if name != "Pins"},
-        "Report": str(path),
+        "Report": where,
     }
 
 
@@ -88,12 +95,9 @@ def _write(context: Context, body: bytes, page: bytes) -> Path:
     """Write both reports to disk; return the path of the HTML."""
     folder = Path("reports") / f"{context.target.endpoint}-test"
     path = Path(context.request.export_test_results or folder / "report.json")
-    try:
-        for file, content in ((path, body), (path.with_suffix(".html"), page)):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            part = file.with_name(f".{file.name}.part")
-            part.write_bytes(content)
-            part.replace(file)
-    except OSError as error:
-        raise UsageError(f"the report cannot be written: {error}") from None
+    for file, content in ((path, body), (path.with_suffix(".html"), page)):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_name(f".{file.name}.part")
+        part.write_bytes(content)
+        part.replace(file)
     return path.with_suffix(".html")

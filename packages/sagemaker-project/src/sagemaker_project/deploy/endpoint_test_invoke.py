@@ -19,12 +19,14 @@ from sagemaker_project.errors import UsageError
 WAKE_SECONDS = 120
 MAX_SECONDS = 900  # for a whole test; requests in progress end by their own time limits
 
+THROTTLED = {"ThrottlingException", "Throttling", "TooManyRequestsException"}
+WAKING = {"ModelNotReadyException", *THROTTLED}  # says nothing about the endpoint yet
 CONNECTION = (ConnectionError, HTTPClientError, IncompleteReadError, OSError)
 REFUSALS = {"ValidationError", "ValidationException"}
 NOT_NOW = {
     *("ModelNotReadyException", "ServiceUnavailable", "InternalFailure"),
-    *("InternalDependencyException", "ThrottlingException", "Throttling"),
-    *("TooManyRequestsException", "RequestTimeout", "RequestTimeoutException"),
+    *("InternalDependencyException", "RequestTimeout", "RequestTimeoutException"),
+    *THROTTLED,
 }
 
 
@@ -73,9 +75,9 @@ class Endpoint:
         self.end = clock() + MAX_SECONDS
 
     def wake(self, request: Request) -> None:
-        """Send a request until the model is loaded, for at most WAKE_SECONDS."""
+        """Send a request until the model is loaded and AWS lets it through, or WAKE_SECONDS."""
         end = self.clock() + WAKE_SECONDS
-        while (answer := self.send(request)) and answer.error == "ModelNotReadyException":
+        while (answer := self.send(request)) and answer.error in WAKING:
             if self.clock() >= end:
                 return
             self.sleep(1)

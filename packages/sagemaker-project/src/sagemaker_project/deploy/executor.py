@@ -12,6 +12,7 @@ from sagemaker_project.deploy import ledger_writer, smoke_test, undo
 from sagemaker_project.deploy.calls import Call, Members
 from sagemaker_project.deploy.context import Context
 from sagemaker_project.deploy.evidence import State, is_changing, not_deployable_because
+from sagemaker_project.deploy.interrupted import modified
 from sagemaker_project.deploy.ledger import Snapshot
 from sagemaker_project.deploy.lock import Lock
 from sagemaker_project.deploy.recovery import recovery
@@ -33,6 +34,7 @@ from sagemaker_project.errors import AwsError, DeployFailed, NeedsHuman, Refused
 
 BEGINS = ("CreateEndpoint", "UpdateEndpoint")
 ENDS = (["Promoted"], ["RolledBack"], ["Failed"])  # the only entries of a plan that continues
+OUTAGE_SECONDS = 15  # between two looks while AWS does not answer
 STALE_LOOKS = 6  # some seconds, in which AWS may not show yet what has just begun
 
 
@@ -49,6 +51,7 @@ class Executor:
         self.ledger = state.ledger
         self.started: Members | None = None
         self.sent = False
+        self.told_of_outage = False
 
     def do(self, plan: Plan) -> None:
         """Do all steps in order.
@@ -89,6 +92,8 @@ class Executor:
 
     def append(self, kind: str, entry: Members) -> None:
         """Append an entry to the ledger."""
+        if kind == "Started":
+            entry = {**entry, **modified(self.state.endpoint)}
         self.ledger = ledger_writer.append(self.context, self.ledger, kind, entry)
         self.started = self.ledger.entries[-1] if kind == "Started" else None
 
@@ -127,9 +132,30 @@ class Executor:
 
     # The endpoint
 
+    def endpoint(self) -> Members | None:
+        """Describe the endpoint; while AWS does not answer, ask again until the deadline."""
+        while True:
+            try:
+                return self.aws.endpoint(self.target.endpoint)
+            except Unavailable as outage:
+                self.sit_out(outage)
+            self.pause(OUTAGE_SECONDS)
+
+    def sit_out(self, outage: Unavailable) -> None:
+        """Say once that AWS does not answer; raise `outage` where the deadline is over."""
+        if self.context.clock.monotonic() >= self.aws.deadline:
+            raise outage
+        if not self.told_of_outage:
+            self.told_of_outage = True
+            why = str(outage).partition(". ")[0]
+            self.say(f"{why}: waiting until it answers, or the time of --timeout is over")
+
     def pause(self, seconds: float) -> None:
-        """Wait, but no longer than the command's deadline."""
-        self.lock.renew()
+        """Wait, but no longer than the command's deadline; an outage of AWS does not end it."""
+        try:
+            self.lock.renew()
+        except Unavailable as outage:  # nothing is sent before the lock is renewed
+            self.sit_out(outage)
         clock = self.context.clock
         clock.sleep(max(0, min(seconds, self.aws.deadline - clock.monotonic())))
         self.aws.check_deadline(
@@ -144,7 +170,7 @@ class Executor:
         clock = self.context.clock
         began, looks, said, changed = clock.monotonic(), 0, None, False
         while True:
-            endpoint = self.aws.endpoint(self.target.endpoint)
+            endpoint = self.endpoint()
             status = endpoint["EndpointStatus"] if endpoint else "is not there"
             if status != said:
                 said = status
@@ -196,7 +222,7 @@ class Executor:
     def smoke_test(self, step: SmokeTest) -> None:
         """Try the new version; put the one before it back where the new one does not answer."""
         try:
-            smoke_test.smoke_test(self.context, step)
+            smoke_test.smoke_test(self.context, step, self.endpoint())
         except DeployFailed as error:
             if self.creates_endpoint or self.started is None:
                 raise
@@ -208,7 +234,7 @@ class Executor:
 
     def restore(self, snapshot: Snapshot) -> None:
         """Give the variants the weights and counts of a snapshot."""
-        endpoint = self.aws.endpoint(self.target.endpoint)
+        endpoint = self.endpoint()
         call = restoration(self.target.endpoint, endpoint, snapshot) if endpoint else None
         if endpoint and call:
             self.send(call)

@@ -5,6 +5,7 @@ from datetime import datetime
 from sagemaker_project.deploy.calls import Members
 from sagemaker_project.deploy.evidence import State
 
+MODIFIED = "EndpointLastModifiedTime"  # a member of Started entries
 KEPT = ("Action", "Deployment", "Leaves", "Creates")  # of a Started entry, in the one that ends it
 
 
@@ -25,12 +26,30 @@ def ended(pending: Members) -> Members:
 
 
 def rolled_back_because(state: State) -> str:
-    """Return why SageMaker rolled the pending update back; empty if it did not."""
+    """Return why SageMaker rolled the pending update back; empty if it did not.
+
+    It did where what served before serves, and SageMaker has changed the endpoint since the update
+    began. Both times are LastModifiedTime as AWS gave it; no clock of any machine takes part.
+    """
     pending, endpoint = state.pending, state.endpoint
     if not pending or not endpoint or state.status != "InService":
         return ""
     before = pending.get("Leaves") or pending["Deployment"]["Before"] or {}
-    since = datetime.fromisoformat(pending["Time"])
-    if before.get("EndpointConfigName") != state.live or endpoint["LastModifiedTime"] <= since:
+    if before.get("EndpointConfigName") != state.live or not _modified_since(pending, endpoint):
         return ""
     return str(endpoint.get("FailureReason", ""))
+
+
+def modified(endpoint: Members | None) -> Members:
+    """Return what a Started entry keeps of the endpoint that it finds, to see later changes."""
+    return {MODIFIED: endpoint["LastModifiedTime"].isoformat()} if endpoint else {}
+
+
+def _modified_since(pending: Members, endpoint: Members) -> bool:
+    """Whether AWS has changed the endpoint since the deployment began.
+
+    An entry of an earlier version of this package does not know. Then a FailureReason is taken to
+    be about this deployment: at worst, it is recorded as failed and needs --retry.
+    """
+    earlier = pending.get(MODIFIED)
+    return not earlier or bool(endpoint["LastModifiedTime"] > datetime.fromisoformat(earlier))

@@ -23,7 +23,7 @@ def append(context: Context, ledger: Ledger, kind: str, entry: Members) -> Ledge
         "Number": ledger.next_number,
         "Previous": ledger.previous_sha256,
         "Kind": kind,
-        "Time": timestamp(context.clock),
+        "Time": timestamp(aws.now()),
         "By": aws.caller,
         **entry,
     }

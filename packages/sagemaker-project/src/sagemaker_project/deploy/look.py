@@ -81,7 +81,7 @@ def look_at_stage(context: Context, scaled: Iterable[str] = ()) -> State:
     return State(
         request=context.request,
         target=target,
-        now=context.clock.now(),
+        now=aws.now(),
         ledger=read_ledger(aws, target),
         endpoint=endpoint,
         endpoint_config=live,

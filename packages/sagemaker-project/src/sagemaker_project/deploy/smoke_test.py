@@ -1,6 +1,7 @@
 """Invoke an endpoint with the recorded requests of its model."""
 
 from sagemaker_project.deploy import endpoint_test
+from sagemaker_project.deploy.calls import Members
 from sagemaker_project.deploy.candidate import images_of
 from sagemaker_project.deploy.config import Config, pinned_versions
 from sagemaker_project.deploy.context import Context
@@ -14,14 +15,17 @@ from sagemaker_project.errors import DeployFailed, UsageError
 CONCURRENCY = 4  # requests of a test at a time
 
 
-def smoke_test(context: Context, step: SmokeTest) -> None:
+def smoke_test(context: Context, step: SmokeTest, endpoint: Members | None) -> None:
     """Try each new variant with a few recorded requests.
+
+    Args:
+        endpoint: the answer of DescribeEndpoint.
 
     Raises:
         DeployFailed: it does not answer as its model did, or runs another image than was tested.
     """
     target = context.target
-    images = images_of(context.aws.endpoint(target.endpoint), pinned_versions(target.config))
+    images = images_of(endpoint, pinned_versions(target.config))
     if step.images is not None and tuple(images) != step.images:
         raise DeployFailed(
             f"it runs {', '.join(images)}, the {target.before} test ran with"
@@ -73,4 +77,5 @@ def run(
         concurrency=min(CONCURRENCY, *limits),
         smoke=smoke,
         target_variant=target_variant,
+        now=context.aws.now,
     )
