@@ -569,6 +569,8 @@ def test_p14_what_is_denied_is_asked_once_and_reported_with_action_resource_and_
         if operation != "GetCallerIdentity":
             assert "arn:aws:sts::123456789012:" in result["Message"]
         assert sum(call["fault"] is not None for call in calls) == 1, operation
+        if operation == "AddTags":  # the last one of a deployment that is done
+            arn = place.register(factor=factor)
     done(promote(place, arn, "--retry")[0])
 
 
@@ -697,7 +699,7 @@ def test_p16_tokens_that_repeat_are_noticed(busy_place, period):
     busy_place.register(factor=3)
     with lists() as seen:
         assert busy_place.deploy("plan", "--latest-approved")["ExitCode"] == 0
-    assert len(seen) == 5
+    assert len(seen) == 6
     for operation in seen:
         with lists(loop=(operation, period)):
             result = busy_place.deploy("plan", "--latest-approved", "--timeout", "30")
@@ -787,7 +789,9 @@ def test_p37_plan_foretells_what_a_resumed_promotion_still_does(busy_place):
     promote(place, place.register(factor=2))
     arn = place.register(factor=3)
     whole = planned(place, arn)
-    for service, operation, _ in whole[2:-2]:  # after lock and Started, before Promoted and unlock
+    for service, operation, _ in whole[
+        3:-3
+    ]:  # between the lock with Started and Promoted with unlock
         foretold = planned(place, arn)
         place.inject(operation, "throttle", times=None, service=service)
         result, calls = promote(place, arn)
