@@ -685,7 +685,7 @@ def test_p35_every_command_ends_as_the_table_says(place):
         ("history", 0, "Read"),
         ("cleanup", 5, "NeedsHuman"),
         ("ledger", 0, "SetAside"),
-        ("ledger", 3, "Refused"),
+        ("ledger", 0, "Unchanged"),
     ]
 
 
