@@ -325,6 +325,14 @@ class Place:
         assert result["ExitCode"] == 0, result
         return arn
 
+    def forget_head(self, stage="staging"):
+        """Take the tag of the ledger's last entry from the endpoint: the ledger may be changed."""
+        from sagemaker_project.deploy.ledger import HEAD_TAG
+
+        with contextlib.suppress(self.sm.exceptions.ClientError):  # there is no endpoint
+            arn = self.endpoint(stage)["EndpointArn"]
+            self.sm.delete_tags(ResourceArn=arn, TagKeys=[HEAD_TAG])
+
     # What is there
 
     def endpoint(self, stage="staging"):

@@ -69,6 +69,7 @@ def target(stage="prod", **settings):
     )
 
 
+OURS = {tag["Key"]: tag["Value"] for tag in target().tags}
 GUARDED = target(DeploymentConfig=ALARMED)
 
 
@@ -115,6 +116,7 @@ def evidence(version=2, where=None, of=None, **changes):
         "target": where,
         "now": NOW,
         "ledger": Ledger(),
+        "tags": OURS,
         "candidate": candidates.candidate(where, of or package(version), {}),
         "metrics": metrics({"regression_metrics": {"mse": {"value": 4.5}}}),
         "samples": Document("s3://bucket/samples.json", SAMPLES),
@@ -124,14 +126,13 @@ def evidence(version=2, where=None, of=None, **changes):
 
 
 def state(**changes):
-    return State(
-        **{"request": request(), "target": target(), "now": NOW, "ledger": Ledger()} | changes
-    )
+    about = {"request": request(), "target": target(), "now": NOW}
+    return State(**about | {"ledger": Ledger(), "tags": OURS} | changes)
 
 
 def rollback(**changes):
     about = {"request": request(command="rollback"), "target": target(), "now": NOW}
-    return Rollback(**about | {"ledger": Ledger()} | changes)
+    return Rollback(**about | {"ledger": Ledger(), "tags": OURS} | changes)
 
 
 def endpoint(config, status="InService", **changes):

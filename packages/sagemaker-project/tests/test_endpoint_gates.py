@@ -42,6 +42,13 @@ NO_ROLLBACK = {
     "failed": (second(endpoint=endpoint("x", "Failed")), NeedsHuman, "delete-endpoint"),
     "failed to be created": (back(**never_served()), NeedsHuman, "delete-endpoint"),
     "changed by hand": (second(endpoint=endpoint("by-hand")), Refused, "--accept-drift"),
+    "of somebody else, which the ledger does not know": (
+        second(
+            endpoint=endpoint("by-hand", EndpointArn="arn"), tags={"sagemaker:project-name": "x"}
+        ),
+        Refused,
+        "was not made by deploy-model",
+    ),
     "its configuration was deleted": (second(endpoint_config=None), NeedsHuman, "was deleted"),
     "the goal was serverless": (
         replace(second(), goal_config={"ProductionVariants": [SERVERLESS]}),

@@ -11,6 +11,7 @@ from evidence_helpers import (
     ANN,
     GUARDED,
     NOW,
+    OURS,
     SERVERLESS,
     arn,
     beside,
@@ -195,6 +196,15 @@ REFUSED = {
         Refused,
         "--accept-drift",
     ),
+    "of somebody else, with --accept-drift": (
+        evidence(
+            request=request(accept_drift=True),
+            tags=OURS | {"sagemaker:deployment-stage": "other"},
+            endpoint=endpoint("by-hand", EndpointArn="arn"),
+        ),
+        Refused,
+        "was not made by deploy-model: the ledger does not know by-hand",
+    ),
     "a weight changed by hand": (
         evidence(**weight(0.5)),
         Refused,
@@ -229,7 +239,10 @@ REFUSED = {
         evidence(
             ledger=entries(
                 *[("Promoted", {"Action": "promote", "Deployment": deployed(n)}) for n in (1, 2)],
-                ("RolledBack", {"Action": "rollback", "Leaves": deployed(2)}),
+                (
+                    "RolledBack",
+                    {"Action": "rollback", "Deployment": deployed(1), "Leaves": deployed(2)},
+                ),
             )
         ),
         Refused,

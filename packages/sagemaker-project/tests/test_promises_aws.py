@@ -569,6 +569,8 @@ def test_p14_what_is_denied_is_asked_once_and_reported_with_action_resource_and_
         if operation != "GetCallerIdentity":
             assert "arn:aws:sts::123456789012:" in result["Message"]
         assert sum(call["fault"] is not None for call in calls) == 1, operation
+        if operation == "AddTags":  # the last one of a deployment that is done
+            arn = place.register(factor=factor)
     done(promote(place, arn, "--retry")[0])
 
 
@@ -697,7 +699,7 @@ def test_p16_tokens_that_repeat_are_noticed(busy_place, period):
     busy_place.register(factor=3)
     with lists() as seen:
         assert busy_place.deploy("plan", "--latest-approved")["ExitCode"] == 0
-    assert len(seen) == 5
+    assert len(seen) == 6
     for operation in seen:
         with lists(loop=(operation, period)):
             result = busy_place.deploy("plan", "--latest-approved", "--timeout", "30")
@@ -719,6 +721,7 @@ def made(calls):
 
 
 SERVICES = {"monitoring": "cloudwatch"}
+LEDGER = {"PutObject", "AddTags", "DeleteObject"}  # what every change of an endpoint makes
 
 
 def about(call):
@@ -726,6 +729,8 @@ def about(call):
     if call["service"] == "s3":
         key = request.partition("?")[0].removeprefix(f"/{BUCKET}/")
         return re.sub(r"/\d{8}\.json$", "", key)
+    if "ResourceArn" in request:
+        return request["ResourceArn"].rpartition("/")[2]
     names = ("EndpointName", "EndpointConfigName", "ModelName", "ResourceId")
     return next(request[name] for name in names if name in request)
 
@@ -774,7 +779,7 @@ def test_p37_plan_foretells_a_change_of_the_settings(busy_place, change, made_of
     promote(busy_place, arn)
     busy_place.settings("staging", **change)
     foretold = plan_and_promote(busy_place, arn)
-    assert {operation for _, operation, _ in foretold} == made_of | {"PutObject", "DeleteObject"}
+    assert {operation for _, operation, _ in foretold} == made_of | LEDGER
 
 
 @pytest.mark.acceptance
@@ -784,7 +789,9 @@ def test_p37_plan_foretells_what_a_resumed_promotion_still_does(busy_place):
     promote(place, place.register(factor=2))
     arn = place.register(factor=3)
     whole = planned(place, arn)
-    for service, operation, _ in whole[2:-2]:  # after lock and Started, before Promoted and unlock
+    for service, operation, _ in whole[
+        3:-3
+    ]:  # between the lock with Started and Promoted with unlock
         foretold = planned(place, arn)
         place.inject(operation, "throttle", times=None, service=service)
         result, calls = promote(place, arn)

@@ -107,6 +107,7 @@ class Scene:
         return where
 
     def forget_entries(self, kept):
+        self.place.forget_head()
         for number in range(kept + 1, len(ledger_of(self.place).entries) + 1):
             key = f"{self.place.name}/deploy/staging/ledger/{number:08d}.json"
             self.place.s3.delete_object(Bucket=BUCKET, Key=key)
@@ -304,12 +305,14 @@ def killed_and_taken_back(place):
 def test_p7_what_was_taken_back_after_a_kill_has_failed_and_is_not_tried_again(place):
     arn, reason = killed_and_taken_back(place), place.endpoint()["FailureReason"]
     planned = place.deploy("plan", "--model-package-arn", arn)["Calls"]
-    assert [call["Operation"] for call in planned] == ["PutObject", "PutObject", "DeleteObject"]
+    assert [call["Operation"] for call in planned] == [
+        *("PutObject", "PutObject", "AddTags", "DeleteObject")
+    ]
     result, calls = place.logged("promote", "--model-package-arn", arn)
     assert result["ExitCode"] == 1, result
     assert "rolled back" in result["Message"] and reason in result["Message"]
     made = {call["operation"] for call in calls if changes(call["operation"])}
-    assert made == {"PutObject", "DeleteObject"}
+    assert made == {"PutObject", "AddTags", "DeleteObject"}
     last = place.entries()[-1]
     assert (last["Kind"], last["Reason"]) == ("Failed", result["Message"])
     assert place.deploy("promote", "--model-package-arn", arn)["ExitCode"] == 3

@@ -213,7 +213,7 @@ def test_p22_a_promotion_of_the_same_with_other_scaling_is_not_a_version_to_go_b
 
 REGISTRY = (
     *("DescribeModelPackage", "ListModelPackages", "BatchDescribeModelPackage"),
-    *("DescribeModelPackageGroup", "ListModelPackageGroups", "ListTags"),
+    *("DescribeModelPackageGroup", "ListModelPackageGroups"),
 )
 
 

@@ -9,11 +9,13 @@
     drift, interrupted, recovery    changes by hand; how a killed deployment ended; what to type
     promotion, rollback, cleanup, scaling -> steps    pure functions from the evidence to a plan
     executor, undo       do the steps of a plan; undo what cannot be finished
-    lock, ledger, ledger_writer    one deployment at a time, and what happened so far, in S3
+    lock                 one deployment at a time
+    ledger, ledger_read, ledger_look, ledger_writer    what happened so far, in S3; what is intact
+    ledger_command, history    set a damaged entry aside; list what happened
     calls, client, aws, matching    requests to AWS: retries, deadlines, each change once
     artifact             check a model.tar.gz
     endpoint_test*, smoke_test    invoke an endpoint with recorded requests, judge, report
-    status, display      what serves and what happened; results as text
+    status, display      what serves; results as text
     config*              the settings of a stage
     endpoint_rules       what SageMaker allows for an endpoint
 

@@ -28,8 +28,9 @@ COMMANDS = {
     "test": "invoke the endpoint with the recorded requests of its model, and report",
     "rollback": "put the version before the current one back",
     "status": "say what serves, and whether it was changed by hand",
-    "history": "list what happened to the stage, after checking that no entry was changed",
+    "history": "list what happened to the stage, and entries of the ledger that are damaged",
     "cleanup": "delete what earlier deployments left and nothing needs",
+    "ledger": "accept that an entry of the ledger is damaged: it does not count any more",
 }
 GROUP_VARIABLE = "SOURCE_MODEL_PACKAGE_GROUP_NAME"
 TIMEOUT_SECONDS = 4 * 3600
@@ -99,6 +100,12 @@ def _parser(project: Project, in_json: bool) -> _Parser:
                 metavar="FILE",
                 help="where the JSON report goes; the HTML one beside it (default: reports/)",
             )
+        if name == "history":
+            command.add_argument(
+                "--last", type=_positive, metavar="N", help="only the last N entries (default: all)"
+            )
+        if name == "ledger":
+            _add_acceptance(command)
     _add_help(commands)
     return parser
 
@@ -168,6 +175,28 @@ def _add_promotion(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="deploy a version again that failed, was rolled back, or is older than what serves",
     )
+
+
+def _add_acceptance(command: argparse.ArgumentParser) -> None:
+    command.add_argument("action", choices=["accept"], help="set damaged entries aside")
+    command.add_argument(
+        "entries", type=_positive, nargs="+", metavar="ENTRY", help="the number of a damaged entry"
+    )
+    command.add_argument(
+        "--reason", type=_some_text, required=True, metavar="TEXT", help="why; recorded"
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
+    return int(text)
+
+
+def _some_text(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty")
+    return text.strip()
 
 
 def _new_file(text: str) -> str:

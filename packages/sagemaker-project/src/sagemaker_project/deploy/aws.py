@@ -140,6 +140,10 @@ class Aws(Client):
     def endpoint(self, name: str) -> Members | None:
         return self.read("sagemaker", "DescribeEndpoint", EndpointName=name)
 
+    def tags(self, arn: str) -> dict[str, str]:
+        tags = self.pages("sagemaker", "ListTags", "Tags", ResourceArn=arn)
+        return {tag["Key"]: tag["Value"] for tag in tags}
+
     def package(self, arn: str) -> Members | None:
         return self.read("sagemaker", "DescribeModelPackage", ModelPackageName=arn)
 

@@ -16,12 +16,14 @@ from sagemaker_project.deploy.endpoint_test_command import test
 from sagemaker_project.deploy.evidence import Evidence
 from sagemaker_project.deploy.executor import Executor
 from sagemaker_project.deploy.gates import GATES, Gate, check, if_it_deploys
+from sagemaker_project.deploy.history import history
 from sagemaker_project.deploy.ledger import Ledger
+from sagemaker_project.deploy.ledger_command import accept
 from sagemaker_project.deploy.lock import Lock
 from sagemaker_project.deploy.look import look, look_at_stage, look_back
 from sagemaker_project.deploy.promotion import plan_promotion, token
 from sagemaker_project.deploy.rollback import plan_rollback
-from sagemaker_project.deploy.status import history, status
+from sagemaker_project.deploy.status import status
 from sagemaker_project.deploy.steps import Plan
 from sagemaker_project.errors import Refused
 
@@ -81,7 +83,8 @@ def _serves(evidence: Evidence) -> str:
 def _calls(evidence: Evidence, plan: Plan) -> list[Call]:
     """Return every call that doing a plan sends, with those that take and release the lock."""
     lock, unlock = evidence.target.lock_calls
-    return [lock, *plan.calls, unlock] if plan.steps else []
+    calls = plan.calls_with_tags(evidence.endpoint is not None)
+    return [lock, *calls, unlock] if plan.steps else []
 
 
 def _promotion(evidence: Evidence, plan: Plan, outcome: str, message: str) -> Members:
@@ -153,6 +156,7 @@ COMMANDS: dict[str, Command] = {
     "status": status,
     "history": history,
     "cleanup": cleanup,
+    "ledger": accept,
 }
 PROMOTIONS: dict[str, Callable[[Context, Gates], Members]] = {"plan": plan, "promote": promote}
 

@@ -1,7 +1,7 @@
 """What a command works with: its request, its target, AWS, the clock."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sagemaker_project.clock import Clock
 from sagemaker_project.deploy.aws import Aws
@@ -29,6 +29,13 @@ class Context:
     aws: Aws
     clock: Clock
     say: Say
+    warned: set[str] = field(default_factory=set)
+
+    def warn(self, text: str) -> None:
+        """Tell a warning, once however often it is met."""
+        if text not in self.warned:
+            self.warned.add(text)
+            self.say(f"warning: {text}")
 
 
 def open_context(

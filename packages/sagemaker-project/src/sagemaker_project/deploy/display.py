@@ -4,13 +4,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from sagemaker_project.deploy import history
+
 Result: TypeAlias = Mapping[str, Any]  # what --json prints
 Row: TypeAlias = Sequence[str]
 
 
 def show(command: str, result: Result) -> None:
     """Print what `command` returned."""
-    {"plan": _plan, "status": _status, "history": _history}.get(command, _message)(result)
+    {"plan": _plan, "status": _status, "history": history.show}.get(command, _message)(result)
 
 
 def _message(result: Result) -> None:
@@ -65,23 +67,6 @@ def _deployment_rows(result: Result) -> list[tuple[str, str]]:
         rows.append(("approved by", f"{approval['By']} at {approval['Time'][:16]}"))
         rows.append(("commit", current["GitCommit"]))
     return rows
-
-
-def _history(result: Result) -> None:
-    rows = [
-        (
-            str(entry["Number"]),
-            entry["Time"][:19].replace("T", " "),
-            f"{entry['Kind']}{' (' + entry['Action'] + ')' if entry['Kind'] == 'Started' else ''}",
-            entry["Version"],
-            entry["EndpointConfigName"],
-            entry["ApprovedBy"].rpartition("/")[2],
-            entry["Note"],
-        )
-        for entry in result["Entries"]
-    ]
-    _table(("", "time (UTC)", "what", "version", "endpoint config", "approved by", "note"), rows)
-    print(result["Message"])
 
 
 def _table(header: Row | None, rows: Sequence[Row]) -> None:

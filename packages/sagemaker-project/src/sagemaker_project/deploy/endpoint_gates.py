@@ -11,6 +11,29 @@ from sagemaker_project.deploy.recovery import missing_config, recovery
 from sagemaker_project.deploy.rollback import is_kept
 from sagemaker_project.errors import Busy, NeedsHuman, Refused, UsageError
 
+OWNER_TAGS = ("sagemaker:project-name", "sagemaker:deployment-stage")
+
+
+def endpoint_is_ours(state: State) -> None:
+    """An endpoint that neither the ledger nor its own tags tell of belongs to somebody else.
+
+    Its owner makes it this project's with those tags; --accept-drift does not.
+    """
+    target, live = state.target, state.live
+    if not state.endpoint or state.ledger.deployed(str(live)):
+        return
+    wanted = {tag["Key"]: tag["Value"] for tag in target.tags if tag["Key"] in OWNER_TAGS}
+    if all(state.tags.get(key) == value for key, value in wanted.items()):
+        return
+    tags = " ".join(f"Key={key},Value={value}" for key, value in wanted.items())
+    raise Refused(
+        f"{target.endpoint} was not made by deploy-model: the ledger does not know {live}, which it"
+        " serves, and it lacks the tags of this project and stage. Nothing was changed. Give"
+        " another --sagemaker-project-name; or, if it may be taken over, type: aws sagemaker"
+        f" add-tags --region {target.region} --resource-arn {state.endpoint['EndpointArn']}"
+        f" --tags {tags}, then run again with --accept-drift"
+    )
+
 
 def endpoint_is_of_this_group(state: State) -> None:
     """An endpoint belongs to one model package group: another one's model is another product."""
@@ -131,6 +154,7 @@ def endpoint_may_become_the_goal(rollback: Rollback) -> None:
 
 ROLLBACK_GATES: tuple[Callable[[Rollback], None], ...] = (
     there_is_an_endpoint,
+    endpoint_is_ours,
     endpoint_is_not_busy,
     endpoint_needs_no_person,
     endpoint_was_not_changed_by_hand,

@@ -15,6 +15,7 @@ from sagemaker_project.deploy.calls import Members
 from sagemaker_project.deploy.candidate import Candidate
 from sagemaker_project.deploy.endpoint_test_samples import Samples, read_samples
 from sagemaker_project.deploy.ledger import Deployment, Entry, Ledger, Test
+from sagemaker_project.deploy.ledger_read import Damage
 from sagemaker_project.deploy.request import DeployRequest
 from sagemaker_project.deploy.target import Target
 from sagemaker_project.errors import Refused, UsageError
@@ -28,7 +29,9 @@ class State:
     """What a stage is now.
 
     `endpoint` and `endpoint_config` are the answers of DescribeEndpoint and DescribeEndpointConfig,
-    None where there is none; `scaling` is {variant: AutoScaling} as registered.
+    None where there is none; `scaling` is {variant: AutoScaling} as registered, and `tags` are
+    those of the endpoint. `damage` is what the ledger lacks; only commands that change nothing go
+    on with any.
     """
 
     request: DeployRequest
@@ -38,6 +41,8 @@ class State:
     endpoint: Members | None = None
     endpoint_config: Members | None = None
     scaling: Mapping[str, Members] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    damage: tuple[Damage, ...] = ()
 
     @property
     def action(self) -> str:

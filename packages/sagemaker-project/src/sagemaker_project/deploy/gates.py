@@ -20,6 +20,7 @@ from sagemaker_project.deploy.candidate import identity, principal
 from sagemaker_project.deploy.endpoint_gates import (
     endpoint_is_not_busy,
     endpoint_is_of_this_group,
+    endpoint_is_ours,
     endpoint_may_become_the_candidate,
     endpoint_needs_no_person,
     endpoint_was_not_changed_by_hand,
@@ -283,6 +284,7 @@ GATES: tuple[Gate, ...] = (
     metrics_are_numbers,
     artifacts_are_what_was_registered,
     names_have_this_content,
+    endpoint_is_ours,
     endpoint_is_of_this_group,
     endpoint_is_not_busy,
     endpoint_needs_no_person,

@@ -5,31 +5,34 @@
 
 An entry is written with `If-None-Match: *`, so two deployments never write the same number. It
 carries its own sha256 and that of the entry before it, so a later change of any entry is detected.
+The endpoint has a tag with number and sha256 of the last entry, so its removal is detected as well.
 Resources are recorded before they are created: the ledger knows everything that an interrupted
 deployment may have left.
 
     Started    a promotion or a rollback begins: its names, pins and approval
     Promoted   the new version serves
-    RolledBack the version before serves again
+    RolledBack an earlier version serves again
     Failed     the deployment failed, and why
     Tested     a test of a staged deployment, with its result
     CleanedUp  the names of the resources that were deleted
+    SetAside   a damaged entry does not count any more: its number, what was found of it, and why
 
-`read` turns the objects into a `Ledger`, which answers questions about them. This module does not
-call AWS.
+A Started entry, and the one that ends it, has Now and Reason where alarms were not waited for.
+
+A `Ledger` answers questions about intact entries; ledger_read.py finds out which are intact. This
+module does not call AWS.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, NamedTuple, TypeAlias, TypedDict
 
-from sagemaker_project.errors import LedgerError as LedgerError
-
-VERSION = 1
-KINDS = ("Started", "Promoted", "RolledBack", "Failed", "Tested", "CleanedUp")
-REQUIRED = {"Version", "Number", "Previous", "Kind", "Time", "By", "Sha256"}
+VERSION = 2  # of what is written; 1, which has no SetAside, is read as well
+HEAD_TAG = "sagemaker-project:ledger-head"
+HEAD = re.compile(r"([0-9]{1,8}):([0-9a-f]{64})")
 
 # One entry. A dict, not a TypedDict: its members depend on its kind, and parts of one are copied
 # into the next by name.
@@ -51,7 +54,19 @@ class Snapshot(TypedDict):
     Variants: list[VariantSnapshot]
 
 
-class Deployment(TypedDict):
+class ResourceMembers(TypedDict):
+    """The members, without Tags, of the calls that create a deployment's resources."""
+
+    Models: list[dict[str, Any]]
+    EndpointConfig: dict[str, Any]
+
+
+class _Optional(TypedDict, total=False):
+    Resources: ResourceMembers  # entries of format 1 have none
+    AcceptedUncommitted: bool  # the commit was known to be dirty
+
+
+class Deployment(_Optional):
     """What an entry keeps of a deployment: enough to audit it and to restore it."""
 
     ModelPackageArn: str
@@ -118,49 +133,55 @@ def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(_dump(content)).hexdigest()
 
 
-def decode(body: bytes, where: str) -> Entry:
-    """Return the entry that `body` holds; raise LedgerError if it is not intact."""
-    try:
-        return _checked(json.loads(body), body, where)
-    except (ValueError, RecursionError) as error:
-        raise LedgerError(
-            f"{where}: damaged or changed by hand ({error}). Nothing was done. Restore the object"
-            " (aws s3api list-object-versions shows earlier versions), then run again"
-        ) from None
+class Head(NamedTuple):
+    """The last entry of a ledger, as a tag of the endpoint names it."""
 
+    number: int
+    sha256: str
 
-def _checked(entry: Any, body: bytes, where: str) -> Entry:
-    """Return `entry`, the JSON of `body`, if it is one; raise ValueError if it was changed."""
-    if not isinstance(entry, dict) or not isinstance(entry.get("Version"), int):
-        raise ValueError("it is not a ledger entry")
-    if entry["Version"] > VERSION:
-        raise LedgerError(
-            f"{where}: written by a newer version of this project (format {entry['Version']},"
-            f" this one reads {VERSION}): update the checkout that deploys"
-        )
-    if missing := REQUIRED - set(entry):
-        raise ValueError(f"it lacks {', '.join(sorted(missing))}")
-    if encode(entry) != body:
-        raise ValueError("its Sha256 does not match its content")
-    if entry["Kind"] not in KINDS:
-        raise ValueError(f"its Kind is {entry['Kind']!r}")
-    return entry
+    @classmethod
+    def of(cls, tags: Mapping[str, str]) -> "Head | None":
+        """Return what the tags of an endpoint say, None where they say nothing."""
+        found = HEAD.fullmatch(tags.get(HEAD_TAG, ""))
+        return cls(int(found[1]), found[2]) if found else None
+
+    @property
+    def tag(self) -> dict[str, str]:
+        return {"Key": HEAD_TAG, "Value": f"{self.number}:{self.sha256}"}
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """The entries of one stage, oldest first, and what follows from them."""
+    """The intact entries of one stage, oldest first, and what follows from them.
+
+    `damaged_end` is the last entry where that one is damaged; its sha256 is empty if it is unknown.
+    """
 
     entries: tuple[Entry, ...] = ()
+    damaged_end: Head | None = None
+
+    @property
+    def head(self) -> Head:
+        """The last entry; number 0 and sha256 '' before the first."""
+        last = self.entries[-1] if self.entries else {}
+        intact = Head(last.get("Number", 0), last.get("Sha256", ""))
+        if self.damaged_end is None or self.damaged_end.number <= intact.number:
+            return intact
+        return Head(self.damaged_end.number, self.damaged_end.sha256 or intact.sha256)
 
     @property
     def next_number(self) -> int:
-        return len(self.entries) + 1
+        return self.head.number + 1
 
     @property
     def previous_sha256(self) -> str:
         """The Sha256 of the last entry, which the next one carries; '' before the first."""
-        return str(self.entries[-1]["Sha256"]) if self.entries else ""
+        return self.head.sha256
+
+    @property
+    def set_aside(self) -> dict[int, Entry]:
+        """The damaged entries that do not count any more: {number: its SetAside entry}."""
+        return {entry["Entry"]: entry for entry in self.entries if entry["Kind"] == "SetAside"}
 
     @property
     def stack(self) -> list[Deployment]:
@@ -169,8 +190,8 @@ class Ledger:
         for entry in self.entries:
             if entry["Kind"] == "Promoted":
                 _push(stack, entry["Deployment"])
-            elif entry["Kind"] == "RolledBack" and stack:
-                stack.pop()
+            elif entry["Kind"] == "RolledBack":
+                _roll_back(stack, entry)
             deleted = _deleted(entry)
             stack = [deployment for deployment in stack if not _is_gone(deployment, deleted)]
         return stack
@@ -237,8 +258,11 @@ class Ledger:
                     serving.pop()
                 serving.append((name, matches))
                 ended = matches
-            elif entry["Kind"] == "RolledBack" and serving:
-                ended = serving.pop()[1]
+            elif entry["Kind"] == "RolledBack":
+                names = [name for name, _ in serving]
+                left = serving[_left_by(names, entry) :]
+                del serving[len(serving) - len(left) :]
+                ended = any(matched for _, matched in left)
             used = entry if ended else used
         return used
 
@@ -265,8 +289,13 @@ class Ledger:
         return None
 
     def _tests(self) -> list[Test]:
-        """Return the tests, the last one first."""
-        return [entry["Test"] for entry in reversed(self.entries) if entry.get("Test")]
+        """Return the tests, the last one first.
+
+        An entry that was set aside may have been a failed test, so no test before it counts.
+        """
+        first = max(self.set_aside, default=0) + 1
+        later = (entry for entry in reversed(self.entries) if entry.get("Number", first) >= first)
+        return [entry["Test"] for entry in later if entry.get("Test")]
 
     def created(self) -> tuple[list[str], list[str]]:
         """Return the names of (endpoint configurations, models) that deployments may have left."""
@@ -289,6 +318,24 @@ def _push(stack: list[Deployment], deployment: Deployment) -> None:
     stack.append(deployment)
 
 
+def _roll_back(stack: list[Deployment], entry: Entry) -> None:
+    """Leave the deployments above the one that serves again."""
+    del stack[_left_by([deployment["EndpointConfigName"] for deployment in stack], entry) :]
+    _push(stack, entry["Deployment"])
+
+
+def _left_by(names: list[str], entry: Entry) -> int:
+    """Return how many of these configurations, oldest first, a RolledBack entry keeps.
+
+    Where the one that serves again is not among them (its entry was set aside), the rollback left
+    the last one.
+    """
+    goal = entry["Deployment"]["EndpointConfigName"]
+    if goal in names:
+        return len(names) - names[::-1].index(goal)
+    return max(0, len(names) - 1)
+
+
 def _deleted(entry: Entry) -> ResourceNames:
     names: ResourceNames = entry.get("Deleted") or {"EndpointConfigs": [], "Models": []}
     return names
@@ -299,26 +346,3 @@ def _is_gone(deployment: Deployment, deleted: ResourceNames) -> bool:
     return deployment["EndpointConfigName"] in deleted["EndpointConfigs"] or any(
         model in deleted["Models"] for model in deployment["Models"]
     )
-
-
-def read(bodies: Iterable[bytes], where: Callable[[int], str]) -> Ledger:
-    """Return the Ledger of these objects, in the order of their keys.
-
-    Args:
-        where: the address of the entry with a given number, for messages.
-
-    Raises:
-        LedgerError: an entry was changed, removed, added or replaced.
-    """
-    entries: list[Entry] = []
-    previous = ""
-    for number, body in enumerate(bodies, start=1):
-        entry = decode(body, where(number))
-        if (entry["Number"], entry["Previous"]) != (number, previous):
-            raise LedgerError(
-                f"{where(number)}: it does not follow the entry before it; an entry was removed,"
-                " added or replaced. Nothing was done. Restore what is missing, then run again"
-            )
-        previous = entry["Sha256"]
-        entries.append(entry)
-    return Ledger(tuple(entries))

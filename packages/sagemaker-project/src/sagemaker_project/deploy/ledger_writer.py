@@ -1,10 +1,11 @@
-"""Append entries to the ledger of a stage."""
+"""Append entries to the ledger of a stage, and tag the endpoint with the last one."""
 
+import json
 from dataclasses import replace
 
 from sagemaker_project.deploy import ledger as ledgers
 from sagemaker_project.deploy.aws import Conflict
-from sagemaker_project.deploy.calls import Call, Members
+from sagemaker_project.deploy.calls import Call, Members, sagemaker
 from sagemaker_project.deploy.context import Context
 from sagemaker_project.deploy.ledger import Ledger
 from sagemaker_project.deploy.lock import timestamp
@@ -13,6 +14,9 @@ from sagemaker_project.errors import Busy
 
 def append(context: Context, ledger: Ledger, kind: str, entry: Members) -> Ledger:
     """Write an entry after the last one of `ledger`, and return the ledger with it.
+
+    Where a command is killed before the tag is written, the ledger is longer than the tag says,
+    which is no damage; the next entry is tagged again.
 
     Raises:
         Busy: another command has written an entry of that number meanwhile.
@@ -36,4 +40,9 @@ def append(context: Context, ledger: Ledger, kind: str, entry: Members) -> Ledge
         raise Busy(
             f"{key}: another command has written to the ledger meanwhile: run again"
         ) from None
-    return replace(ledger, entries=(*ledger.entries, ledgers.decode(body, key)))
+    longer = replace(ledger, entries=(*ledger.entries, json.loads(body)))
+    endpoint = aws.endpoint(target.endpoint)
+    if endpoint:
+        arn = endpoint["EndpointArn"]
+        aws.change(sagemaker("AddTags", {"ResourceArn": arn, "Tags": [longer.head.tag]}))
+    return longer

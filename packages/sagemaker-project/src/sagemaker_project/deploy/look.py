@@ -6,10 +6,8 @@ another command may have changed the stage in between.
 
 import re
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from sagemaker_project.deploy import ledger
 from sagemaker_project.deploy.artifact import check_artifact
 from sagemaker_project.deploy.aws import Aws
 from sagemaker_project.deploy.calls import Members
@@ -24,9 +22,9 @@ from sagemaker_project.deploy.evidence import (
     State,
     not_deployable_because,
 )
+from sagemaker_project.deploy.ledger_look import examine_ledger, intact_ledger
 from sagemaker_project.deploy.rollback import goal_of
 from sagemaker_project.deploy.scaling import all_variants
-from sagemaker_project.deploy.target import Target
 from sagemaker_project.errors import Refused
 
 
@@ -68,24 +66,33 @@ def look(context: Context, before: Evidence | None = None) -> Evidence:
     )
 
 
-def look_at_stage(context: Context, scaled: Iterable[str] = ()) -> State:
+def look_at_stage(context: Context, scaled: Iterable[str] = (), strict: bool = True) -> State:
     """Read what the stage is now.
 
     Args:
         scaled: variants whose autoscaling is read beside that of the live ones.
+        strict: whether a damaged ledger is an error; else its damage is warned of.
+
+    Raises:
+        LedgerError: the ledger is damaged.
     """
     aws, target = context.aws, context.target
     endpoint = aws.endpoint(target.endpoint)
+    tags = aws.tags(endpoint["EndpointArn"]) if endpoint else {}  # before the ledger, which grows
+    examine = intact_ledger if strict else examine_ledger
+    ledger, damage, _ = examine(context, target, tags)
     live = aws.endpoint_config(endpoint["EndpointConfigName"]) if endpoint else None
     variants = {v["VariantName"] for v in all_variants(live)} | set(scaled)
     return State(
         request=context.request,
         target=target,
         now=aws.now(),
-        ledger=read_ledger(aws, target),
+        ledger=ledger,
         endpoint=endpoint,
         endpoint_config=live,
         scaling=aws.scaling(target.endpoint, sorted(variants)),
+        tags=tags,
+        damage=damage,
     )
 
 
@@ -102,16 +109,6 @@ def look_back(context: Context) -> Rollback:
     missing = [] if config else [name]
     missing += [model for model in models if context.aws.model(model) is None]
     return replace(rollback, goal_config=config, missing=tuple(missing))
-
-
-def read_ledger(aws: Aws, target: Target) -> ledger.Ledger:
-    """Read the ledger of a stage; every entry is checked against the one before it."""
-    folder = f"{target.ledger_folder}/"
-    objects = aws.pages("s3", "ListObjectsV2", "Contents", Bucket=target.bucket, Prefix=folder)
-    keys = sorted(item["Key"] for item in objects)
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        bodies = list(pool.map(lambda key: aws.get_object(target.bucket, key) or b"", keys))
-    return ledger.read(bodies, lambda number: f"s3://{target.bucket}/{keys[number - 1]}")
 
 
 def samples(aws: Aws, package: Members) -> Document:
@@ -186,7 +183,8 @@ def _staged(context: Context, package_arn: str) -> Staged | None:
     before = context.before
     if before is None:
         return None
-    staged = Staged(read_ledger(context.aws, before), config_hash(before.config, package_arn))
+    ledger = intact_ledger(context, before).ledger
+    staged = Staged(ledger, config_hash(before.config, package_arn))
     test = staged.ledger.test(package_arn, staged.config_hash)
     if test is None:
         return staged

@@ -37,6 +37,9 @@ class DeployRequest:
     accept_drift: bool = False
     plan_token: str | None = None
     export_test_results: str | None = None
+    last: int | None = None  # entries of the history; None for all
+    entries: tuple[int, ...] = ()  # of the ledger
+    reason: str = ""
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> "DeployRequest":
@@ -58,6 +61,9 @@ class DeployRequest:
             accept_drift=given.get("accept_drift", False),
             plan_token=given.get("plan_token"),
             export_test_results=given.get("export_test_results"),
+            last=given.get("last"),
+            entries=tuple(given.get("entries", ())),
+            reason=given.get("reason", ""),
         )
 
 

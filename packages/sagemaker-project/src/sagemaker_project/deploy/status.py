@@ -1,20 +1,22 @@
-"""`deploy-model status` and `deploy-model history`: what serves, and how that came about."""
+"""`deploy-model status`: what serves, and whether it was changed by hand."""
 
 from sagemaker_project.deploy.calls import Members
 from sagemaker_project.deploy.context import Context
 from sagemaker_project.deploy.drift import differences
 from sagemaker_project.deploy.evidence import State
-from sagemaker_project.deploy.look import look_at_stage, read_ledger
+from sagemaker_project.deploy.look import look_at_stage
 from sagemaker_project.deploy.recovery import missing_config, recovery
 
 
 def status(context: Context) -> Members:
     """Return what serves, and whether it was changed by hand."""
-    target, state = context.target, look_at_stage(context)
+    target, state = context.target, look_at_stage(context, strict=False)
     endpoint, current, pending = state.endpoint, state.ledger.current, state.pending
+    damage = [one.described() for one in state.damage]
     if endpoint is None:
         message = f"{target.endpoint} does not exist: nothing is deployed to {target.stage}"
-        return {"Outcome": "Absent", "Message": message, "EndpointName": target.endpoint}
+        about = {"EndpointName": target.endpoint, "Damage": damage}
+        return {"Outcome": "Absent", "Message": message, **about}
     alarms = context.aws.alarms(target.config.alarms)
     version = current["ModelPackageVersion"] if current else "unknown"
     return {
@@ -33,6 +35,7 @@ def status(context: Context) -> Members:
         },
         "Drift": differences(state),
         "Recovery": _recovery(state),
+        "Damage": damage,
     }
 
 
@@ -49,28 +52,3 @@ def _recovery(state: State) -> str:
     if state.needs_person:
         return recovery(state.target, state.status, state.ledger)
     return missing_config(state)
-
-
-def history(context: Context) -> Members:
-    """Return what happened to the stage, a row for each entry of its ledger."""
-    rows = [_row(entry) for entry in read_ledger(context.aws, context.target).entries]
-    message = f"{len(rows)} entries, each follows the one before it unchanged"
-    return {"Outcome": "Read", "Message": message, "Entries": rows}
-
-
-def _row(entry: Members) -> Members:
-    about = entry.get("Deployment") or entry.get("Test") or {}
-    note = entry.get("Test", {}).get("Status") or entry.get("Reason", "")
-    deleted = sum(len(names) for names in entry.get("Deleted", {}).values())
-    return {
-        "Number": entry["Number"],
-        "Time": entry["Time"],
-        "Kind": entry["Kind"],
-        "Action": entry.get("Action", ""),
-        "Version": about.get("ModelPackageArn", "").rpartition("/")[2],
-        "EndpointConfigName": about.get("EndpointConfigName", ""),
-        "By": entry["By"],
-        "ApprovedBy": (about.get("Approval") or {}).get("By", ""),
-        "GitCommit": about.get("GitCommit", ""),
-        "Note": note or (f"{deleted} resources deleted" if deleted else ""),
-    }

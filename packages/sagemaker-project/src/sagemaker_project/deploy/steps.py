@@ -5,10 +5,11 @@ for each kind (executor.HANDLERS). To add a kind: a dataclass here, its name in 
 there. A step that depends on the state of AWS reads it when it is done, not before the plan begins.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from sagemaker_project.deploy.calls import Call, Members
+from sagemaker_project.deploy.calls import Call, Members, sagemaker
 from sagemaker_project.deploy.evidence import Document
 from sagemaker_project.deploy.ledger import Snapshot
 from sagemaker_project.deploy.target import Target
@@ -16,9 +17,10 @@ from sagemaker_project.deploy.target import Target
 
 @dataclass(frozen=True)
 class RecordEntry:
-    """Append an entry to the ledger."""
+    """Append an entry to the ledger, and tag the endpoint with it if there is one."""
 
     call: Call  # without the number in its key, which follows from the ledger at that moment
+    tag: Call  # without the tag, which follows from the entry
     kind: str
     entry: Members
 
@@ -105,6 +107,19 @@ class Plan:
             if isinstance(step, RecordEntry | SendCall | DeleteUnused)
         ]
 
+    def calls_with_tags(self, has_endpoint: bool) -> Iterator[Call]:
+        """Yield `calls`, and those that tag the endpoint with each entry of the ledger.
+
+        Args:
+            has_endpoint: whether there is one before the first step.
+        """
+        for step in self.steps:
+            if isinstance(step, RecordEntry | SendCall | DeleteUnused):
+                yield step.call
+                has_endpoint = has_endpoint or step.call.operation == "CreateEndpoint"
+            if isinstance(step, RecordEntry) and has_endpoint:
+                yield step.tag
+
     @property
     def deploys(self) -> bool:
         """Whether the plan brings a version into service."""
@@ -114,4 +129,5 @@ class Plan:
 def record(target: Target, kind: str, entry: Members) -> RecordEntry:
     """Return the step that appends an entry to the stage's ledger."""
     call = Call("s3", "PutObject", {"Bucket": target.bucket, "Key": target.ledger_folder})
-    return RecordEntry(call, kind, entry)
+    tag = sagemaker("AddTags", {"EndpointName": target.endpoint})
+    return RecordEntry(call, tag, kind, entry)
