@@ -68,24 +68,24 @@ def rolled_back(**changes):
 PROMOTIONS = {
     "a first version": (
         evidence(),
-        ["Started", *NEW, "CreateEndpoint", "WaitForEndpoint", "SmokeTest", "Promoted"],
+        ["Started", *NEW, "CreateEndpoint", "WaitForEndpoint", "SmokeTest", "LastLook", "Promoted"],
     ),
     "the next version": (
         evidence(**serving(1)),
-        ["Started", *NEW, "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "Promoted"],
+        ["Started", *NEW, "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "LastLook", "Promoted"],
     ),
     "what serves already": (evidence(**serving(2), **existing(2)), []),
     "one that was killed before its first call": (
         evidence(**interrupted()),
-        [*NEW, "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "Promoted"],
+        [*NEW, "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "LastLook", "Promoted"],
     ),
     "one that was killed while the endpoint changed": (
         evidence(**interrupted(endpoint=endpoint("x", "Updating")), **existing(2)),
-        ["WaitForEndpoint", "SmokeTest", "Promoted"],
+        ["WaitForEndpoint", "SmokeTest", "LastLook", "Promoted"],
     ),
     "one that was killed while it served": (
         evidence(**interrupted(endpoint=endpoint(NAME)), **existing(2)),
-        ["SmokeTest", "Promoted"],
+        ["SmokeTest", "LastLook", "Promoted"],
     ),
     "one that SageMaker rolled back unseen": (
         evidence(**interrupted(endpoint=rolled_back()), **existing(2)),
@@ -93,50 +93,66 @@ PROMOTIONS = {
     ),
     "one that SageMaker is rolling back": (
         evidence(**interrupted(endpoint=rolled_back(EndpointStatus="RollingBack")), **existing(2)),
-        ["WaitForEndpoint", "SmokeTest", "Promoted"],
+        ["WaitForEndpoint", "SmokeTest", "LastLook", "Promoted"],
     ),
     "one that was killed before its first call, after an earlier one that failed": (
         evidence(**interrupted(endpoint=rolled_back(LastModifiedTime=NOW))),
-        [*NEW, "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "Promoted"],
+        [*NEW, "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "LastLook", "Promoted"],
     ),
     "one that was killed before its first call, and then another was put there by hand": (
         evidence(**interrupted(endpoint=rolled_back(EndpointConfigName="by-hand"))),
-        [*NEW, "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "Promoted"],
+        [*NEW, "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "LastLook", "Promoted"],
     ),
     "a first one that was killed while its endpoint could not be created": (
         evidence(**never_served(), **existing(2)),
-        ["WaitForEndpoint", "SmokeTest", "Promoted"],
+        ["WaitForEndpoint", "SmokeTest", "LastLook", "Promoted"],
     ),
     "what serves, with a configuration that was deleted": (
         evidence(**serving(2, endpoint_config=None), models=existing(2)["models"]),
-        ["Started", "CreateEndpointConfig", "SmokeTest", "Promoted"],
+        ["Started", "CreateEndpointConfig", "SmokeTest", "LastLook", "Promoted"],
     ),
     "what serves, with a model that was deleted": (
         evidence(**serving(2), endpoint_configs=existing(2)["endpoint_configs"]),
-        ["Started", "CreateModel", "SmokeTest", "Promoted"],
+        ["Started", "CreateModel", "SmokeTest", "LastLook", "Promoted"],
     ),
     "another version after one that was killed": (
         evidence(3, **interrupted()),
-        ["Failed", "Started", *NEW, "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "Promoted"],
+        [
+            "Failed",
+            "Started",
+            *NEW,
+            "UpdateEndpoint",
+            "WaitForEndpoint",
+            "SmokeTest",
+            "LastLook",
+            "Promoted",
+        ],
     ),
     "a variant that begins to scale": (
         evidence(where=SCALING, **serving(2), **existing(2)),
-        ["Started", "SmokeTest", "RegisterScalableTarget", "PutScalingPolicy", "Promoted"],
+        [
+            "Started",
+            "SmokeTest",
+            "RegisterScalableTarget",
+            "PutScalingPolicy",
+            "LastLook",
+            "Promoted",
+        ],
     ),
     "a variant that does not scale any more": (
         evidence(**serving(2, scaling={"All": RULE}), **existing(2)),
-        ["Started", "DeregisterScalableTarget", "SmokeTest", "Promoted"],
+        ["Started", "DeregisterScalableTarget", "SmokeTest", "LastLook", "Promoted"],
     ),
     "a variant that scales on": (
         evidence(where=SCALING, **serving(1, scaling={"All": RULE})),
-        ["Started", *NEW, "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "Promoted"],
+        ["Started", *NEW, "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "LastLook", "Promoted"],
     ),
     "a variant that scales on, on other instances": (
         evidence(where=LARGER, **serving(1, scaling={"All": RULE})),
         [
             *("Started", "CreateModel", "CreateEndpointConfig", "DeregisterScalableTarget"),
             *("CheckApproval", "UpdateEndpoint", "WaitForEndpoint", "SmokeTest"),
-            *("RegisterScalableTarget", "PutScalingPolicy", "Promoted"),
+            *("RegisterScalableTarget", "PutScalingPolicy", "LastLook", "Promoted"),
         ],
     ),
 }
@@ -189,7 +205,7 @@ def test_a_rollback_that_sagemaker_undid_is_recorded_with_its_reason():
     assert (failed.entry["Action"], failed.entry["Reason"]) == ("rollback", "errors is in ALARM")
 
 
-RESTORED = ["WaitForEndpoint", "RestoreVariants", "RolledBack"]
+RESTORED = ["WaitForEndpoint", "RestoreVariants", "LastLook", "RolledBack"]
 
 
 def followed(before):
@@ -223,7 +239,7 @@ ROLLBACKS = {
     ),
     "one that was killed when all but its entry was done": (
         back(**rolling_back(endpoint=endpoint(evidence(1).candidate.name))),
-        ["RestoreVariants", "RolledBack"],
+        ["RestoreVariants", "LastLook", "RolledBack"],
     ),
     "one that was killed while the endpoint changed": (
         back(**rolling_back(endpoint=endpoint(FIRST, "Updating"))),
@@ -231,7 +247,7 @@ ROLLBACKS = {
     ),
     "from a version that did not follow the goal": (
         back(**followed({"EndpointConfigName": "by-hand", "Variants": []})),
-        ["Started", "UpdateEndpoint", "WaitForEndpoint", "RolledBack"],
+        ["Started", "UpdateEndpoint", "WaitForEndpoint", "LastLook", "RolledBack"],
     ),
     "to a variant that does not scale": (
         back(**serving(2, (1,), scaling={"All": RULE})),
@@ -241,7 +257,7 @@ ROLLBACKS = {
         back(**scaled(serving(2, (1,)))),
         [
             *("Started", "UpdateEndpoint", "WaitForEndpoint", "RestoreVariants"),
-            *("RegisterScalableTarget", "PutScalingPolicy", "RolledBack"),
+            *("RegisterScalableTarget", "PutScalingPolicy", "LastLook", "RolledBack"),
         ],
     ),
     "after a promotion that was killed when it had ended the scaling": (

@@ -20,6 +20,7 @@ call AWS.
 """
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -169,8 +170,9 @@ class Ledger:
         for entry in self.entries:
             if entry["Kind"] == "Promoted":
                 _push(stack, entry["Deployment"])
-            elif entry["Kind"] == "RolledBack" and stack:
-                stack.pop()
+            elif entry["Kind"] == "RolledBack":
+                while stack and stack[-1]["EndpointConfigName"] != _goal(entry):
+                    stack.pop()
             deleted = _deleted(entry)
             stack = [deployment for deployment in stack if not _is_gone(deployment, deleted)]
         return stack
@@ -182,6 +184,17 @@ class Ledger:
     @property
     def rollback_target(self) -> Deployment | None:
         return self.stack[-2] if len(self.stack) > 1 else None
+
+    def before(self, endpoint_config: str) -> Snapshot | None:
+        """Return the weights and counts that a rollback to this configuration restores, or None.
+
+        They were taken when the deployment directly above it in the stack began.
+        """
+        for below, above in reversed(list(itertools.pairwise(self.stack))):
+            if below["EndpointConfigName"] == endpoint_config:
+                taken = above["Before"]
+                return taken if taken and taken["EndpointConfigName"] == endpoint_config else None
+        return None
 
     @property
     def pending(self) -> Entry | None:
@@ -204,10 +217,10 @@ class Ledger:
 
         Empty unless the last deployment of the configuration was a rollback.
         """
-        for entry in reversed(self.entries):
+        for number, entry in reversed(list(enumerate(self.entries))):
             if entry["Kind"] == "RolledBack":
-                before: Snapshot | None = entry["Leaves"].get("Before")
-                if before and before["EndpointConfigName"] == endpoint_config:
+                before = Ledger(self.entries[:number]).before(endpoint_config)
+                if before and _goal(entry) == endpoint_config:
                     return {v["VariantName"]: v["Weight"] for v in before["Variants"]}
                 break
             if (
@@ -237,8 +250,9 @@ class Ledger:
                     serving.pop()
                 serving.append((name, matches))
                 ended = matches
-            elif entry["Kind"] == "RolledBack" and serving:
-                ended = serving.pop()[1]
+            elif entry["Kind"] == "RolledBack":
+                while serving and serving[-1][0] != _goal(entry):
+                    ended = serving.pop()[1] or ended
             used = entry if ended else used
         return used
 
@@ -287,6 +301,11 @@ def _push(stack: list[Deployment], deployment: Deployment) -> None:
     if stack and stack[-1]["EndpointConfigName"] == deployment["EndpointConfigName"]:
         deployment = {**deployment, "Before": stack.pop()["Before"]}
     stack.append(deployment)
+
+
+def _goal(entry: Entry) -> str:
+    """Return the endpoint configuration that a RolledBack entry says serves."""
+    return str(entry["Deployment"]["EndpointConfigName"])
 
 
 def _deleted(entry: Entry) -> ResourceNames:
