@@ -1,6 +1,7 @@
 """Plans as tables: pure functions of an Evidence that was never read from AWS."""
 
 import copy
+from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import get_args
@@ -11,6 +12,7 @@ from evidence_helpers import (
     NOW,
     RULE,
     VARIANT,
+    arn,
     back,
     deployed,
     endpoint,
@@ -19,6 +21,7 @@ from evidence_helpers import (
     existing,
     interrupted,
     never_served,
+    request,
     rolling_back,
     serving,
     state,
@@ -224,6 +227,23 @@ def scaled(about):
     return about | {"ledger": entries(*kept)}
 
 
+def back_to(version):
+    return request(command="rollback", to=version)
+
+
+def once_back(**changes):
+    """Version 2 serves after version 1; version 3 was rolled back."""
+    first = deployed(1)
+    second = deployed(2, first)
+    third = deployed(3, second)
+    promoted = [
+        ("Promoted", {"Action": "promote", "Deployment": d}) for d in (first, second, third)
+    ]
+    entry = {"Action": "rollback", "Deployment": second, "Leaves": third}
+    ledger = entries(*promoted, ("RolledBack", entry))
+    return serving(2) | {"ledger": ledger} | changes
+
+
 ROLLBACKS = {
     "from the second to the first": (
         back(**serving(2, (1,))),
@@ -265,6 +285,27 @@ ROLLBACKS = {
         ["RegisterScalableTarget", "PutScalingPolicy", "Failed"],
     ),
     "after a promotion that was killed before it served": (back(**interrupted()), ["Failed"]),
+    "after a first promotion that could not be created": (
+        back(**never_served()),
+        ["CheckOutcome", "Failed"],
+    ),
+    "after a rollback": (back(**once_back()), []),
+    "to what serves": (back(**serving(2, (1,)), request=back_to(2)), []),
+    "over two levels": (
+        back(**serving(3, (1, 2)), request=back_to(1)),
+        ["Started", "UpdateEndpoint", *RESTORED],
+    ),
+    "after a rollback, to one that is further back": (
+        back(**once_back(), request=back_to(1)),
+        ["Started", "UpdateEndpoint", *RESTORED],
+    ),
+    "after a rollback, when something else was put there by hand": (
+        back(
+            **once_back(endpoint=endpoint("by-hand")),
+            request=request(command="rollback", accept_drift=True),
+        ),
+        ["Started", "UpdateEndpoint", *RESTORED],
+    ),
     "after a promotion that was killed when it served": (
         back(**interrupted(endpoint=endpoint(NAME))),
         ["Promoted", "Started", "UpdateEndpoint", *RESTORED],
@@ -276,6 +317,49 @@ ROLLBACKS = {
 def test_a_rollback_has_these_steps(found, wanted):
     check(ROLLBACK_GATES, found)
     assert kinds(plan_rollback(found)) == wanted
+
+
+def test_a_rollback_over_two_levels_restores_what_the_goal_had_when_the_next_one_began():
+    first = deployed(1)
+    kept = {"VariantName": "All", "Weight": 0.25, "InstanceCount": 7}
+    second = deployed(2, first)
+    second["Before"]["Variants"] = [kept]
+    third = deployed(3, second)
+    promoted = [
+        ("Promoted", {"Action": "promote", "Deployment": d}) for d in (first, second, third)
+    ]
+    found = back(**serving(3) | {"ledger": entries(*promoted)}, request=back_to(1))
+    plan = plan_rollback(found)
+    assert step_of(plan, "RestoreVariants").snapshot["Variants"] == [kept]
+    ended = step_of(plan, "RolledBack")
+    after = found.ledger.after((ended.kind, ended.entry))
+    assert [deployment["ModelPackageVersion"] for deployment in after.stack] == [1]
+    assert after.weights(FIRST) == {"All": 0.25} and found.ledger.weights(FIRST) == {}
+    for number in (2, 3):
+        used = after.uses(arn(number), NOW.isoformat())
+        assert used and used["Kind"] == "RolledBack"
+    assert after.uses(arn(1), NOW.isoformat())["Kind"] == "Promoted"
+
+
+def test_a_look_at_the_end_asks_the_alarms_that_guarded_the_traffic():
+    first = evidence(where=GUARDED)
+    following = evidence(where=GUARDED, **serving(1))
+    hurried = replace(following, request=request(now=True, reason="prod is down"))
+    alarms = [
+        step_of(plan_promotion(found), "LastLook").alarms for found in (first, following, hurried)
+    ]
+    assert alarms == [(), ("errors",), ()]
+    assert step_of(plan_promotion(following), "LastLook").packages == (arn(),)
+    assert step_of(plan_rollback(back(**serving(2, (1,)))), "LastLook").packages == ()
+
+
+def test_now_shifts_no_traffic_and_is_recorded():
+    asked = request(now=True, reason="prod is down")
+    plan = plan_promotion(evidence(where=GUARDED, request=asked, **serving(1)))
+    assert "DeploymentConfig" not in step_of(plan, "UpdateEndpoint").call.members
+    for kind in ("Started", "Promoted"):
+        entry = step_of(plan, kind).entry
+        assert (entry["Now"], entry["Reason"]) == (True, "prod is down")
 
 
 def test_a_rollback_keeps_the_instances_of_now():
