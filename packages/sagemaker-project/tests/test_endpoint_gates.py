@@ -7,13 +7,16 @@ from evidence_helpers import (
     GUARDED,
     SERVERLESS,
     back,
+    deployed,
     endpoint,
     evidence,
     interrupted,
     never_served,
     request,
+    rolling_back,
     serving,
     state,
+    then,
 )
 from sagemaker_project.deploy.endpoint_gates import CLEANUP_GATES, ROLLBACK_GATES, TEST_GATES
 from sagemaker_project.deploy.gates import check
@@ -29,6 +32,16 @@ def second(**changes):
     return back(**serving(2, (1,), **changes))
 
 
+def back_to(version):
+    return request(command="rollback", to=version)
+
+
+def failed():
+    """Changes of a Rollback: the first promotion failed, and what it made was deleted."""
+    ended = {"Action": "promote", "Deployment": deployed(2), "Reason": "no capacity"}
+    return then(never_served(endpoint=None), ("Failed", ended))
+
+
 NO_ROLLBACK = {
     "nothing was deployed": (back(), Refused, "nothing has been deployed"),
     "the first promotion never served": (
@@ -37,10 +50,30 @@ NO_ROLLBACK = {
         "nothing has been deployed",
     ),
     "no version before": (back(**serving(1)), Refused, "no version before version 1"),
-    "no endpoint": (second(endpoint=None), Refused, "does not exist"),
+    "no endpoint": (second(endpoint=None), Refused, "again with version 2: .* promote .*/2$"),
+    "no endpoint, when it was rolling back": (
+        back(**rolling_back(endpoint=None)),
+        Refused,
+        "again with version 1: .* promote .*/1$",
+    ),
+    "not a version to go back to": (
+        back(**serving(3, (1, 2)), request=back_to(9)),
+        Refused,
+        "--to 9: .* those are: 2, 1 .*: deploy-model rollback --stage prod --to 2",
+    ),
+    "another rollback was interrupted": (
+        back(**rolling_back(), request=back_to(3)),
+        Refused,
+        "rollback to version 1 of .* was interrupted: end it with deploy-model rollback --stage"
+        " prod, then deploy-model rollback --stage prod --to 3",
+    ),
+    "the first promotion failed": (
+        back(**failed()),
+        Refused,
+        "promotion of version 2 failed on 2026-01-31T12:00 .no capacity.*--latest-approved",
+    ),
     "busy": (second(endpoint=endpoint("x", "Updating")), Busy, "is busy: Updating"),
     "failed": (second(endpoint=endpoint("x", "Failed")), NeedsHuman, "delete-endpoint"),
-    "failed to be created": (back(**never_served()), NeedsHuman, "delete-endpoint"),
     "changed by hand": (second(endpoint=endpoint("by-hand")), Refused, "--accept-drift"),
     "of somebody else, which the ledger does not know": (
         second(
@@ -55,7 +88,11 @@ NO_ROLLBACK = {
         Refused,
         "version 1 was serverless, .*model-package/AbalonePackageGroup/1 --retry",
     ),
-    "the goal was deleted": (replace(second(), missing=("m",)), Refused, "m was deleted"),
+    "the goal was deleted": (
+        replace(second(), missing=("m",)),
+        Refused,
+        "m was deleted.*deploy it again with deploy-model promote .*/1 --retry",
+    ),
 }
 UPDATING = serving(1, endpoint=endpoint("x", "Updating"))
 FAILED = serving(1, endpoint=endpoint("x", "Failed"))

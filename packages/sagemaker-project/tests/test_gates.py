@@ -28,6 +28,7 @@ from evidence_helpers import (
     request,
     serving,
     target,
+    then,
 )
 from sagemaker_project.deploy.evidence import Artifact, Document, Staged
 from sagemaker_project.deploy.gates import GATES, check
@@ -108,6 +109,12 @@ def restored(number):
     return weight(number) | {"ledger": entries(*promoted, ended)}
 
 
+def begun_now():
+    """Changes of an Evidence: a promotion of version 2 with --now was killed as it began."""
+    begun = {"Action": "promote", "Deployment": deployed(2, deployed(1)), "Now": True}
+    return then(serving(1), ("Started", begun | {"Reason": "prod is down"}))
+
+
 REFUSED = {
     "not approved": (evidence(of=package(ModelApprovalStatus="Rejected")), Refused, "is Rejected"),
     "incomplete": (evidence(of=package(ModelPackageStatus="Failed")), Refused, "status is Failed"),
@@ -179,7 +186,7 @@ REFUSED = {
     "failed when another version was promoted first": (
         evidence(3, **never_served()),
         NeedsHuman,
-        "delete-endpoint",
+        "deploy-model rollback --stage prod, then deploy-model promote",
     ),
     "out of service, and nothing ever served": (
         evidence(endpoint=endpoint("x", "OutOfService")),
@@ -248,7 +255,16 @@ REFUSED = {
         Refused,
         "was rolled back",
     ),
-    "older than what serves": (evidence(1, **serving(2)), Refused, "older than version 2"),
+    "older than what serves": (
+        evidence(1, **serving(2)),
+        Refused,
+        "older than version 2, which serves: deploy it all the same: .*/1 --retry",
+    ),
+    "older than what serves, which may be rolled back": (
+        evidence(1, **serving(2, (1,))),
+        Refused,
+        "go back with deploy-model rollback --stage prod --to 1, or",
+    ),
     "no requests": (evidence(samples=Document("s3://b/s", None)), Refused, "no sample requests"),
     "requests that are none": (evidence(samples=Document("s3://b/s", b"[]")), Refused, "s3://b/s"),
     "not tested": (evidence(staged=Staged(entries(), "hash")), Refused, "was not tested"),
@@ -271,7 +287,11 @@ REFUSED = {
         UsageError,
         "prod-config.json: an endpoint of instances cannot become serverless: keep instances",
     ),
-    "no such alarm": (evidence(where=GUARDED, **serving(1)), UsageError, "errors"),
+    "no such alarm": (
+        evidence(where=GUARDED, **serving(1)),
+        UsageError,
+        "errors is not a metric alarm.*/2 --now --reason 'WHY'",
+    ),
     "an alarm without data": (
         evidence(where=GUARDED, **serving(1, alarms=NO_DATA)),
         Refused,
@@ -292,6 +312,20 @@ def test_a_gate_refuses(found, error, message):
     assert type(refusal.value) is error and "\n" not in str(refusal.value)
 
 
+IN_A_HURRY = {"now": True, "reason": "prod is down"}
+ABOUT_ALARMS = {name for name in REFUSED if "alarm" in name}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_now_passes_over_the_alarms_and_over_no_other_gate(name):
+    found, error, message = REFUSED[name]
+    found = replace(found, request=replace(found.request, **IN_A_HURRY))
+    if name in ABOUT_ALARMS:
+        return check(GATES, found)
+    with pytest.raises(error, match=message):
+        check(GATES, found)
+
+
 ALLOWED = {
     "a first version": evidence(),
     "the next version": evidence(**serving(1)),
@@ -301,6 +335,15 @@ ALLOWED = {
     ),
     "a retry": evidence(request=request(retry=True), **used("Failed")),
     "an older version, on purpose": evidence(1, request=request(retry=True), **serving(2)),
+    "an older version, where nothing serves": evidence(
+        1, **serving(2, endpoint=None, endpoint_config=None)
+    ),
+    "what served, where the endpoint was deleted": evidence(
+        **serving(2, (1,), endpoint=None, endpoint_config=None), **existing(2)
+    ),
+    "one that goes on with --now of the run before": evidence(
+        where=GUARDED, **begun_now(), **existing(2)
+    ),
     "what serves already, whatever its age": evidence(
         now=NOW + timedelta(days=99), **serving(2), **existing(2)
     ),

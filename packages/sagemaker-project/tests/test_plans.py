@@ -1,6 +1,7 @@
 """Plans as tables: pure functions of an Evidence that was never read from AWS."""
 
 import copy
+from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import get_args
@@ -21,6 +22,7 @@ from evidence_helpers import (
     existing,
     interrupted,
     never_served,
+    request,
     rolling_back,
     serving,
     state,
@@ -70,24 +72,24 @@ def rolled_back(**changes):
 PROMOTIONS = {
     "a first version": (
         evidence(),
-        ["Started", *NEW, "CreateEndpoint", "WaitForEndpoint", "SmokeTest", "Promoted"],
+        ["Started", *NEW, "CreateEndpoint", "WaitForEndpoint", "SmokeTest", "LastLook", "Promoted"],
     ),
     "the next version": (
         evidence(**serving(1)),
-        ["Started", *NEW, "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "Promoted"],
+        ["Started", *NEW, "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "LastLook", "Promoted"],
     ),
     "what serves already": (evidence(**serving(2), **existing(2)), []),
     "one that was killed before its first call": (
         evidence(**interrupted()),
-        [*NEW, "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "Promoted"],
+        [*NEW, "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "LastLook", "Promoted"],
     ),
     "one that was killed while the endpoint changed": (
         evidence(**interrupted(endpoint=endpoint("x", "Updating")), **existing(2)),
-        ["WaitForEndpoint", "SmokeTest", "Promoted"],
+        ["WaitForEndpoint", "SmokeTest", "LastLook", "Promoted"],
     ),
     "one that was killed while it served": (
         evidence(**interrupted(endpoint=endpoint(NAME)), **existing(2)),
-        ["SmokeTest", "Promoted"],
+        ["SmokeTest", "LastLook", "Promoted"],
     ),
     "one that SageMaker rolled back unseen": (
         evidence(**interrupted(endpoint=rolled_back()), **existing(2)),
@@ -95,50 +97,66 @@ PROMOTIONS = {
     ),
     "one that SageMaker is rolling back": (
         evidence(**interrupted(endpoint=rolled_back(EndpointStatus="RollingBack")), **existing(2)),
-        ["WaitForEndpoint", "SmokeTest", "Promoted"],
+        ["WaitForEndpoint", "SmokeTest", "LastLook", "Promoted"],
     ),
     "one that was killed before its first call, after an earlier one that failed": (
         evidence(**interrupted(endpoint=rolled_back(LastModifiedTime=NOW))),
-        [*NEW, "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "Promoted"],
+        [*NEW, "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "LastLook", "Promoted"],
     ),
     "one that was killed before its first call, and then another was put there by hand": (
         evidence(**interrupted(endpoint=rolled_back(EndpointConfigName="by-hand"))),
-        [*NEW, "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "Promoted"],
+        [*NEW, "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "LastLook", "Promoted"],
     ),
     "a first one that was killed while its endpoint could not be created": (
         evidence(**never_served(), **existing(2)),
-        ["WaitForEndpoint", "SmokeTest", "Promoted"],
+        ["WaitForEndpoint", "SmokeTest", "LastLook", "Promoted"],
     ),
     "what serves, with a configuration that was deleted": (
         evidence(**serving(2, endpoint_config=None), models=existing(2)["models"]),
-        ["Started", "CreateEndpointConfig", "SmokeTest", "Promoted"],
+        ["Started", "CreateEndpointConfig", "SmokeTest", "LastLook", "Promoted"],
     ),
     "what serves, with a model that was deleted": (
         evidence(**serving(2), endpoint_configs=existing(2)["endpoint_configs"]),
-        ["Started", "CreateModel", "SmokeTest", "Promoted"],
+        ["Started", "CreateModel", "SmokeTest", "LastLook", "Promoted"],
     ),
     "another version after one that was killed": (
         evidence(3, **interrupted()),
-        ["Failed", "Started", *NEW, "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "Promoted"],
+        [
+            "Failed",
+            "Started",
+            *NEW,
+            "UpdateEndpoint",
+            "WaitForEndpoint",
+            "SmokeTest",
+            "LastLook",
+            "Promoted",
+        ],
     ),
     "a variant that begins to scale": (
         evidence(where=SCALING, **serving(2), **existing(2)),
-        ["Started", "SmokeTest", "RegisterScalableTarget", "PutScalingPolicy", "Promoted"],
+        [
+            "Started",
+            "SmokeTest",
+            "RegisterScalableTarget",
+            "PutScalingPolicy",
+            "LastLook",
+            "Promoted",
+        ],
     ),
     "a variant that does not scale any more": (
         evidence(**serving(2, scaling={"All": RULE}), **existing(2)),
-        ["Started", "DeregisterScalableTarget", "SmokeTest", "Promoted"],
+        ["Started", "DeregisterScalableTarget", "SmokeTest", "LastLook", "Promoted"],
     ),
     "a variant that scales on": (
         evidence(where=SCALING, **serving(1, scaling={"All": RULE})),
-        ["Started", *NEW, "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "Promoted"],
+        ["Started", *NEW, "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "LastLook", "Promoted"],
     ),
     "a variant that scales on, on other instances": (
         evidence(where=LARGER, **serving(1, scaling={"All": RULE})),
         [
             *("Started", "CreateModel", "CreateEndpointConfig", "DeregisterScalableTarget"),
             *("CheckApproval", "UpdateEndpoint", "WaitForEndpoint", "SmokeTest"),
-            *("RegisterScalableTarget", "PutScalingPolicy", "Promoted"),
+            *("RegisterScalableTarget", "PutScalingPolicy", "LastLook", "Promoted"),
         ],
     ),
 }
@@ -191,7 +209,7 @@ def test_a_rollback_that_sagemaker_undid_is_recorded_with_its_reason():
     assert (failed.entry["Action"], failed.entry["Reason"]) == ("rollback", "errors is in ALARM")
 
 
-RESTORED = ["WaitForEndpoint", "RestoreVariants", "RolledBack"]
+RESTORED = ["WaitForEndpoint", "RestoreVariants", "LastLook", "RolledBack"]
 
 
 def followed(before):
@@ -210,6 +228,23 @@ def scaled(about):
     return about | {"ledger": entries(*kept)}
 
 
+def back_to(version):
+    return request(command="rollback", to=version)
+
+
+def once_back(**changes):
+    """Version 2 serves after version 1; version 3 was rolled back."""
+    first = deployed(1)
+    second = deployed(2, first)
+    third = deployed(3, second)
+    promoted = [
+        ("Promoted", {"Action": "promote", "Deployment": d}) for d in (first, second, third)
+    ]
+    entry = {"Action": "rollback", "Deployment": second, "Leaves": third}
+    ledger = entries(*promoted, ("RolledBack", entry))
+    return serving(2) | {"ledger": ledger} | changes
+
+
 ROLLBACKS = {
     "from the second to the first": (
         back(**serving(2, (1,))),
@@ -225,7 +260,7 @@ ROLLBACKS = {
     ),
     "one that was killed when all but its entry was done": (
         back(**rolling_back(endpoint=endpoint(evidence(1).candidate.name))),
-        ["RestoreVariants", "RolledBack"],
+        ["RestoreVariants", "LastLook", "RolledBack"],
     ),
     "one that was killed while the endpoint changed": (
         back(**rolling_back(endpoint=endpoint(FIRST, "Updating"))),
@@ -233,7 +268,7 @@ ROLLBACKS = {
     ),
     "from a version that did not follow the goal": (
         back(**followed({"EndpointConfigName": "by-hand", "Variants": []})),
-        ["Started", "UpdateEndpoint", "WaitForEndpoint", "RolledBack"],
+        ["Started", "UpdateEndpoint", "WaitForEndpoint", "LastLook", "RolledBack"],
     ),
     "to a variant that does not scale": (
         back(**serving(2, (1,), scaling={"All": RULE})),
@@ -243,7 +278,7 @@ ROLLBACKS = {
         back(**scaled(serving(2, (1,)))),
         [
             *("Started", "UpdateEndpoint", "WaitForEndpoint", "RestoreVariants"),
-            *("RegisterScalableTarget", "PutScalingPolicy", "RolledBack"),
+            *("RegisterScalableTarget", "PutScalingPolicy", "LastLook", "RolledBack"),
         ],
     ),
     "after a promotion that was killed when it had ended the scaling": (
@@ -251,6 +286,27 @@ ROLLBACKS = {
         ["RegisterScalableTarget", "PutScalingPolicy", "Failed"],
     ),
     "after a promotion that was killed before it served": (back(**interrupted()), ["Failed"]),
+    "after a first promotion that could not be created": (
+        back(**never_served()),
+        ["CheckOutcome", "Failed"],
+    ),
+    "after a rollback": (back(**once_back()), []),
+    "to what serves": (back(**serving(2, (1,)), request=back_to(2)), []),
+    "over two levels": (
+        back(**serving(3, (1, 2)), request=back_to(1)),
+        ["Started", "UpdateEndpoint", *RESTORED],
+    ),
+    "after a rollback, to one that is further back": (
+        back(**once_back(), request=back_to(1)),
+        ["Started", "UpdateEndpoint", *RESTORED],
+    ),
+    "after a rollback, when something else was put there by hand": (
+        back(
+            **once_back(endpoint=endpoint("by-hand")),
+            request=request(command="rollback", accept_drift=True),
+        ),
+        ["Started", "UpdateEndpoint", *RESTORED],
+    ),
     "after a promotion that was killed when it served": (
         back(**interrupted(endpoint=endpoint(NAME))),
         ["Promoted", "Started", "UpdateEndpoint", *RESTORED],
@@ -262,6 +318,49 @@ ROLLBACKS = {
 def test_a_rollback_has_these_steps(found, wanted):
     check(ROLLBACK_GATES, found)
     assert kinds(plan_rollback(found)) == wanted
+
+
+def test_a_rollback_over_two_levels_restores_what_the_goal_had_when_the_next_one_began():
+    first = deployed(1)
+    kept = {"VariantName": "All", "Weight": 0.25, "InstanceCount": 7}
+    second = deployed(2, first)
+    second["Before"]["Variants"] = [kept]
+    third = deployed(3, second)
+    promoted = [
+        ("Promoted", {"Action": "promote", "Deployment": d}) for d in (first, second, third)
+    ]
+    found = back(**serving(3) | {"ledger": entries(*promoted)}, request=back_to(1))
+    plan = plan_rollback(found)
+    assert step_of(plan, "RestoreVariants").snapshot["Variants"] == [kept]
+    ended = step_of(plan, "RolledBack")
+    after = found.ledger.after((ended.kind, ended.entry))
+    assert [deployment["ModelPackageVersion"] for deployment in after.stack] == [1]
+    assert after.weights(FIRST) == {"All": 0.25} and found.ledger.weights(FIRST) == {}
+    for number in (2, 3):
+        used = after.uses(arn(number), NOW.isoformat())
+        assert used and used["Kind"] == "RolledBack"
+    assert after.uses(arn(1), NOW.isoformat())["Kind"] == "Promoted"
+
+
+def test_a_look_at_the_end_asks_the_alarms_that_guarded_the_traffic():
+    first = evidence(where=GUARDED)
+    following = evidence(where=GUARDED, **serving(1))
+    hurried = replace(following, request=request(now=True, reason="prod is down"))
+    alarms = [
+        step_of(plan_promotion(found), "LastLook").alarms for found in (first, following, hurried)
+    ]
+    assert alarms == [(), ("errors",), ()]
+    assert step_of(plan_promotion(following), "LastLook").packages == (arn(),)
+    assert step_of(plan_rollback(back(**serving(2, (1,)))), "LastLook").packages == ()
+
+
+def test_now_shifts_no_traffic_and_is_recorded():
+    asked = request(now=True, reason="prod is down")
+    plan = plan_promotion(evidence(where=GUARDED, request=asked, **serving(1)))
+    assert "DeploymentConfig" not in step_of(plan, "UpdateEndpoint").call.members
+    for kind in ("Started", "Promoted"):
+        entry = step_of(plan, kind).entry
+        assert (entry["Now"], entry["Reason"]) == (True, "prod is down")
 
 
 def test_a_rollback_keeps_the_instances_of_now():

@@ -186,7 +186,7 @@ def test_p34_several_are_set_aside_at_once_and_a_damaged_acceptance_is_damage_to
         (("accept", "3", "--reason", "x"), 3, "entry 3 is intact"),
         (("accept", "6", "--reason", "x"), 3, "there is no entry 6: the last one is 5"),
         (("accept", "2", "3", "--reason", "x"), 3, "entry 3 is intact"),
-        (("accept", "2", "--reason", "  "), 2, "--reason: it is empty"),
+        (("accept", "2", "--reason", "  "), 2, "must be one line"),
         (("accept", "2"), 2, "--reason"),
         (("accept", "zero", "--reason", "x"), 2, "is not a number of 1 or more"),
     ],

@@ -7,8 +7,10 @@ import itertools
 import random
 import re
 import shlex
+import signal
 
 import pytest
+from boundary_helpers import kill, run
 from deploy_helpers import BUCKET, Place, artifact, changing, environment, refused, until
 
 PLAIN = {"DeploymentConfig": None, "RetainAllVariantProperties": True}
@@ -259,15 +261,110 @@ def test_p24_rollback_of_a_rollback(place):
     for factor in (2, 3):
         promoted(place, place.register(factor=factor))
     assert place.deploy("rollback")["ExitCode"] == 0
-    before = serving(place), place.entries(), place.resources()
-    for _ in range(2):
-        result, calls = place.logged("rollback")
-        refused(result, calls, "no version before version 1 is left to roll back to in staging")
-    assert (serving(place), place.entries(), place.resources()) == before
+    told = f"{place.name}-staging serves version 1: rolled back on 20", "no version before it"
+    unchanged(place, *told)
     # Forward again, and back again.
     promoted(place, place.register(factor=4))
     assert place.deploy("rollback")["ExitCode"] == 0
     assert place.version() == 1
+
+
+def unchanged(place, *parts, words=(), times=2):
+    """A rollback changes nothing, however often it is repeated, and says why."""
+    before = serving(place), place.entries(), place.resources()
+    for _ in range(times):
+        result, calls = place.logged("rollback", *words)
+        assert (result["ExitCode"], result["Outcome"]) == (0, "Unchanged"), result
+        assert all(part in result["Message"] for part in parts), result["Message"]
+        assert all(str(call["request"]).endswith("/lock.json") for call in changing(calls))
+    assert (serving(place), place.entries(), place.resources()) == before
+
+
+def test_p24_a_rollback_that_is_repeated_goes_back_once(place):
+    """It is typed five times, because a terminal was lost."""
+    for factor in (2, 3, 4):
+        promoted(place, place.register(factor=factor))
+    assert place.deploy("rollback")["Outcome"] == "RolledBack" and place.version() == 2
+    further = "deploy-model rollback --stage staging --to 1"
+    unchanged(place, "serves version 2: rolled back on 20", further, times=4)
+    result = place.deploy("rollback", "--to", "1")
+    assert (result["ExitCode"], result["Outcome"]) == (0, "RolledBack"), result
+    assert place.version() == 1 and place.answer("1") == [2.0]
+    unchanged(place, "serves version 1", words=("--to", "1"))
+    unchanged(place, "no version before it is left", times=1)
+
+
+@pytest.mark.parametrize("killed", ["before it served", "when it served"])
+def test_p24_a_rollback_that_ends_an_interrupted_promotion_ends_it_once(place, killed):
+    """Version 3 was killed. Where it never served version 2 stays, else 2 is put back."""
+    for factor in (2, 3):
+        promoted(place, place.register(factor=factor))
+    words = ("promote", "--model-package-arn", place.register(factor=4))
+    operation = "UpdateEndpoint" if killed == "before it served" else "InvokeEndpoint"
+    assert run(place, words, at=operation, act=kill).signal == signal.SIGKILL
+    assert place.settled()["EndpointStatus"] == "InService"
+    result = place.deploy("rollback", "--reason", "it was the wrong one")
+    assert (result["ExitCode"], result["Outcome"]) == (0, "RolledBack"), result
+    assert place.version() == 2
+    entry = place.entries()[-1]
+    given = entry["Reason"] if entry["Kind"] == "RolledBack" else entry["GivenReason"]
+    assert given == "it was the wrong one"
+    unchanged(place, "serves version 2", "--to 1")
+
+
+def test_p24_a_rollback_goes_to_the_version_that_is_named(place):
+    """Over two levels, with the weights and counts that version 1 had when 2 followed it."""
+    pair = [{**ONE[0], "VariantName": name} for name in ("A", "B")]
+    pair[1]["ModelPackageVersion"] = 1
+    place.settings("staging", ProductionVariants=pair)
+    promoted(place, place.register(factor=2))
+    rescale(place, variant="A", DesiredWeight=0.25, DesiredInstanceCount=3)
+    before = serving(place)
+    second = promoted(place, place.register(factor=3), "--accept-drift")
+    rescale(place, variant="A", DesiredWeight=0.75)
+    third = promoted(place, place.register(factor=4), "--accept-drift")
+    told = "--to 9: it is not a version that staging can be rolled back to; those are: 2, 1"
+    refused(*place.logged("rollback", "--to", "9"), told, "rollback --stage staging --to 2")
+    unchanged(place, "serves version 3 already", words=("--to", "3"), times=1)
+    result = place.deploy("rollback", "--to", "1")
+    assert (result["ExitCode"], result["Outcome"]) == (0, "RolledBack"), result
+    assert serving(place) == before and place.deploy("status")["Drift"] == []
+    for arn in (second, third):
+        again = f"promote --stage staging --model-package-arn {arn} --retry"
+        refused(*promote(place, arn), "was rolled back on", again)
+    unchanged(place, "no version before it is left", times=1)
+
+
+def test_p24_an_interrupted_rollback_goes_on_to_where_it_was_to_lead(place):
+    for factor in (2, 3, 4):
+        promoted(place, place.register(factor=factor))
+    ended = run(place, ("rollback", "--to", "1"), at="UpdateEndpoint", act=kill)
+    assert ended.signal == signal.SIGKILL
+    told = "the rollback to version 1 of 20", "was interrupted: end it with"
+    refused(*place.logged("rollback", "--to", "2"), *told)
+    assert place.deploy("rollback")["Outcome"] == "RolledBack" and place.version() == 1
+    unchanged(place, "serves version 1")
+
+
+def test_p24_a_rollback_with_accepted_drift_puts_back_what_a_rollback_led_to(place):
+    """Version 2 was put there by hand, after a rollback to version 1."""
+    for factor in (2, 3):
+        promoted(place, place.register(factor=factor))
+    second = place.live()
+    assert place.deploy("rollback")["ExitCode"] == 0
+    place.sm.update_endpoint(EndpointName=f"{place.name}-staging", EndpointConfigName=second)
+    place.settled()
+    refused(*place.logged("rollback"), f"{second} serves, the ledger says", "--accept-drift")
+    result = place.deploy("rollback", "--accept-drift")
+    assert (result["ExitCode"], result["Outcome"]) == (0, "RolledBack"), result
+    assert place.version() == 1 and place.deploy("status")["Drift"] == []
+    unchanged(place, "serves version 1")
+
+
+@pytest.mark.parametrize("version", ["0", "-1", "x", "1.5", "", "9999999999"])
+def test_p24_what_is_no_version_is_refused(place, version):
+    result, calls = place.logged("rollback", f"--to={version}")
+    refused(result, calls, "argument --to", code=2)
 
 
 @pytest.mark.parametrize("stage", ["staging", "prod"])
@@ -287,11 +384,13 @@ def test_row_45_rollback_to_a_deleted_model(place):
     config = place.live()
     promoted(place, second)
     place.sm.delete_model(ModelName=model)
-    refused(*place.logged("rollback"), f"{model} was deleted", "promote it again")
+    way_out = f"promote --stage staging --model-package-arn {first} --retry"
+    refused(*place.logged("rollback"), f"{model} was deleted", way_out)
     place.sm.delete_endpoint_config(EndpointConfigName=config)
-    refused(*place.logged("rollback"), f"{config} was deleted", "promote it again")
+    result, calls = place.logged("rollback")
+    refused(result, calls, f"{config} was deleted", way_out)
     assert place.version() == 2 and place.answer("1") == [3.0]
-    assert first != second
+    assert typed(place, result["Message"]) == 1 and place.answer("1") == [2.0]
 
 
 def test_row_45_rollback_to_what_serves_already(place):
@@ -371,7 +470,7 @@ def test_p26_in_service_the_same_commands_go_through(three):
 def typed(place, message):
     """Do what a message tells a person to type, word by word."""
     typed = 0
-    for part in message.replace(", then ", "\n").replace(": aws ", "\naws ").split("\n"):
+    for part in re.split(r", then |(?:: |with )(?=aws |deploy-model )", message):
         words = shlex.split(part.strip().rstrip("."))
         if words[:2] == ["aws", "sagemaker"]:
             operation, given = (
@@ -426,9 +525,10 @@ def test_p27_after_a_first_version_that_could_not_be_created_another_one_says_wh
     result, calls = promote(place, second)
     refused(result, calls, "does not load", "cannot be updated", code=5)
     assert [entry["Kind"] for entry in place.entries()] == ["Started"]
-    refused(*place.logged("rollback"), "cannot be updated", code=5)
     assert typed(place, result["Message"]) == 2
     assert place.answer("1") == [3.0]
+    failed = place.entries()[1]
+    assert failed["Kind"] == "Failed" and "does not load" in failed["Reason"]
 
 
 def test_p27_an_update_whose_rollback_fails_says_what_to_type(place):
@@ -497,15 +597,33 @@ def test_p28_instance_counts_are_no_drift(place):
 
 def test_p28_an_endpoint_deleted_by_hand(place):
     """Nothing is left to overwrite: a promotion makes it anew. A rollback has nothing to roll."""
-    for factor in (2, 3):
-        promoted(place, place.register(factor=factor))
-    place.sm.delete_endpoint(EndpointName=f"{place.name}-staging")
-    until(lambda: place.live() is None)
-    refused(*place.logged("rollback"), "does not exist (any more)", "promote the version")
+    first, _ = (promoted(place, place.register(factor=factor)) for factor in (2, 3))
+    delete_endpoint(place)
+    result, calls = place.logged("rollback")
+    refused(result, calls, "does not exist (any more)", "make it again with version 2")
     refused(*place.logged("test"), "promote a version first")
     assert place.deploy("status")["Outcome"] == "Absent"
+    assert typed(place, result["Message"]) == 1 and place.answer("1") == [3.0]
+    delete_endpoint(place)
+    promoted(place, first)  # an older one, too, where nothing serves
+    delete_endpoint(place)
     promoted(place, place.register(factor=4))
     assert place.answer("1") == [4.0]
+
+
+def test_p28_an_endpoint_of_prod_deleted_by_hand_is_made_again_with_the_test_it_had(place):
+    place.settings("prod", **PLAIN)
+    arn = place.in_prod(place.register(factor=2))
+    delete_endpoint(place, "prod")
+    result, calls = place.logged("rollback", stage="prod")
+    refused(result, calls, f"promote --stage prod --model-package-arn {arn}")
+    promoted(place, arn, stage="prod")
+    assert place.answer("1", "prod") == [2.0]
+
+
+def delete_endpoint(place, stage="staging"):
+    place.sm.delete_endpoint(EndpointName=f"{place.name}-{stage}")
+    until(lambda: place.live(stage) is None)
 
 
 def test_p28_a_configuration_deleted_by_hand(place):
@@ -523,7 +641,7 @@ def test_p28_a_configuration_deleted_by_hand(place):
     assert place.live() == live
     promoted(place, third)
     assert place.deploy("rollback")["ExitCode"] == 0 and place.version() == 2
-    assert place.deploy("rollback")["ExitCode"] == 0 and place.version() == 1
+    assert place.deploy("rollback", "--to", "1")["ExitCode"] == 0 and place.version() == 1
     assert first
 
 

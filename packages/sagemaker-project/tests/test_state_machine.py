@@ -193,14 +193,12 @@ class Deployments(RuleBasedStateMachine):
             return
         code, message = result["ExitCode"], result["Message"]
         if code == 0:
-            if "had come to its end" in result["stderr"]:
+            if result["Outcome"] == "Unchanged" or before.pending:
                 goal = before.current
-            elif before.pending is None:
-                goal = before.rollback_target
-            elif before.pending["Action"] == "rollback":
-                goal = before.pending["Deployment"]
             else:
-                goal = before.current
+                goal = before.rollback_target
+            if before.pending and before.pending["Action"] == "rollback":
+                goal = before.pending["Deployment"]
             assert self.live == goal["EndpointConfigName"]
             assert self.ledger.pending is None
         elif code == 3:

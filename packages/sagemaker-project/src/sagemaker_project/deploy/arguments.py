@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,7 +27,7 @@ COMMANDS = {
     "plan": "show what promote would do; nothing is changed",
     "promote": "deploy an approved model package and wait until it serves",
     "test": "invoke the endpoint with the recorded requests of its model, and report",
-    "rollback": "put the version before the current one back",
+    "rollback": "undo the last promotion: the version before serves again; once, if repeated",
     "status": "say what serves, and whether it was changed by hand",
     "history": "list what happened to the stage, and entries of the ledger that are damaged",
     "cleanup": "delete what earlier deployments left and nothing needs",
@@ -34,6 +35,7 @@ COMMANDS = {
 }
 GROUP_VARIABLE = "SOURCE_MODEL_PACKAGE_GROUP_NAME"
 TIMEOUT_SECONDS = 4 * 3600
+MAX_REASON = 1000  # characters
 
 
 class _Parser(argparse.ArgumentParser):
@@ -93,6 +95,16 @@ def _parser(project: Project, in_json: bool) -> _Parser:
                 action="store_true",
                 help="go on where the endpoint was changed by hand",
             )
+        if name == "rollback":
+            command.add_argument(
+                "--to",
+                type=_version,
+                metavar="VERSION",
+                help="the earlier version that is to serve (default: the one before the last"
+                " promotion)",
+            )
+        if name in ("plan", "promote", "rollback"):
+            _add_now(command, rollback=name == "rollback")
         if name == "test":
             command.add_argument(
                 "--export-test-results",
@@ -183,7 +195,7 @@ def _add_acceptance(command: argparse.ArgumentParser) -> None:
         "entries", type=_positive, nargs="+", metavar="ENTRY", help="the number of a damaged entry"
     )
     command.add_argument(
-        "--reason", type=_some_text, required=True, metavar="TEXT", help="why; recorded"
+        "--reason", type=_reason, required=True, metavar="TEXT", help="why; recorded"
     )
 
 
@@ -193,10 +205,38 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _some_text(text: str) -> str:
-    if not text.strip():
-        raise argparse.ArgumentTypeError("it is empty")
-    return text.strip()
+def _add_now(command: argparse.ArgumentParser, rollback: bool) -> None:
+    at_once = "move the traffic all at once: no canary, no bake time, alarms are not asked; every"
+    command.add_argument(
+        "--now",
+        action="store_true",
+        help="record an emergency; a rollback is all at once and asks no alarm in any case"
+        if rollback
+        else f"{at_once} other gate stands; needs --reason",
+    )
+    command.add_argument(
+        "--reason",
+        type=_reason,
+        metavar="TEXT",
+        help="why; one line, which the ledger keeps",
+    )
+
+
+def _version(text: str) -> int:
+    if not re.fullmatch("[1-9][0-9]{0,8}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a version: a number from 1")
+    return int(text)
+
+
+def _reason(text: str) -> str:
+    text = text.strip()
+    if not text or not text.isprintable():
+        raise argparse.ArgumentTypeError("it must be one line of text that is not blank")
+    if len(text) > MAX_REASON:
+        raise argparse.ArgumentTypeError(
+            f"it has {len(text):,} characters, at most {MAX_REASON:,} are kept"
+        )
+    return text
 
 
 def _new_file(text: str) -> str:

@@ -13,7 +13,7 @@ from sagemaker_project.deploy.cleanup import plan_cleanup
 from sagemaker_project.deploy.context import Context
 from sagemaker_project.deploy.endpoint_gates import CLEANUP_GATES, ROLLBACK_GATES
 from sagemaker_project.deploy.endpoint_test_command import test
-from sagemaker_project.deploy.evidence import Evidence
+from sagemaker_project.deploy.evidence import Evidence, State
 from sagemaker_project.deploy.executor import Executor
 from sagemaker_project.deploy.gates import GATES, Gate, check, if_it_deploys
 from sagemaker_project.deploy.history import history
@@ -22,10 +22,11 @@ from sagemaker_project.deploy.ledger_command import accept
 from sagemaker_project.deploy.lock import Lock
 from sagemaker_project.deploy.look import look, look_at_stage, look_back
 from sagemaker_project.deploy.promotion import plan_promotion, token
-from sagemaker_project.deploy.rollback import plan_rollback
+from sagemaker_project.deploy.rollback import last_rollback, plan_rollback, versions_below
 from sagemaker_project.deploy.status import status
 from sagemaker_project.deploy.steps import Plan
-from sagemaker_project.errors import Refused
+from sagemaker_project.deploy.target import Target
+from sagemaker_project.errors import DeployFailed, Refused
 
 Gates = Sequence[Gate]
 
@@ -101,38 +102,48 @@ def _promotion(evidence: Evidence, plan: Plan, outcome: str, message: str) -> Me
 
 
 def rollback(context: Context) -> Members:
-    """Put the version before the current one back."""
+    """Put an earlier version back: that of --to, or the one before the last promotion."""
     with Lock(context, "rollback") as lock:
         evidence = look_back(context)
-        ledger = evidence.ledger
-        if _was_done(lock, ledger):
-            context.say("the interrupted rollback had come to its end; nothing to do")
-        else:
-            check(ROLLBACK_GATES, evidence)
-            plan = plan_rollback(evidence)
-            for note in plan.notes:
-                context.say(note)
-            executor = Executor(context, evidence, lock)
+        check(ROLLBACK_GATES, evidence)
+        plan = plan_rollback(evidence)
+        for note in plan.notes:
+            context.say(note)
+        executor = Executor(context, evidence, lock)
+        try:
             executor.do(plan)
-            ledger = executor.ledger
-    current = ledger.current
-    assert current is not None  # a rollback ends with a version that serves
+        except DeployFailed:  # so ends the undoing of a first promotion
+            if not evidence.never_served:
+                raise
+    return _rolled_back(evidence, plan, executor.ledger)
+
+
+def _rolled_back(state: State, plan: Plan, ledger: Ledger) -> Members:
+    target, current = state.target, ledger.current
+    result = {"Outcome": "RolledBack", "EndpointName": target.endpoint}
+    if current is None:
+        why, go_on = ledger.entries[-1]["Reason"], target.command("promote", "--latest-approved")
+        message = f"nothing serves: the first promotion failed ({why}), and what it made is deleted"
+        return {**result, "Message": f"{message}. To go on: {go_on}"}
+    message = f"{target.endpoint} serves version {current['ModelPackageVersion']}"
+    if not plan.steps:
+        last = last_rollback(ledger)
+        how = f": rolled back on {last['Time'][:16]}" if last else " already"
+        result["Outcome"], message = "Unchanged", f"{message}{how}; {_further(target, ledger)}"
     return {
-        "Outcome": "RolledBack",
-        "Message": f"{context.target.endpoint} serves version {current['ModelPackageVersion']}",
-        "EndpointName": context.target.endpoint,
+        **result,
+        "Message": message,
         "ModelPackageArn": current["ModelPackageArn"],
         "EndpointConfigName": current["EndpointConfigName"],
     }
 
 
-def _was_done(lock: Lock, ledger: Ledger) -> bool:
-    """Whether a rollback that was killed was complete; a repeated one would go back too far."""
-    before = lock.inherited
-    if not before or before["What"] != lock.what:
-        return False
-    ends = [e["Kind"] for e in ledger.entries if e["Kind"] in ("Started", "Promoted", "RolledBack")]
-    return ends[-1:] == ["RolledBack"]
+def _further(target: Target, ledger: Ledger) -> str:
+    """Say how to go back beyond the version that serves."""
+    below = versions_below(ledger)
+    if not below:
+        return "no version before it is left to roll back to"
+    return f"to go further back: {target.command('rollback', '--to', str(below[0]))}"
 
 
 def cleanup(context: Context) -> Members:

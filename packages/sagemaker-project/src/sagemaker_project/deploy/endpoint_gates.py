@@ -6,9 +6,10 @@ from sagemaker_project.deploy.drift import differences
 from sagemaker_project.deploy.endpoint_rules import conversion
 from sagemaker_project.deploy.evidence import Evidence, Rollback, State, is_of
 from sagemaker_project.deploy.interrupted import closing_entries
+from sagemaker_project.deploy.ledger import Ledger
 from sagemaker_project.deploy.names import package_parts
-from sagemaker_project.deploy.recovery import missing_config, recovery
-from sagemaker_project.deploy.rollback import is_kept
+from sagemaker_project.deploy.recovery import missing_config, promote_again, recovery
+from sagemaker_project.deploy.rollback import versions_below
 from sagemaker_project.errors import Busy, NeedsHuman, Refused, UsageError
 
 OWNER_TAGS = ("sagemaker:project-name", "sagemaker:deployment-stage")
@@ -97,7 +98,7 @@ def endpoint_was_not_changed_by_hand(state: State) -> None:
 
 def live_config_exists(state: State) -> None:
     """SageMaker cannot update an endpoint whose configuration was deleted."""
-    if missing := missing_config(state):
+    if (missing := missing_config(state)) and not state.never_served:
         raise NeedsHuman(missing)
 
 
@@ -109,35 +110,68 @@ def endpoint_may_become_the_candidate(evidence: Evidence) -> None:
 
 
 def there_is_an_endpoint(state: State) -> None:
-    """A rollback needs an endpoint."""
+    """A rollback needs an endpoint; a promotion makes it again."""
     if state.ledger.current and state.endpoint is None:
+        resumed = state.resumed
+        last = resumed["Deployment"] if resumed else state.ledger.current
         raise Refused(
             f"{state.target.endpoint} does not exist (any more), so there is nothing to roll back:"
-            " promote the version that is to serve"
+            f" make it again with version {last['ModelPackageVersion']}:"
+            f" {promote_again(state.target, last)}"
+        )
+
+
+def no_other_rollback_was_interrupted(rollback: Rollback) -> None:
+    """An interrupted rollback goes on to where it was to lead."""
+    resumed, to = rollback.resumed, rollback.request.to
+    if resumed and to not in (None, resumed["Deployment"]["ModelPackageVersion"]):
+        raise Refused(
+            "the rollback to version"
+            f" {resumed['Deployment']['ModelPackageVersion']} of {resumed['Time'][:16]} was"
+            f" interrupted: end it with {rollback.target.command('rollback')},"
+            f" then {rollback.target.command('rollback', '--to', str(to))}"
         )
 
 
 def there_is_a_way_back(rollback: Rollback) -> None:
-    """A rollback needs a version before the current one, or an interrupted promotion to close."""
-    if rollback.goal is not None or is_kept(rollback):
+    """A rollback needs an earlier version, or an interrupted promotion to end."""
+    if rollback.goal is not None or rollback.never_served:
         return
-    current = rollback.ledger.after(*closing_entries(rollback)).current
-    if current is None:
+    target, to = rollback.target, rollback.request.to
+    ledger = rollback.ledger.after(*closing_entries(rollback))
+    if ledger.current is None:
         raise Refused(
-            f"nothing has been deployed to {rollback.target.stage}: there is nothing to roll back"
+            f"nothing has been deployed to {target.stage}: there is nothing to roll back"
+            f"{_last_failure(ledger)}. To deploy: {promote_again(target, None)}"
+        )
+    below = versions_below(ledger)
+    if to is not None and below:
+        versions = ", ".join(map(str, below))
+        raise Refused(
+            f"--to {to}: it is not a version that {target.stage} can be rolled back to; those are:"
+            f" {versions} (for the first of them:"
+            f" {target.command('rollback', '--to', str(below[0]))})"
         )
     raise Refused(
-        f"no version before version {current['ModelPackageVersion']} is left to roll back to in"
-        f" {rollback.target.stage}; to go forward, promote another one"
+        f"no version before version {ledger.current['ModelPackageVersion']} is left to roll back"
+        f" to in {target.stage}; to go forward, promote another one: {promote_again(target, None)}"
     )
+
+
+def _last_failure(ledger: Ledger) -> str:
+    failed = [entry for entry in ledger.entries if entry["Kind"] == "Failed"]
+    if not failed:
+        return ""
+    version, why = failed[-1]["Deployment"]["ModelPackageVersion"], failed[-1]["Reason"]
+    return f"; the promotion of version {version} failed on {failed[-1]['Time'][:16]} ({why})"
 
 
 def goal_still_exists(rollback: Rollback) -> None:
     """What a rollback leads to was not deleted, models and all."""
-    if rollback.missing:
+    if rollback.missing and rollback.goal:
         raise Refused(
             f"{rollback.missing[0]} was deleted, so its version cannot be put back:"
-            " promote it again"
+            f" deploy it again with {promote_again(rollback.target, rollback.goal, '--retry')}"
         )
 
 
@@ -153,6 +187,7 @@ def endpoint_may_become_the_goal(rollback: Rollback) -> None:
 
 
 ROLLBACK_GATES: tuple[Callable[[Rollback], None], ...] = (
+    no_other_rollback_was_interrupted,
     there_is_an_endpoint,
     endpoint_is_ours,
     endpoint_is_not_busy,

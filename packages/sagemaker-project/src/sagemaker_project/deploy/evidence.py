@@ -84,13 +84,14 @@ class State:
     def never_served(self) -> bool:
         """Whether the endpoint is what the first promotion failed to create.
 
-        Only where this command continues that promotion, which ends with the endpoint deleted.
+        Only where this command ends that promotion, with the endpoint deleted: it continues it, or
+        it is a rollback.
         """
-        resumed = self.resumed
+        ends = self.pending if self.action == "rollback" else self.resumed
         return (
-            resumed is not None
-            and resumed["Action"] == "promote"
-            and resumed["Deployment"]["Before"] is None
+            ends is not None
+            and ends["Action"] == "promote"
+            and ends["Deployment"]["Before"] is None
             and self.status == "Failed"
         )
 
@@ -150,6 +151,13 @@ class Evidence(State):
         return pending if pending and is_of(pending["Deployment"], self.candidate.name) else None
 
     @property
+    def at_once(self) -> bool:
+        """Whether traffic moves all at once and no alarm is asked: by --now of this run or, where
+        it continues another one, of that.
+        """
+        return self.request.now or bool(self.resumed and self.resumed.get("Now"))
+
+    @property
     def pins(self) -> list[Members]:
         """What identifies the bytes of each package that serves."""
         return [self.artifacts[arn].pin for arn in self.candidate.packages]
@@ -159,8 +167,8 @@ class Evidence(State):
 class Rollback(State):
     """What a rollback is decided on.
 
-    `goal` is the deployment of the ledger that it leads to, None where none is left or where what
-    serves stays; `goal_config` is its endpoint configuration and `missing` what of it was deleted.
+    `goal` is the deployment of the ledger that it leads to, None where there is none; it may serve
+    already. `goal_config` is its endpoint configuration and `missing` what of it was deleted.
     """
 
     goal: Deployment | None = None

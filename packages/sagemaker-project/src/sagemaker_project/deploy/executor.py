@@ -6,7 +6,7 @@ be finished is undone in undo.py.
 
 import signal
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from sagemaker_project.deploy import ledger_writer, smoke_test, undo
 from sagemaker_project.deploy.calls import Call, Members
@@ -22,6 +22,7 @@ from sagemaker_project.deploy.steps import (
     CheckApproval,
     CheckOutcome,
     DeleteUnused,
+    LastLook,
     Plan,
     RecordEntry,
     RestoreVariants,
@@ -35,6 +36,8 @@ from sagemaker_project.errors import AwsError, DeployFailed, NeedsHuman, Refused
 BEGINS = ("CreateEndpoint", "UpdateEndpoint")
 ENDS = (["Promoted"], ["RolledBack"], ["Failed"])  # the only entries of a plan that continues
 OUTAGE_SECONDS = 15  # between two looks while AWS does not answer
+CONFIG = "EndpointConfigName"
+LOOK_SECONDS = 0.2  # between two looks at an endpoint that something else changes
 STALE_LOOKS = 6  # some seconds, in which AWS may not show yet what has just begun
 
 
@@ -62,6 +65,8 @@ class Executor:
             Refused, AwsError: a step cannot be done; what was begun was undone, if that is known.
         """
         self.aws.begun = True
+        if not plan.steps:
+            return
         records = [step for step in plan.steps if isinstance(step, RecordEntry)]
         if [step.kind for step in records] in ENDS:
             self.started = self.ledger.pending
@@ -224,10 +229,57 @@ class Executor:
         try:
             smoke_test.smoke_test(self.context, step, self.endpoint())
         except DeployFailed as error:
-            if self.creates_endpoint or self.started is None:
-                raise
-            name = undo.put_back(self, self.started["Deployment"]["Before"], str(error))
-            raise DeployFailed(f"{error}; {name} serves again") from None
+            self.take_back(error)
+
+    def take_back(self, error: DeployFailed) -> NoReturn:
+        """Put the version before the new one back, and raise why.
+
+        What a first deployment created is deleted later, when it is recorded as failed.
+        """
+        before: Snapshot | None = self.started["Deployment"]["Before"] if self.started else None
+        new = self.started["Deployment"]["EndpointConfigName"] if self.started else None
+        if before is None or before["EndpointConfigName"] == new:
+            raise error
+        name = undo.put_back(self, before, str(error))
+        raise DeployFailed(f"{error}; {name} serves again") from None
+
+    def last_look(self, step: LastLook) -> None:
+        """Raise unless all is as it was decided on.
+
+        Raises:
+            NeedsHuman: another configuration serves, the lock was lost or the ledger was changed.
+            DeployFailed: the version may not serve any more; the one before it does again.
+        """
+        reason, name = self.may_not_serve(step), self.target.endpoint
+        while is_changing(endpoint := self.aws.endpoint(name)):
+            self.pause(LOOK_SECONDS)
+        status, live = (endpoint or {}).get("EndpointStatus"), (endpoint or {}).get(CONFIG)
+        if (status, live) != ("InService", step.endpoint_config):
+            found = f"is {status} with {live}" if endpoint else "does not exist any more"
+            raise NeedsHuman(
+                f"{name} {found}; this command made {step.endpoint_config} serve, and something"
+                f" else changed it since. Find out what: {self.target.command('status')}; then run"
+                " this command again"
+            )
+        self.lock.renew()
+        ledger_writer.check_last(self.context, self.ledger)
+        if reason:
+            self.take_back(DeployFailed(reason))
+
+    def may_not_serve(self, step: LastLook) -> str:
+        """Return why the new version must not stay in service; empty where it may."""
+        for arn in step.packages:
+            package = self.aws.package(arn)
+            reason = not_deployable_because(package, self.target) if package else "it was deleted"
+            if reason:
+                return f"version {arn.rpartition('/')[2]} was withdrawn meanwhile: {reason}"
+        alarms = self.aws.alarms(list(step.alarms))
+        for alarm in step.alarms:
+            if alarm not in alarms:
+                return f"the alarm {alarm}, which guards the deployment, was deleted meanwhile"
+            if alarms[alarm]["StateValue"] == "ALARM":
+                return f"the alarm {alarm} is in ALARM"
+        return ""
 
     def restore_variants(self, step: RestoreVariants) -> None:
         self.restore(step.snapshot)
@@ -249,6 +301,7 @@ HANDLERS: dict[type, Callable[[Executor, Any], None]] = {
     WaitForEndpoint: Executor.wait_for_endpoint,
     CheckOutcome: Executor.check_outcome,
     SmokeTest: Executor.smoke_test,
+    LastLook: Executor.last_look,
     RestoreVariants: Executor.restore_variants,
 }
 
@@ -257,7 +310,7 @@ def _ignore_signals() -> None:
     """Ignore Ctrl-C and SIGTERM from here on.
 
     The work is complete but for its last ledger entry. A rerun without that entry would repeat the
-    work, and a rollback that is repeated goes back one version more.
+    work.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

@@ -34,10 +34,11 @@ from sagemaker_project.deploy.evidence import (
 )
 from sagemaker_project.deploy.matching import matches
 from sagemaker_project.deploy.promotion import guardrail_problems, plan_promotion
-from sagemaker_project.deploy.target import Target
+from sagemaker_project.deploy.rollback import versions_below
 from sagemaker_project.errors import AwsError, Refused, UsageError
 
 PINNED = ("ModelDataUrl", "VersionId", "ETag", "Sha256", "Image", "ImageDigest")
+AT_ONCE = ("--now", "--reason", "'WHY'")  # of a command to type
 AnyState = TypeVar("AnyState", bound=State)
 Gate = Callable[[Evidence], None]
 
@@ -190,18 +191,23 @@ def approval_was_not_used(evidence: Evidence) -> None:
         how = "was rolled back" if used["Kind"] == "RolledBack" else "failed here"
         why = f" ({used['Reason']})" if used.get("Reason") else ""
         raise Refused(
-            f"version {candidate.version} {how} on {used['Time'][:16]}{why}:"
-            " approve it anew, or pass --retry to deploy it under the same approval"
+            f"version {candidate.version} {how} on {used['Time'][:16]}{why}: approve it anew, or"
+            f" deploy it under the same approval: {_promote(evidence, '--retry')}"
         )
 
 
 def version_is_not_older(evidence: Evidence) -> None:
     """A version that is older than what serves needs --retry."""
     current, version = evidence.ledger.current, evidence.candidate.version
-    if current and version < current["ModelPackageVersion"] and not evidence.request.retry:
+    if not current or not evidence.endpoint or evidence.request.retry:
+        return
+    if version < current["ModelPackageVersion"]:
+        back = ""
+        if version in versions_below(evidence.ledger):
+            back = f"go back with {evidence.target.command('rollback', '--to', str(version))}, or "
         raise Refused(
-            f"version {version} is older than version {current['ModelPackageVersion']},"
-            " which serves: `deploy-model rollback` rolls back, --retry deploys it all the same"
+            f"version {version} is older than version {current['ModelPackageVersion']}, which"
+            f" serves: {back}deploy it all the same: {_promote(evidence, '--retry')}"
         )
 
 
@@ -223,18 +229,19 @@ def stage_before_tested_it(evidence: Evidence) -> None:
         earlier = any(test["ModelPackageArn"] == evidence.candidate.arn for test in tests)
         why = f" with the {target.before} settings as they are now" if earlier else ""
         raise Refused(
-            f"version {version} was not tested in {target.before}{why}: run {_test_again(target)}"
+            f"version {version} was not tested in {target.before}{why}: run {_test_again(evidence)}"
         )
     if staged.test["Status"] != "Passed":
         raise Refused(
             f"the last {target.before} test of version {version} is {staged.test['Status']}"
-            f" ({staged.test['ReportUri']}): fix it, then run {_test_again(target)}"
+            f" ({staged.test['ReportUri']}): fix it, then run {_test_again(evidence)}"
         )
     body = staged.report.body if staged.report else None
     if body is None or endpoint_test.digest(body) != staged.test["ReportSha256"]:
         state = "gone" if body is None else "not what the test wrote"
         raise Refused(
-            f"the {target.before} report {staged.test['ReportUri']} is {state}: test again"
+            f"the {target.before} report {staged.test['ReportUri']} is {state}: test again with"
+            f" {_test_again(evidence)}"
         )
 
 
@@ -257,12 +264,23 @@ def bytes_are_what_was_tested(evidence: Evidence) -> None:
                 raise Refused(
                     f"{arn}: {name} is {pin.get(name)}, the {target.before} test ran with"
                     f" {passed.get(name)}: the bytes have changed since. Find out who changed them;"
-                    f" to go on with the new ones, run {_test_again(target)}"
+                    f" to go on with the new ones, run {_test_again(evidence)}"
                 )
 
 
-def _test_again(target: Target) -> str:
-    return ", then ".join(target.command(verb, stage=target.before) for verb in ("promote", "test"))
+def _test_again(evidence: Evidence) -> str:
+    """Return the commands that deploy the version to the stage before, and test it there."""
+    target, staged = evidence.target, evidence.staged
+    current = staged.ledger.current if staged else None
+    older = current and evidence.candidate.version < current["ModelPackageVersion"]
+    again = _promote(evidence, *(["--retry"] if older else []), stage=target.before)
+    return f"{again}, then {target.command('test', stage=target.before)}"
+
+
+def _promote(evidence: Evidence, *words: str, stage: str | None = None) -> str:
+    """Return the command that promotes the candidate."""
+    which = ("--model-package-arn", evidence.candidate.arn)
+    return evidence.target.command("promote", *which, *words, stage=stage)
 
 
 # The alarms
@@ -272,11 +290,14 @@ def alarms_can_guard_the_deployment(evidence: Evidence) -> None:
     """Alarms exist, are quiet, and look soon enough; there is a fleet to shift traffic from."""
     if evidence.endpoint is None:
         return  # a first deployment has no canary; the plan's notes say what will be needed
+    if evidence.at_once:
+        return  # --now is the way out where an alarm cannot be repaired in time
+    now = f"; in an emergency deploy without alarms: {_promote(evidence, *AT_ONCE)}"
     problems = guardrail_problems(evidence)
     for problem in sorted(problems, key=lambda problem: problem.kind == "inconclusive"):
         if problem.kind == "inconclusive":
-            raise Refused(problem.message)
-        raise UsageError(problem.message)
+            raise Refused(problem.message + now)
+        raise UsageError(problem.message + now)
 
 
 GATES: tuple[Gate, ...] = (

@@ -6,7 +6,8 @@ from sagemaker_project.deploy.calls import Members
 from sagemaker_project.deploy.evidence import State
 
 MODIFIED = "EndpointLastModifiedTime"  # a member of Started entries
-KEPT = ("Action", "Deployment", "Leaves", "Creates")  # of a Started entry, in the one that ends it
+# Of a Started entry, in the one that ends it. A reason of the end's own replaces Reason.
+KEPT = ("Action", "Deployment", "Leaves", "Creates", "Now", "Reason")
 
 
 def closing_entries(state: State) -> list[tuple[str, Members]]:
@@ -16,13 +17,20 @@ def closing_entries(state: State) -> list[tuple[str, Members]]:
         return []
     if state.live == pending["Deployment"]["EndpointConfigName"] and state.status == "InService":
         kind = "Promoted" if pending["Action"] == "promote" else "RolledBack"
-        return [(kind, {**ended(pending), "Reason": "found in service later"})]
-    return [("Failed", {**ended(pending), "Reason": rolled_back_because(state) or "interrupted"})]
+        return [(kind, ended(pending, "found in service later"))]
+    return [("Failed", ended(pending, rolled_back_because(state) or "interrupted"))]
 
 
-def ended(pending: Members) -> Members:
-    """Return what the entry that ends a deployment keeps of its Started entry."""
-    return {name: pending[name] for name in KEPT if name in pending}
+def ended(pending: Members, why: str = "") -> Members:
+    """Return what the entry that ends a deployment keeps of its Started entry.
+
+    Args:
+        why: it ended so; the reason that was given when it began is then kept as GivenReason.
+    """
+    entry = {name: pending[name] for name in KEPT if name in pending}
+    if why and "Reason" in entry:
+        entry["GivenReason"] = entry["Reason"]
+    return {**entry, "Reason": why} if why else entry
 
 
 def rolled_back_because(state: State) -> str:

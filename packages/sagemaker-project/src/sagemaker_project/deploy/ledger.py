@@ -24,6 +24,7 @@ module does not call AWS.
 """
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Mapping
@@ -204,6 +205,17 @@ class Ledger:
     def rollback_target(self) -> Deployment | None:
         return self.stack[-2] if len(self.stack) > 1 else None
 
+    def before(self, endpoint_config: str) -> Snapshot | None:
+        """Return the weights and counts that a rollback to this configuration restores, or None.
+
+        They were taken when the deployment directly above it in the stack began.
+        """
+        for below, above in reversed(list(itertools.pairwise(self.stack))):
+            if below["EndpointConfigName"] == endpoint_config:
+                taken = above["Before"]
+                return taken if taken and taken["EndpointConfigName"] == endpoint_config else None
+        return None
+
     @property
     def pending(self) -> Entry | None:
         """The Started entry of the deployment that has not ended yet, or None."""
@@ -225,10 +237,10 @@ class Ledger:
 
         Empty unless the last deployment of the configuration was a rollback.
         """
-        for entry in reversed(self.entries):
+        for number, entry in reversed(list(enumerate(self.entries))):
             if entry["Kind"] == "RolledBack":
-                before: Snapshot | None = entry["Leaves"].get("Before")
-                if before and before["EndpointConfigName"] == endpoint_config:
+                before = Ledger(self.entries[:number]).before(endpoint_config)
+                if before and entry["Deployment"]["EndpointConfigName"] == endpoint_config:
                     return {v["VariantName"]: v["Weight"] for v in before["Variants"]}
                 break
             if (

@@ -9,7 +9,20 @@ from sagemaker_project.deploy.calls import Call, Members, sagemaker
 from sagemaker_project.deploy.context import Context
 from sagemaker_project.deploy.ledger import Ledger
 from sagemaker_project.deploy.lock import timestamp
-from sagemaker_project.errors import Busy
+from sagemaker_project.errors import Busy, LedgerError
+
+
+def check_last(context: Context, ledger: Ledger) -> None:
+    """Raise LedgerError unless the last entry is stored as this command knows it."""
+    target, number = context.target, len(ledger.entries)
+    key = ledgers.entry_key(target.name, target.stage, number)
+    body = context.aws.get_object(target.bucket, key)
+    where = f"s3://{target.bucket}/{key}"
+    if body is None or ledgers.decode(body, where)["Sha256"] != ledger.previous_sha256:
+        raise LedgerError(
+            f"{where}: it was {'deleted' if body is None else 'replaced'} while this command ran."
+            " Restore it (aws s3api list-object-versions shows earlier versions), then run again"
+        )
 
 
 def append(context: Context, ledger: Ledger, kind: str, entry: Members) -> Ledger:

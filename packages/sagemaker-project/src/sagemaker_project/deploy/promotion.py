@@ -14,6 +14,7 @@ from sagemaker_project.deploy.names import digest
 from sagemaker_project.deploy.steps import (
     CheckApproval,
     CheckOutcome,
+    LastLook,
     Plan,
     SendCall,
     SmokeTest,
@@ -32,18 +33,22 @@ def plan_promotion(evidence: Evidence) -> Plan:
         return Plan()
     entry = ended(resumed) if resumed else _started(evidence)
     if resumed and (why := rolled_back_because(evidence)):
-        return _recorded_failure(evidence, {**entry, "Reason": why})
+        return _recorded_failure(evidence, ended(resumed, why))
     steps: list[Step] = [record(evidence.target, *end) for end in closing]
-    if not resumed:
+    hurried = evidence.at_once and not entry.get("Now") and _sends_update(evidence)
+    if hurried:  # the run that this one continues began without --now
+        entry |= evidence.request.emergency
+    if hurried or not resumed:
         steps.append(record(evidence.target, "Started", entry))
     steps += _creations(evidence)
     steps += map(SendCall, capacity.before)
     if not _serves(evidence):
-        if not (resumed and (evidence.changing or evidence.never_served)):
+        if _sends_update(evidence):
             steps += [CheckApproval(candidate.arn), SendCall(_start(evidence))]
         steps.append(WaitForEndpoint(candidate.name))
     steps.append(_smoke_test(evidence))
     steps += map(SendCall, capacity.after)
+    steps.append(_last_look(evidence, entry))
     steps.append(record(evidence.target, "Promoted", entry))
     return Plan(tuple(steps), tuple(_notes(evidence)))
 
@@ -73,6 +78,12 @@ class _Scaling:
 
 def _serves(evidence: Evidence) -> bool:
     return evidence.live == evidence.candidate.name and evidence.status == "InService"
+
+
+def _sends_update(evidence: Evidence) -> bool:
+    """Whether SageMaker is still to be asked for the candidate."""
+    waits = evidence.resumed and (evidence.changing or evidence.never_served)
+    return not _serves(evidence) and not waits
 
 
 def _is_done(evidence: Evidence) -> bool:
@@ -113,13 +124,24 @@ def _start(evidence: Evidence) -> Call:
     }
     if not evidence.endpoint:
         return sagemaker("CreateEndpoint", {**members, "Tags": target.tags})
-    return sagemaker("UpdateEndpoint", {**members, **update_members(target.config)})
+    members |= update_members(target.config)
+    if evidence.at_once:
+        members.pop("DeploymentConfig", None)  # without it SageMaker does it all at once
+    return sagemaker("UpdateEndpoint", members)
 
 
 def _smoke_test(evidence: Evidence) -> SmokeTest:
     test = evidence.staged.test if evidence.staged else None
     images = tuple(test["Images"]) if test else None
     return SmokeTest(evidence.candidate.package, evidence.samples, images)
+
+
+def _last_look(evidence: Evidence, entry: Members) -> LastLook:
+    """Return the look before Promoted. Alarms are asked where they guarded the traffic."""
+    candidate, before = evidence.candidate, entry["Deployment"]["Before"]
+    moved = before and before["EndpointConfigName"] != candidate.name
+    alarms = evidence.target.config.alarms if moved and not entry.get("Now") else []
+    return LastLook(candidate.name, tuple(candidate.packages), tuple(alarms))
 
 
 def _started(evidence: Evidence) -> Members:
@@ -130,6 +152,7 @@ def _started(evidence: Evidence) -> Members:
         "Action": "promote",
         "Deployment": deployment(evidence),
         "Creates": {"EndpointConfigs": new_configs, "Models": new_models},
+        **evidence.request.emergency,
     }
 
 
@@ -209,10 +232,19 @@ def _notes(evidence: Evidence) -> Iterator[str]:
         for problem in guardrail_problems(evidence):
             yield f"before the next promotion: {problem.message}"
     elif evidence.live != candidate.name:
-        how = described(target.config.deployment)
-        yield f"{evidence.live} serves until {candidate.name} does; {how}"
+        yield f"{evidence.live} serves until {candidate.name} does; {_how(evidence)}"
         if rule := conversion(evidence.endpoint_config, candidate.endpoint_config):
             yield f"{rule.about}: {rule.reason}"
+
+
+def _how(evidence: Evidence) -> str:
+    """Say how the traffic moves."""
+    began_so = bool(evidence.resumed and evidence.resumed.get("Now"))
+    if began_so or (evidence.request.now and _sends_update(evidence)):
+        return "all at once (--now): no canary, no bake time, and no alarm is asked"
+    too_late = "; the update began without --now, which comes too late"
+    how = described(evidence.target.config.deployment)
+    return how + (too_late if evidence.request.now else "")
 
 
 def described(policy: Members) -> str:

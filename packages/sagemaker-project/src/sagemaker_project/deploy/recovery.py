@@ -1,7 +1,7 @@
 """The commands with which a person recovers an endpoint that `deploy-model` leaves alone."""
 
 from sagemaker_project.deploy.evidence import State
-from sagemaker_project.deploy.ledger import Ledger
+from sagemaker_project.deploy.ledger import Deployment, Ledger
 from sagemaker_project.deploy.target import Target
 
 
@@ -10,11 +10,11 @@ def recovery(target: Target, status: str, ledger: Ledger) -> str:
     name, current = target.endpoint, ledger.current
     region = f" --region {target.region}"
     if status == "Failed" or not current:
-        return (
-            "It does not serve and cannot be updated. Type:"
-            f" aws sagemaker delete-endpoint --endpoint-name {name}{region},"
-            f" then {target.command('promote', '--latest-approved')}"
-        )
+        delete = f"aws sagemaker delete-endpoint --endpoint-name {name}{region}"
+        if status == "Failed" and not current and ledger.pending:
+            delete = target.command("rollback")  # deletes all that the first promotion made
+        again = promote_again(target, current)
+        return f"It does not serve and cannot be updated. Type: {delete}, then {again}"
     return (
         "See its log group /aws/sagemaker/Endpoints/" + name + ", then put the last good version"
         f" back: aws sagemaker update-endpoint --endpoint-name {name} --endpoint-config-name"
@@ -29,10 +29,18 @@ def missing_config(state: State) -> str:
     """
     if not state.endpoint or state.endpoint_config or state.changing:
         return ""
-    current = state.ledger.deployed(state.endpoint["EndpointConfigName"])
-    version = current["ModelPackageArn"] if current else "ARN"
+    deployed = state.ledger.deployed(state.endpoint["EndpointConfigName"])
     return (
         f"the endpoint configuration {state.live}, which {state.target.endpoint} runs, was deleted,"
         " and SageMaker cannot update the endpoint without it. Make it again:"
-        f" {state.target.command('promote', '--model-package-arn', version)}"
+        f" {promote_again(state.target, deployed)}"
     )
+
+
+def promote_again(target: Target, deployment: Deployment | None, *words: str) -> str:
+    """Return the command that promotes the version of a deployment again.
+
+    Without one it is the command for the highest approved version.
+    """
+    which = ("--model-package-arn", deployment["ModelPackageArn"]) if deployment else None
+    return target.command("promote", *(which or ("--latest-approved",)), *words)

@@ -19,6 +19,7 @@ class DeployRequest:
     """The arguments of one command; what a command does not have is empty.
 
     `package_arn` is None where --latest-approved is given, and for commands that name no package.
+    `to` is the version that a rollback leads to, None for the one before the last promotion.
     `bucket` is empty where SageMaker's default bucket of the account and region is meant.
     """
 
@@ -36,10 +37,18 @@ class DeployRequest:
     retry: bool = False
     accept_drift: bool = False
     plan_token: str | None = None
+    to: int | None = None
+    now: bool = False
+    reason: str = ""
     export_test_results: str | None = None
     last: int | None = None  # entries of the history; None for all
     entries: tuple[int, ...] = ()  # of the ledger
-    reason: str = ""
+
+    @property
+    def emergency(self) -> dict[str, Any]:
+        """What the ledger keeps of --now and --reason."""
+        given = {"Now": self.now, "Reason": self.reason}
+        return {name: value for name, value in given.items() if value}
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> "DeployRequest":
@@ -60,10 +69,12 @@ class DeployRequest:
             retry=given.get("retry", False),
             accept_drift=given.get("accept_drift", False),
             plan_token=given.get("plan_token"),
+            to=given.get("to"),
+            now=given.get("now", False),
+            reason=given.get("reason") or "",
             export_test_results=given.get("export_test_results"),
             last=given.get("last"),
             entries=tuple(given.get("entries", ())),
-            reason=given.get("reason", ""),
         )
 
 
@@ -78,6 +89,10 @@ def check_request(project: Project, request: DeployRequest, session: Any) -> Non
         Refused: the package is of another region, or has no version.
     """
     _check_pipeline(project, request.pipeline)
+    if request.now and not request.reason:
+        raise UsageError("--now needs --reason TEXT, which the ledger keeps")
+    if request.reason and not request.now and request.command in ("plan", "promote"):
+        raise UsageError("--reason goes with --now: a promotion without --now needs no reason")
     if request.command in ("plan", "promote") and not request.role:
         raise UsageError(
             "--model-execution-role (or MODEL_EXECUTION_ROLE_ARN) is needed: the role that the"

@@ -73,6 +73,20 @@ class SmokeTest:
 
 
 @dataclass(frozen=True)
+class LastLook:
+    """Look again right before the end is recorded: a canary may have taken hours.
+
+    The configuration still serves, the lock is held and the ledger as this command left it. The
+    packages may still be deployed, and the alarms exist and are not in ALARM; a rollback asks for
+    neither.
+    """
+
+    endpoint_config: str
+    packages: tuple[str, ...] = ()  # ARNs
+    alarms: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class RestoreVariants:
     """Give the variants the weights and instance counts that a snapshot has."""
 
@@ -87,6 +101,7 @@ Step: TypeAlias = (
     | WaitForEndpoint
     | CheckOutcome
     | SmokeTest
+    | LastLook
     | RestoreVariants
 )
 

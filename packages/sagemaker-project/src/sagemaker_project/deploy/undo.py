@@ -31,7 +31,7 @@ def end_as_failed(executor: Executor, reason: str) -> None:
     """
     if executor.started is None:
         return
-    entry = {**ended(executor.started), "Reason": reason}
+    entry = ended(executor.started, reason)
     try:
         _restore_capacity(executor)
         if executor.creates_endpoint:
@@ -56,7 +56,7 @@ def put_back(executor: Executor, before: Snapshot, reason: str) -> str:
         NeedsHuman: SageMaker undid or excludes that update, so the new version still serves.
     """
     name = before["EndpointConfigName"]
-    executor.say(f"the new version does not answer as it should: back to {name}")
+    executor.say(f"back to {name}: {reason}")
     aws, target = executor.aws, executor.target
     endpoint = executor.endpoint()
     if endpoint is None:
