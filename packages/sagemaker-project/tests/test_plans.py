@@ -305,7 +305,7 @@ ROLLBACKS = {
             **once_back(endpoint=endpoint("by-hand")),
             request=request(command="rollback", accept_drift=True),
         ),
-        ["Started", "UpdateEndpoint", *RESTORED],
+        ["Started", "UpdateEndpoint", "WaitForEndpoint", "LastLook", "RolledBack"],
     ),
     "after a promotion that was killed when it served": (
         back(**interrupted(endpoint=endpoint(NAME))),
