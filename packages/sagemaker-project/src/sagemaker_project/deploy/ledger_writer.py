@@ -14,11 +14,11 @@ from sagemaker_project.errors import Busy, LedgerError
 
 def check_last(context: Context, ledger: Ledger) -> None:
     """Raise LedgerError unless the last entry is stored as this command knows it."""
-    target, number = context.target, len(ledger.entries)
-    key = ledgers.entry_key(target.name, target.stage, number)
+    target, last = context.target, ledger.entries[-1]
+    key = ledgers.entry_key(target.name, target.stage, last["Number"])
     body = context.aws.get_object(target.bucket, key)
     where = f"s3://{target.bucket}/{key}"
-    if body is None or ledgers.decode(body, where)["Sha256"] != ledger.previous_sha256:
+    if body != ledgers.encode(last):
         raise LedgerError(
             f"{where}: it was {'deleted' if body is None else 'replaced'} while this command ran."
             " Restore it (aws s3api list-object-versions shows earlier versions), then run again"
