@@ -47,6 +47,7 @@ class Executor:
         self.context, self.state, self.lock = context, state, lock
         self.aws, self.target, self.say = context.aws, context.target, context.say
         self.ledger = state.ledger
+        self.endpoint = state.endpoint  # as last described
         self.started: Members | None = None
         self.sent = False
 
@@ -89,7 +90,7 @@ class Executor:
 
     def append(self, kind: str, entry: Members) -> None:
         """Append an entry to the ledger."""
-        self.ledger = ledger_writer.append(self.context, self.ledger, kind, entry)
+        self.ledger = ledger_writer.append(self.context, self.ledger, kind, entry, self.endpoint)
         self.started = self.ledger.entries[-1] if kind == "Started" else None
 
     def send_call(self, step: SendCall) -> None:
@@ -168,7 +169,7 @@ class Executor:
 
         SageMaker calls an update that it rolled back InService, so the configuration decides.
         """
-        name = self.target.endpoint
+        name, self.endpoint = self.target.endpoint, endpoint
         if endpoint is None:
             raise NeedsHuman(f"{name} was deleted while it was being updated")
         status, reason = endpoint["EndpointStatus"], endpoint.get("FailureReason")
