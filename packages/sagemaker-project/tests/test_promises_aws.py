@@ -375,7 +375,12 @@ def test_p9_no_message_says_to_delete_what_serves(place, kind):
     variant = VARIANT | {"ModelName": model, "InitialInstanceCount": 2}
     place.sm.create_endpoint_config(EndpointConfigName=config, ProductionVariants=[variant])
     endpoint = f"{place.name}-staging"
-    place.sm.create_endpoint(EndpointName=endpoint, EndpointConfigName=config)
+    tags = {"sagemaker:project-name": place.name, "sagemaker:deployment-stage": "staging"}
+    place.sm.create_endpoint(
+        EndpointName=endpoint,
+        EndpointConfigName=config,
+        Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
+    )
     place.settled()
     result, _ = promote(place, arn, "--accept-drift")
     one_line(result, 5, model if kind == "Model" else config, "it serves", "another version")
@@ -422,7 +427,7 @@ def test_p9_an_endpoint_that_another_user_has_just_created_is_left_alone(place):
     one_line(result, 4, endpoint, "has just been created by another", "run again")
     assert times(calls, "CreateEndpoint") == 1 and place.live() == place.name
     result, _ = promote(place, arn)
-    one_line(result, 3, endpoint, "changed outside deploy-model")
+    one_line(result, 3, endpoint, "was not made by deploy-model")
     assert place.live() == place.name
 
 

@@ -71,7 +71,7 @@ class Aws(Client):
 
     def _is_done_already(self, call: Call, error: ClientError) -> bool:
         message = error.response["Error"]["Message"]
-        if call.operation.startswith(("Delete", "Deregister")):
+        if call.operation.startswith(("Delete", "Deregister", "AddTags")):
             return is_missing(error)
         if "already exist" in message or "in-progress" in message:
             return self._is_done(call, or_conflict=call.operation.startswith("Create"))

@@ -56,7 +56,8 @@ def _keep(context: Context, state: State, deployment: Deployment, report: TestRe
         "ReportUri": uri,
         "ReportSha256": endpoint_test.digest(body),
     }
-    ledger_writer.append(context, state.ledger, "Tested", {"Action": "test", "Test": kept})
+    entry = {"Action": "test", "Test": kept}
+    ledger_writer.append(context, state.ledger, "Tested", entry, state.endpoint)
     message, where = f"{context.target.endpoint}: {endpoint_test.summary(report)}", uri
     try:
         where = str(_write(context, body, page))

@@ -52,6 +52,7 @@ class Executor:
         self.context, self.state, self.lock = context, state, lock
         self.aws, self.target, self.say = context.aws, context.target, context.say
         self.ledger = state.ledger
+        self.endpoint = state.endpoint  # as last described
         self.started: Members | None = None
         self.sent = False
         self.told_of_outage = False
@@ -99,7 +100,7 @@ class Executor:
         """Append an entry to the ledger."""
         if kind == "Started":
             entry = {**entry, **modified(self.state.endpoint)}
-        self.ledger = ledger_writer.append(self.context, self.ledger, kind, entry)
+        self.ledger = ledger_writer.append(self.context, self.ledger, kind, entry, self.endpoint)
         self.started = self.ledger.entries[-1] if kind == "Started" else None
 
     def send_call(self, step: SendCall) -> None:
@@ -137,7 +138,7 @@ class Executor:
 
     # The endpoint
 
-    def endpoint(self) -> Members | None:
+    def described(self) -> Members | None:
         """Describe the endpoint; while AWS does not answer, ask again until the deadline."""
         while True:
             try:
@@ -175,7 +176,7 @@ class Executor:
         clock = self.context.clock
         began, looks, said, changed = clock.monotonic(), 0, None, False
         while True:
-            endpoint = self.endpoint()
+            endpoint = self.described()
             status = endpoint["EndpointStatus"] if endpoint else "is not there"
             if status != said:
                 said = status
@@ -199,7 +200,7 @@ class Executor:
 
         SageMaker calls an update that it rolled back InService, so the configuration decides.
         """
-        name = self.target.endpoint
+        name, self.endpoint = self.target.endpoint, endpoint
         if endpoint is None:
             raise NeedsHuman(f"{name} was deleted while it was being updated")
         status, reason = endpoint["EndpointStatus"], endpoint.get("FailureReason")
@@ -227,7 +228,7 @@ class Executor:
     def smoke_test(self, step: SmokeTest) -> None:
         """Try the new version; put the one before it back where the new one does not answer."""
         try:
-            smoke_test.smoke_test(self.context, step, self.endpoint())
+            smoke_test.smoke_test(self.context, step, self.described())
         except DeployFailed as error:
             self.take_back(error)
 
@@ -286,7 +287,7 @@ class Executor:
 
     def restore(self, snapshot: Snapshot) -> None:
         """Give the variants the weights and counts of a snapshot."""
-        endpoint = self.endpoint()
+        endpoint = self.described()
         call = restoration(self.target.endpoint, endpoint, snapshot) if endpoint else None
         if endpoint and call:
             self.send(call)

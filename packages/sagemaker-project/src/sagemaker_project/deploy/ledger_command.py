@@ -23,6 +23,7 @@ def accept(context: Context) -> Members:
     """
     request, target = context.request, context.target
     with Lock(context, "ledger accept") as lock:
+        endpoint = context.aws.endpoint(target.endpoint)
         examined = read_ledger(context, target)
         found: dict[int, str] = {}
         for number in request.entries:
@@ -31,7 +32,7 @@ def accept(context: Context) -> Members:
         for number, sha256 in sorted(found.items()):
             about = {"Entry": number, "FoundSha256": sha256, "Reason": request.reason}
             lock.renew()
-            ledger = append(context, ledger, "SetAside", {"Action": "accept", **about})
+            ledger = append(context, ledger, "SetAside", {"Action": "accept", **about}, endpoint)
     numbers = ", ".join(map(str, sorted(found))) or "none that was not set aside before"
     return {
         "Outcome": "SetAside" if found else "Unchanged",

@@ -25,11 +25,16 @@ def check_last(context: Context, ledger: Ledger) -> None:
         )
 
 
-def append(context: Context, ledger: Ledger, kind: str, entry: Members) -> Ledger:
+def append(
+    context: Context, ledger: Ledger, kind: str, entry: Members, endpoint: Members | None
+) -> Ledger:
     """Write an entry after the last one of `ledger`, and return the ledger with it.
 
     Where a command is killed before the tag is written, the ledger is longer than the tag says,
     which is no damage; the next entry is tagged again.
+
+    Args:
+        endpoint: what DescribeEndpoint said last, None where there was no endpoint.
 
     Raises:
         Busy: another command has written an entry of that number meanwhile.
@@ -54,7 +59,6 @@ def append(context: Context, ledger: Ledger, kind: str, entry: Members) -> Ledge
             f"{key}: another command has written to the ledger meanwhile: run again"
         ) from None
     longer = replace(ledger, entries=(*ledger.entries, json.loads(body)))
-    endpoint = aws.endpoint(target.endpoint)
     if endpoint:
         arn = endpoint["EndpointArn"]
         aws.change(sagemaker("AddTags", {"ResourceArn": arn, "Tags": [longer.head.tag]}))

@@ -58,7 +58,7 @@ def put_back(executor: Executor, before: Snapshot, reason: str) -> str:
     name = before["EndpointConfigName"]
     executor.say(f"back to {name}: {reason}")
     aws, target = executor.aws, executor.target
-    endpoint = executor.endpoint()
+    endpoint = executor.described()
     if endpoint is None:
         raise NeedsHuman(f"{target.endpoint} was deleted while it was being tested")
     live, goal = aws.endpoint_config(endpoint["EndpointConfigName"]), aws.endpoint_config(name)
@@ -87,7 +87,7 @@ def put_back(executor: Executor, before: Snapshot, reason: str) -> str:
 
 def _restore_capacity(executor: Executor) -> None:
     """Give what serves after all the counts and the autoscaling that it had."""
-    endpoint = executor.endpoint()
+    endpoint = executor.described()
     if executor.started is None or endpoint is None:
         return
     live, current = endpoint["EndpointConfigName"], executor.ledger.current
@@ -108,11 +108,11 @@ def _delete_created(executor: Executor, started: Members, deleted: dict[str, lis
         deleted: {kind: names}; gets the names of what was deleted.
     """
     aws, name = executor.aws, executor.target.endpoint
-    endpoint = executor.endpoint()
+    endpoint = executor.described()
     if endpoint and endpoint["EndpointConfigName"] == started["Deployment"]["EndpointConfigName"]:
         executor.say(f"DeleteEndpoint {name}")
         aws.change(sagemaker("DeleteEndpoint", {"EndpointName": name}))
-        while executor.endpoint():
+        while executor.described():
             executor.pause(LOOK_SECONDS)
     for kind in ("EndpointConfig", "Model"):
         for created in started["Creates"][f"{kind}s"]:
