@@ -35,7 +35,7 @@ from sagemaker_project.errors import AwsError, DeployFailed, NeedsHuman, Refused
 BEGINS = ("CreateEndpoint", "UpdateEndpoint")
 ENDS = (["Promoted"], ["RolledBack"], ["Failed"])  # the only entries of a plan that continues
 CONFIG = "EndpointConfigName"
-LOOK_SECONDS = 0.2  # between two looks at an endpoint that something else changes
+LOOK_SECONDS = 1  # between two looks at an endpoint that something else changes
 STALE_LOOKS = 6  # some seconds, in which AWS may not show yet what has just begun
 
 
