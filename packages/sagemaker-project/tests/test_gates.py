@@ -341,6 +341,9 @@ ALLOWED = {
     "what served, where the endpoint was deleted": evidence(
         **serving(2, (1,), endpoint=None, endpoint_config=None), **existing(2)
     ),
+    "one whose update is in progress, whatever became of the alarms": evidence(
+        where=GUARDED, **interrupted(endpoint=endpoint("x", "Updating")), **existing(2)
+    ),
     "one that goes on with --now of the run before": evidence(
         where=GUARDED, **begun_now(), **existing(2)
     ),

@@ -37,7 +37,7 @@ BEGINS = ("CreateEndpoint", "UpdateEndpoint")
 ENDS = (["Promoted"], ["RolledBack"], ["Failed"])  # the only entries of a plan that continues
 OUTAGE_SECONDS = 15  # between two looks while AWS does not answer
 CONFIG = "EndpointConfigName"
-LOOK_SECONDS = 0.2  # between two looks at an endpoint that something else changes
+LOOK_SECONDS = 1  # between two looks at an endpoint that something else changes
 STALE_LOOKS = 6  # some seconds, in which AWS may not show yet what has just begun
 
 

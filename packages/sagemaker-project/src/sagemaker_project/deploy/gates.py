@@ -33,7 +33,7 @@ from sagemaker_project.deploy.evidence import (
     recorded_requests,
 )
 from sagemaker_project.deploy.matching import matches
-from sagemaker_project.deploy.promotion import guardrail_problems, plan_promotion
+from sagemaker_project.deploy.promotion import guardrail_problems, plan_promotion, sends_update
 from sagemaker_project.deploy.rollback import versions_below
 from sagemaker_project.errors import AwsError, Refused, UsageError
 
@@ -292,6 +292,8 @@ def alarms_can_guard_the_deployment(evidence: Evidence) -> None:
         return  # a first deployment has no canary; the plan's notes say what will be needed
     if evidence.at_once:
         return  # --now is the way out where an alarm cannot be repaired in time
+    if not sends_update(evidence):
+        return  # the traffic moves already or has moved; the last look asks the alarms
     now = f"; in an emergency deploy without alarms: {_promote(evidence, *AT_ONCE)}"
     problems = guardrail_problems(evidence)
     for problem in sorted(problems, key=lambda problem: problem.kind == "inconclusive"):

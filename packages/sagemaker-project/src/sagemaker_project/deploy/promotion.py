@@ -35,7 +35,7 @@ def plan_promotion(evidence: Evidence) -> Plan:
     if resumed and (why := rolled_back_because(evidence)):
         return _recorded_failure(evidence, ended(resumed, why))
     steps: list[Step] = [record(evidence.target, *end) for end in closing]
-    hurried = evidence.at_once and not entry.get("Now") and _sends_update(evidence)
+    hurried = evidence.at_once and not entry.get("Now") and sends_update(evidence)
     if hurried:  # the run that this one continues began without --now
         entry |= evidence.request.emergency
     if hurried or not resumed:
@@ -43,7 +43,7 @@ def plan_promotion(evidence: Evidence) -> Plan:
     steps += _creations(evidence)
     steps += map(SendCall, capacity.before)
     if not _serves(evidence):
-        if _sends_update(evidence):
+        if sends_update(evidence):
             steps += [CheckApproval(candidate.arn), SendCall(_start(evidence))]
         steps.append(WaitForEndpoint(candidate.name))
     steps.append(_smoke_test(evidence))
@@ -80,7 +80,7 @@ def _serves(evidence: Evidence) -> bool:
     return evidence.live == evidence.candidate.name and evidence.status == "InService"
 
 
-def _sends_update(evidence: Evidence) -> bool:
+def sends_update(evidence: Evidence) -> bool:
     """Whether SageMaker is still to be asked for the candidate."""
     waits = evidence.resumed and (evidence.changing or evidence.never_served)
     return not _serves(evidence) and not waits
@@ -240,7 +240,7 @@ def _notes(evidence: Evidence) -> Iterator[str]:
 def _how(evidence: Evidence) -> str:
     """Say how the traffic moves."""
     began_so = bool(evidence.resumed and evidence.resumed.get("Now"))
-    if began_so or (evidence.request.now and _sends_update(evidence)):
+    if began_so or (evidence.request.now and sends_update(evidence)):
         return "all at once (--now): no canary, no bake time, and no alarm is asked"
     too_late = "; the update began without --now, which comes too late"
     how = described(evidence.target.config.deployment)
