@@ -15,6 +15,7 @@ from evidence_helpers import (
     state,
 )
 from sagemaker_project.deploy.endpoint_gates import CLEANUP_GATES, ROLLBACK_GATES, TEST_GATES
+from sagemaker_project.deploy.evidence import Parts
 from sagemaker_project.deploy.gates import check
 from sagemaker_project.errors import Busy, NeedsHuman, ProjectError, Refused
 
@@ -42,7 +43,13 @@ NO_ROLLBACK = {
     "failed to be created": (back(**never_served()), NeedsHuman, "delete-endpoint"),
     "changed by hand": (second(endpoint=endpoint("by-hand")), Refused, "--accept-drift"),
     "its configuration was deleted": (second(endpoint_config=None), NeedsHuman, "was deleted"),
-    "the goal was deleted": (replace(second(), missing=("m",)), Refused, "m was deleted"),
+    "its configuration was deleted, and its artifact for good": (
+        second(endpoint_config=None, live_parts=Parts()),
+        NeedsHuman,
+        "administrator of the bucket has to restore",
+    ),
+    "the goal is gone for good": (replace(second(), missing=("m is gone",)), Refused, "m is gone"),
+    "the goal was changed": (replace(second(), altered=("m changed",)), Refused, "m changed"),
 }
 UPDATING = serving(1, endpoint=endpoint("x", "Updating"))
 FAILED = serving(1, endpoint=endpoint("x", "Failed"))

@@ -176,7 +176,9 @@ def versioned(place):
 def test_p4_prod_serves_the_bytes_that_staging_tested(place, versioned):
     arn = place.in_prod(place.register())
     (pin,) = pins(place, "staging", "Tested")
-    assert pins(place, "prod", "Promoted") == [pin]
+    (served,) = pins(place, "prod", "Promoted")
+    copies = [one.pop("ServedUrl") for one in (pin, served)]
+    assert served == pin and copies[0] == copies[1].replace("/deploy/prod/", "/deploy/staging/")
     head = place.s3.head_object(Bucket=BUCKET, Key=place.artifact_key(arn))
     assert (pin["VersionId"], pin["ETag"]) == (head["VersionId"], head["ETag"].strip('"'))
     assert pin["VersionId"] not in ("", "null") and len(pin["Sha256"]) == 64

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from sagemaker_project.deploy.creation import lost_for_good
 from sagemaker_project.deploy.drift import differences
 from sagemaker_project.deploy.evidence import Rollback, State, is_of
 from sagemaker_project.deploy.interrupted import closing_entries
@@ -72,9 +73,14 @@ def endpoint_was_not_changed_by_hand(state: State) -> None:
 
 
 def live_config_exists(state: State) -> None:
-    """SageMaker cannot update an endpoint whose configuration was deleted."""
-    if missing := missing_config(state):
+    """SageMaker cannot update an endpoint whose configuration is gone and cannot be made anew."""
+    missing = missing_config(state)
+    live = state.ledger.deployed(state.live) if missing and state.live else None
+    if missing and not (live and state.live_parts):
         raise NeedsHuman(missing)
+    if live and state.live_parts:
+        for why in lost_for_good(state.target, live, state.live_parts):
+            raise NeedsHuman(f"{missing}. It cannot be made again by itself: {why}")
 
 
 def there_is_an_endpoint(state: State) -> None:
@@ -101,13 +107,10 @@ def there_is_a_way_back(rollback: Rollback) -> None:
     )
 
 
-def goal_still_exists(rollback: Rollback) -> None:
-    """What a rollback leads to was not deleted, models and all."""
-    if rollback.missing:
-        raise Refused(
-            f"{rollback.missing[0]} was deleted, so its version cannot be put back:"
-            " promote it again"
-        )
+def goal_can_be_made(rollback: Rollback) -> None:
+    """What a rollback leads to exists as it was recorded, or can be created again."""
+    for reason in (*rollback.altered, *rollback.missing):
+        raise Refused(f"the version before cannot be put back: {reason}")
 
 
 ROLLBACK_GATES: tuple[Callable[[Rollback], None], ...] = (
@@ -116,7 +119,7 @@ ROLLBACK_GATES: tuple[Callable[[Rollback], None], ...] = (
     endpoint_needs_no_person,
     endpoint_was_not_changed_by_hand,
     live_config_exists,
-    goal_still_exists,
+    goal_can_be_made,
     there_is_a_way_back,
 )
 CLEANUP_GATES: tuple[Callable[[State], None], ...] = (

@@ -5,6 +5,7 @@ from dataclasses import replace
 from sagemaker_project.deploy import scaling
 from sagemaker_project.deploy.calls import Call, Members, sagemaker
 from sagemaker_project.deploy.config import NOT_RETAINED
+from sagemaker_project.deploy.creation import creations, repairs
 from sagemaker_project.deploy.evidence import Rollback, State
 from sagemaker_project.deploy.interrupted import closing_entries
 from sagemaker_project.deploy.ledger import Deployment, Snapshot
@@ -75,6 +76,8 @@ def plan_rollback(rollback: Rollback) -> Plan:
         steps += [SendCall(scaling.deregistration(target.endpoint, variant)) for variant in off]
         if not (resumed and rollback.changing):
             name = goal["EndpointConfigName"]
+            steps += repairs(rollback, name)
+            steps += creations(target, goal, rollback.goal_parts)
             steps.append(SendCall(update_to(target.endpoint, rollback.endpoint, name, before)))
         steps.append(WaitForEndpoint(goal["EndpointConfigName"]))
     if before:

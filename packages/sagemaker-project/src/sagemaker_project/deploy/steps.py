@@ -31,6 +31,18 @@ class SendCall:
 
 
 @dataclass(frozen=True)
+class CopyArtifact:
+    """Copy a model's artifact to the stage's own prefix, if its bytes are those that were checked.
+
+    `source` is the S3 URL of what is copied.
+    """
+
+    call: Call  # without the bytes, which are read when it is done
+    source: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class DeleteUnused:
     """Delete a resource, if a look at the endpoint shows that it does not serve after all."""
 
@@ -80,6 +92,7 @@ class RestoreVariants:
 Step: TypeAlias = (
     RecordEntry
     | SendCall
+    | CopyArtifact
     | DeleteUnused
     | CheckApproval
     | WaitForEndpoint
@@ -102,7 +115,7 @@ class Plan:
         return [
             step.call
             for step in self.steps
-            if isinstance(step, RecordEntry | SendCall | DeleteUnused)
+            if isinstance(step, RecordEntry | SendCall | CopyArtifact | DeleteUnused)
         ]
 
     @property
