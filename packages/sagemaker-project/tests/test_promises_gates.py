@@ -323,9 +323,10 @@ def test_p6_the_names_of_a_deployment_are_these(place):
     arn = place.register()
     promote(place, arn)
     config = place.live()
-    (model,) = set(place.resources()) - {config, f"{place.name}-staging"}
+    model, copy = sorted(set(place.resources()) - {config, f"{place.name}-staging"})
     for name in (config, model):
         assert re.fullmatch(rf"{place.name}-staging-v1-[0-9a-f]{{10}}", name)
+    assert re.fullmatch(rf"{place.name}/deploy/staging/artifacts/[0-9a-f]{{64}}/model.tar.gz", copy)
     place.settings("staging", Tags=[{"Key": "team", "Value": "x"}])
     assert place.deploy("plan", "--model-package-arn", arn)["EndpointConfigName"] == config
     place.settings("staging", KmsKeyId="alias/other")

@@ -29,10 +29,16 @@ def missing_config(state: State) -> str:
     """
     if not state.endpoint or state.endpoint_config or state.changing:
         return ""
-    current = state.ledger.deployed(state.endpoint["EndpointConfigName"])
-    version = current["ModelPackageArn"] if current else "ARN"
+    target, live = state.target, state.ledger.deployed(state.endpoint["EndpointConfigName"])
+    what = (
+        f"the endpoint configuration {state.live}, which {target.endpoint} runs, was deleted,"
+        " and SageMaker cannot update the endpoint without it"
+    )
+    if live:
+        again = target.command("promote", "--model-package-arn", live["ModelPackageArn"])
+        return f"{what}. Make it again: {again}"
     return (
-        f"the endpoint configuration {state.live}, which {state.target.endpoint} runs, was deleted,"
-        " and SageMaker cannot update the endpoint without it. Make it again:"
-        f" {state.target.command('promote', '--model-package-arn', version)}"
+        f"{what}. The ledger does not know how it was made: its owner has to create it again; or"
+        f" replace the endpoint: aws sagemaker delete-endpoint --endpoint-name {target.endpoint}"
+        f" --region {target.region}, then {target.command('promote', '--latest-approved')}"
     )
