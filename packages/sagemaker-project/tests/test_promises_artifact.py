@@ -2,8 +2,10 @@
 is created again: P4, P9, P11, P22.
 """
 
+import signal
+
 import pytest
-from boundary_helpers import CLIENTS, run
+from boundary_helpers import CLIENTS, kill, run
 from deploy_helpers import BUCKET, IMAGE, SERVING, artifact, refused
 
 ONE = [{"VariantName": "All", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}]
@@ -218,6 +220,24 @@ def tags_of_version_1(place):
     arns = (config["EndpointConfigArn"], model["ModelArn"])
     tags = [place.sm.list_tags(ResourceArn=arn)["Tags"] for arn in arns]
     return [sorted((tag["Key"], tag["Value"]) for tag in each) for each in tags]
+
+
+def test_p8_p22_a_rollback_that_creates_again_goes_on_wherever_it_was_killed(place, monkeypatch):
+    CLIENTS.install(monkeypatch)
+    two_versions(place)
+    before = place.resources()
+    for remove in DELETIONS["everything"]:
+        remove(place)
+    for at, behind in (
+        *(("CreateEndpointConfig", False), ("CreateEndpointConfig", True)),
+        *(("CreateModel", False), ("CreateModel", True), ("UpdateEndpoint", True)),
+    ):
+        ended = run(place, ("rollback",), at=at, act=kill, behind=behind)
+        assert ended.signal == signal.SIGKILL, (at, ended.result)
+    result = place.deploy("rollback")
+    assert result["ExitCode"] == 0 and place.answer("1") == [2.0], result
+    assert place.resources() == before
+    assert [entry["Kind"] for entry in place.entries()[4:]] == ["Started", "RolledBack"]
 
 
 @pytest.mark.parametrize("left", [None, 9], ids=["gone", "replaced"])

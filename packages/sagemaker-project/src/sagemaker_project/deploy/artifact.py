@@ -22,7 +22,8 @@ from sagemaker_project.errors import ArtifactError as ArtifactError
 
 MAX_MEMBERS = 1_000
 MAX_UNPACKED = 4 * 1024**3  # bytes
-MAX_PACKED = 5 * 1024**3  # bytes: what S3 takes in one PutObject, which makes the stage's copy
+# What PutObject takes, which makes the stage's copy. Amazon S3 User Guide, "Uploading objects"
+MAX_PACKED = 5 * 1000**3  # bytes
 MAX_HEADER = 1 << 20  # bytes: of a member's extended header, and of model.json
 BLOCK = 1 << 18
 MODEL_SUFFIXES = {".joblib", ".pkl", ".pickle", ".skops", ".onnx", ".ubj", ".xgb", ".bst", ".pt"}
