@@ -321,11 +321,16 @@ def nameless(place, state):
 
 def needed(place, stage="staging"):
     """(names that must be there, names that may be): live, to go back to, about to come."""
+    from sagemaker_project.deploy.ledger import artifact_keys
+
     ledger, live = ledger_of(place, stage), place.live(stage)
     must, may = {f"{place.name}-{stage}", live} if live else set(), set()
     if live:
         config = place.sm.describe_endpoint_config(EndpointConfigName=live)
-        must |= {variant["ModelName"] for variant in config["ProductionVariants"]}
+        for variant in config["ProductionVariants"]:
+            model = place.sm.describe_model(ModelName=variant["ModelName"])
+            url = model["PrimaryContainer"].get("ModelDataUrl", "")
+            must |= {variant["ModelName"], url.removeprefix(f"s3://{BUCKET}/")} - {""}
     pending = ledger.pending or {}
     for names, deployments in (
         (must, [ledger.current, ledger.rollback_target]),
@@ -333,4 +338,5 @@ def needed(place, stage="staging"):
     ):
         for deployment in filter(None, deployments):
             names |= {deployment["EndpointConfigName"], *deployment["Models"]}
+            names |= set(artifact_keys(deployment))
     return must, must | may

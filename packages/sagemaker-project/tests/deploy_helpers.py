@@ -363,13 +363,21 @@ class Place:
         return json.loads(answer["Body"].read())["predictions"]
 
     def resources(self):
-        """Names of all models, endpoint configurations and endpoints of this project."""
+        """Names of all models, endpoint configurations and endpoints of this project, and the
+        keys of its copies of artifacts."""
         names = []
         for kind in ("model", "endpoint_config", "endpoint"):
             member = "".join(word.title() for word in kind.split("_"))
             pages = self.sm.get_paginator(f"list_{kind}s").paginate(NameContains=self.name)
             names += [item[f"{member}Name"] for page in pages for item in page[f"{member}s"]]
-        return sorted(names)
+        listed = self.s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{self.name}/deploy/")
+        keys = [item["Key"] for item in listed.get("Contents", [])]
+        return sorted([*names, *(key for key in keys if "/artifacts/" in key)])
+
+    def copy_key(self, stage="staging"):
+        """The key of the stage's copy of the artifact of its newest deployment."""
+        (pin,) = self.entries(stage)[-1]["Deployment"]["Pins"]
+        return pin["ServedUrl"].removeprefix(f"s3://{BUCKET}/")
 
     def entries(self, stage="staging"):
         """The entries of the stage's ledger, as stored."""

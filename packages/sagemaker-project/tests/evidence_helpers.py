@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sagemaker_project.deploy import candidate as candidates
 from sagemaker_project.deploy.config import DEFAULTS, Config
-from sagemaker_project.deploy.evidence import Artifact, Document, Evidence, Rollback, State
+from sagemaker_project.deploy.evidence import Artifact, Document, Evidence, Parts, Rollback, State
 from sagemaker_project.deploy.ledger import Ledger
 from sagemaker_project.deploy.promotion import deployment
 from sagemaker_project.deploy.request import DeployRequest
@@ -91,15 +91,31 @@ def package(version=2, **changes):
 
 
 def pin(version=2, **changes):
-    about = {"ModelPackageArn": arn(version), "ModelDataUrl": f"s3://bucket/{version}", "ETag": "e"}
-    return about | {"VersionId": "", "Sha256": "s", "Image": "image", "ImageDigest": "d"} | changes
+    sha256 = f"{version:064x}"
+    about = {
+        "ModelPackageArn": arn(version),
+        "ModelDataUrl": f"s3://bucket/{version}",
+        "ETag": "e",
+        "VersionId": "",
+        "Sha256": sha256,
+        "Image": "image",
+        "ImageDigest": "d",
+        "ServedUrl": target().artifact_url(sha256),
+    }
+    return about | changes
+
+
+def copies(*versions):
+    """The stage's copies of the artifacts of these versions, by URL."""
+    return {pin(version)["ServedUrl"]: pin(version)["Sha256"] for version in versions}
 
 
 def beside(**changes):
     """Evidence of version 2, which is to serve beside version 1."""
     old = {**VARIANT, "VariantName": "Old", "ModelPackageVersion": 1}
     where = target(ProductionVariants=[VARIANT, old])
-    both = candidates.candidate(where, package(2), {"Old": package(1, **changes)})
+    pins = {arn(number): pin(number) for number in (1, 2)}
+    both = candidates.candidate(where, package(2), {"Old": package(1, **changes)}, pins)
     artifacts = {arn(number): Artifact(pin(number)) for number in (1, 2)}
     return evidence(where=where, candidate=both, artifacts=artifacts)
 
@@ -117,7 +133,9 @@ def evidence(version=2, where=None, of=None, **changes):
         "now": NOW,
         "ledger": Ledger(),
         "tags": OURS,
-        "candidate": candidates.candidate(where, of or package(version), {}),
+        "candidate": candidates.candidate(
+            where, of or package(version), {}, {arn(version): pin(version)}
+        ),
         "metrics": metrics({"regression_metrics": {"mse": {"value": 4.5}}}),
         "samples": Document("s3://bucket/samples.json", SAMPLES),
         "artifacts": {arn(version): Artifact(pin(version))},
@@ -190,7 +208,13 @@ def existing(version):
     return {
         "models": {model["ModelName"]: model for model in candidate.models},
         "endpoint_configs": {candidate.name: candidate.endpoint_config},
+        "copies": copies(version),
     }
+
+
+def parts(version):
+    """What exists of a version that was deployed."""
+    return Parts(**existing(version))
 
 
 def interrupted(version=2, of=(1,), **changes):
@@ -223,7 +247,8 @@ def back(**about):
     found = rollback(**about)
     goal = goal_of(found)
     config = evidence(goal["ModelPackageVersion"]).candidate.endpoint_config if goal else None
-    return replace(found, goal=goal, goal_config=config)
+    there = parts(goal["ModelPackageVersion"]) if goal else Parts()
+    return replace(found, goal=goal, goal_config=config, goal_parts=there)
 
 
 def rolling_back(**changes):

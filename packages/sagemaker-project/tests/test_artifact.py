@@ -181,6 +181,15 @@ def test_zip_bomb_is_refused_in_bounded_memory(monkeypatch, name):
         tracemalloc.stop()
 
 
+def test_an_artifact_that_s3_does_not_take_in_one_piece_is_refused(monkeypatch):
+    content = gzip.compress(packed())
+    monkeypatch.setattr(artifact, "MAX_PACKED", len(content))
+    check(content)
+    monkeypatch.setattr(artifact, "MAX_PACKED", len(content) - 1)
+    with pytest.raises(ArtifactError, match="S3 does not take it in one piece"):
+        check(content)
+
+
 def test_artifact_may_come_as_a_stream_that_cannot_seek():
     class Stream:
         def __init__(self, content):

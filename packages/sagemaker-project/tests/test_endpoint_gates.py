@@ -19,6 +19,7 @@ from evidence_helpers import (
     then,
 )
 from sagemaker_project.deploy.endpoint_gates import CLEANUP_GATES, ROLLBACK_GATES, TEST_GATES
+from sagemaker_project.deploy.evidence import Parts
 from sagemaker_project.deploy.gates import check
 from sagemaker_project.errors import Busy, NeedsHuman, ProjectError, Refused
 
@@ -88,11 +89,13 @@ NO_ROLLBACK = {
         Refused,
         "version 1 was serverless, .*model-package/AbalonePackageGroup/1 --retry",
     ),
-    "the goal was deleted": (
-        replace(second(), missing=("m",)),
-        Refused,
-        "m was deleted.*deploy it again with deploy-model promote .*/1 --retry",
+    "its configuration was deleted, and its artifact for good": (
+        second(endpoint_config=None, live_parts=Parts()),
+        NeedsHuman,
+        "administrator of the bucket has to restore",
     ),
+    "the goal is gone for good": (replace(second(), missing=("m is gone",)), Refused, "m is gone"),
+    "the goal was changed": (replace(second(), altered=("m changed",)), Refused, "m changed"),
 }
 UPDATING = serving(1, endpoint=endpoint("x", "Updating"))
 FAILED = serving(1, endpoint=endpoint("x", "Failed"))

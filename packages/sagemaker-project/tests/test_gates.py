@@ -168,6 +168,11 @@ REFUSED = {
         AwsError,
         "Leave it, it serves",
     ),
+    "other bytes in the stage's copy": (
+        evidence(copies={pin()["ServedUrl"]: "x" * 64}),
+        Refused,
+        f"its sha256 is x+, .* checked is 0+2.*aws s3 rm {pin()['ServedUrl']}",
+    ),
     "another configuration of this name serves": (
         evidence(**serving(2, endpoint_configs={NAME: {"EndpointConfigName": NAME}})),
         AwsError,
@@ -279,7 +284,7 @@ REFUSED = {
     "other bytes than were tested": (
         evidence(**staged(Pins=[pin(Sha256="t")])),
         Refused,
-        "Sha256 is s",
+        "Sha256 is 0+2, the staging test ran with t",
     ),
     "beside one that was never tested": (evidence(**staged(Pins=[])), Refused, "never passed"),
     "instances that would become serverless": (

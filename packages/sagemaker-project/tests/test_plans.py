@@ -15,6 +15,8 @@ from evidence_helpers import (
     VARIANT,
     arn,
     back,
+    beside,
+    copies,
     deployed,
     endpoint,
     entries,
@@ -22,6 +24,8 @@ from evidence_helpers import (
     existing,
     interrupted,
     never_served,
+    parts,
+    pin,
     request,
     rolling_back,
     serving,
@@ -31,15 +35,20 @@ from evidence_helpers import (
 )
 from sagemaker_project.deploy import executor, steps, undo
 from sagemaker_project.deploy.cleanup import plan_cleanup
+from sagemaker_project.deploy.creation import lost_for_good
 from sagemaker_project.deploy.endpoint_gates import ROLLBACK_GATES
-from sagemaker_project.deploy.evidence import Staged
+from sagemaker_project.deploy.evidence import Parts, Staged
 from sagemaker_project.deploy.gates import check
+from sagemaker_project.deploy.ledger import artifact_keys
 from sagemaker_project.deploy.promotion import plan_promotion, token
 from sagemaker_project.deploy.rollback import plan_rollback, restoration
+from sagemaker_project.deploy.target import PACKAGE_TAG
 from sagemaker_project.errors import DeployFailed, NeedsHuman
 
 pytestmark = pytest.mark.fast
 
+OLD = {name: value for name, value in deployed(1).items() if name != "Resources"}
+OLD |= {"Pins": [{name: value for name, value in pin(1).items() if name != "ServedUrl"}]}
 FIRST, NAME = evidence(1).candidate.name, evidence().candidate.name
 
 
@@ -56,11 +65,15 @@ def kinds(plan):
     return short
 
 
-NEW = ["CreateModel", "CreateEndpointConfig", "CheckApproval"]
+NEW = ["CopyArtifact", "CreateModel", "CreateEndpointConfig", "CheckApproval"]
 SCALING = target(ProductionVariants=[{**VARIANT, "AutoScaling": RULE}])
 LARGER = target(
     ProductionVariants=[{**VARIANT, "InstanceType": "ml.m5.xlarge", "AutoScaling": RULE}]
 )
+
+
+def without_config(version):
+    return replace(parts(version), endpoint_configs={})
 
 
 def rolled_back(**changes):
@@ -112,12 +125,29 @@ PROMOTIONS = {
         ["WaitForEndpoint", "SmokeTest", "LastLook", "Promoted"],
     ),
     "what serves, with a configuration that was deleted": (
-        evidence(**serving(2, endpoint_config=None), models=existing(2)["models"]),
+        evidence(
+            **serving(2, endpoint_config=None), models=existing(2)["models"], copies=copies(2)
+        ),
         ["Started", "CreateEndpointConfig", "SmokeTest", "LastLook", "Promoted"],
     ),
     "what serves, with a model that was deleted": (
-        evidence(**serving(2), endpoint_configs=existing(2)["endpoint_configs"]),
+        evidence(**serving(2), endpoint_configs=existing(2)["endpoint_configs"], copies=copies(2)),
         ["Started", "CreateModel", "SmokeTest", "LastLook", "Promoted"],
+    ),
+    "what serves, with an artifact copy that was deleted": (
+        evidence(**serving(2), **existing(2) | {"copies": {}}),
+        ["Started", "CopyArtifact", "SmokeTest", "Promoted"],
+    ),
+    "a version whose artifact was copied before": (
+        evidence(**serving(1), copies=copies(2)),
+        ["Started", *NEW[1:], "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "Promoted"],
+    ),
+    "the next version, where the configuration of this one was deleted": (
+        evidence(**serving(1, endpoint_config=None), live_parts=without_config(1)),
+        [
+            *("Started", "CreateEndpointConfig", *NEW),
+            *("UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "Promoted"),
+        ],
     ),
     "another version after one that was killed": (
         evidence(3, **interrupted()),
@@ -154,7 +184,7 @@ PROMOTIONS = {
     "a variant that scales on, on other instances": (
         evidence(where=LARGER, **serving(1, scaling={"All": RULE})),
         [
-            *("Started", "CreateModel", "CreateEndpointConfig", "DeregisterScalableTarget"),
+            *("Started", *NEW[:-1], "DeregisterScalableTarget"),
             *("CheckApproval", "UpdateEndpoint", "WaitForEndpoint", "SmokeTest"),
             *("RegisterScalableTarget", "PutScalingPolicy", "LastLook", "Promoted"),
         ],
@@ -176,8 +206,15 @@ def step_of(plan, kind):
 @pytest.mark.parametrize(
     "found, creates",
     [
-        (evidence(), {"EndpointConfigs": [NAME], "Models": deployed(2)["Models"]}),
-        (evidence(**existing(2)), {"EndpointConfigs": [], "Models": []}),
+        (
+            evidence(),
+            {
+                "EndpointConfigs": [NAME],
+                "Models": deployed(2)["Models"],
+                "Artifacts": artifact_keys(deployed(2)),
+            },
+        ),
+        (evidence(**existing(2)), {"EndpointConfigs": [], "Models": [], "Artifacts": []}),
     ],
 )
 def test_a_started_entry_names_what_is_to_be_created(found, creates):
@@ -281,6 +318,18 @@ ROLLBACKS = {
             *("RegisterScalableTarget", "PutScalingPolicy", "LastLook", "RolledBack"),
         ],
     ),
+    "to a version of which everything was deleted": (
+        replace(back(**serving(2, (1,))), goal_parts=Parts()),
+        ["Started", *NEW[:-1], "UpdateEndpoint", *RESTORED],
+    ),
+    "from a version whose configuration was deleted": (
+        back(**serving(2, (1,), endpoint_config=None, live_parts=without_config(2))),
+        ["Started", "CreateEndpointConfig", "UpdateEndpoint", *RESTORED],
+    ),
+    "to a version that was recorded before resources were": (
+        replace(back(**serving(2, (1,))), goal=OLD),
+        ["Started", "UpdateEndpoint", *RESTORED],
+    ),
     "after a promotion that was killed when it had ended the scaling": (
         back(**scaled(interrupted())),
         ["RegisterScalableTarget", "PutScalingPolicy", "Failed"],
@@ -363,6 +412,46 @@ def test_now_shifts_no_traffic_and_is_recorded():
         assert (entry["Now"], entry["Reason"]) == (True, "prod is down")
 
 
+def test_what_was_deleted_is_created_again_as_it_was():
+    plan = plan_rollback(replace(back(**serving(2, (1,))), goal_parts=Parts()))
+    first = evidence(1).candidate
+    assert step_of(plan, "CreateModel").call.members == first.models[0]
+    assert step_of(plan, "CreateEndpointConfig").call.members == first.endpoint_config
+    copied = step_of(plan, "CopyArtifact")
+    assert (copied.source, copied.sha256) == (pin(1)["ModelDataUrl"], pin(1)["Sha256"])
+    assert pin(1)["ServedUrl"].endswith(f"/{copied.call.members['Key']}")
+
+
+def test_models_of_several_versions_are_tagged_with_their_own():
+    plan = plan_promotion(beside())
+    tags = [
+        {tag["Key"]: tag["Value"] for tag in step.call.members["Tags"]}[PACKAGE_TAG]
+        for step in plan.steps
+        if isinstance(step, steps.SendCall) and step.call.operation == "CreateModel"
+    ]
+    assert tags == [arn(2), arn(1)]
+
+
+@pytest.mark.parametrize(
+    "found, told",
+    [
+        ({}, []),
+        ({"sources": {}}, ["is gone: an administrator of the bucket has to restore"]),
+        ({"sources": {pin(1)["ModelDataUrl"]: "x"}}, ["has other bytes (sha256 x)"]),
+    ],
+)
+def test_an_artifact_that_cannot_be_copied_again_is_told(found, told):
+    sources = {pin(1)["ModelDataUrl"]: pin(1)["Sha256"]}
+    lost = Parts(**{"sources": sources} | found)
+    messages = list(lost_for_good(target(), deployed(1), lost))
+    assert len(messages) == len(told) and all(a in b for a, b in zip(told, messages, strict=True))
+
+
+def test_what_an_earlier_format_recorded_cannot_be_created_again():
+    (config, model) = lost_for_good(target(), OLD, Parts())
+    assert config.startswith(f"{FIRST} was deleted") and "--retry" in model
+
+
 def test_a_rollback_keeps_the_instances_of_now():
     update = step_of(plan_rollback(back(**serving(2, (1,)))), "UpdateEndpoint").call.members
     assert update["RetainAllVariantProperties"] is True
@@ -400,12 +489,22 @@ def test_plans_of_rollback_and_cleanup_write_nothing_into_their_arguments():
 
 def test_a_cleanup_keeps_what_serves_and_what_a_rollback_needs():
     plan = plan_cleanup(state(**serving(3, (1, 2))))
-    assert kinds(plan) == ["DeleteEndpointConfig", "DeleteModel", "CleanedUp"]
+    assert kinds(plan) == ["DeleteEndpointConfig", "DeleteModel", "DeleteObject", "CleanedUp"]
     first = deployed(1)
-    assert [step.call.resource for step in plan.steps[:2]] == [
+    assert [step.call.resource for step in plan.steps[:3]] == [
         first["EndpointConfigName"],
         *first["Models"],
+        *artifact_keys(first),
     ]
+
+
+def test_a_cleanup_keeps_an_artifact_that_another_deployment_needs():
+    """Version 1 with other settings: another configuration, the same bytes."""
+    larger = deployed(1, deployed(2), where=LARGER)
+    begun = {"Action": "promote", "Deployment": larger, "Creates": {}}
+    about = then(serving(2, (1,)), ("Started", begun), ("Promoted", begun))
+    about |= {"endpoint": endpoint(larger["EndpointConfigName"])}
+    assert kinds(plan_cleanup(state(**about))) == ["DeleteEndpointConfig", "CleanedUp"]
 
 
 THREE = serving(3, (1, 2))

@@ -237,7 +237,7 @@ def test_p9_p13_every_call_survives_every_fault(
         for kind in kinds_of_fault:
             assert struck(calls, kind) == set(kinds(clean[factor]))
         assert_updates_are_looked_at(calls)
-    assert len(busy_place.resources()) == 5  # two models, two configurations, one endpoint
+    assert len(busy_place.resources()) == 7  # one endpoint; two models, configurations, copies
 
 
 def slow(policy):
@@ -365,12 +365,15 @@ def test_p9_what_exists_with_other_content_is_an_error(place, what, seen):
 @pytest.mark.parametrize("kind", ["Model", "EndpointConfig"])
 def test_p9_no_message_says_to_delete_what_serves(place, kind):
     """A person made it by hand, under the name that a promotion gives, and serves it."""
-    arn = place.register()
-    names = names_of(place, arn)
-    model, config = names["CreateModel"], names["CreateEndpointConfig"]
-    container = {"ModelPackageName": arn}
+    arn, seen = place.register(), []
+    place.gates = (seen.append,)
+    config = names_of(place, arn)["CreateEndpointConfig"]
+    place.gates, members = (), seen[0].candidate.models[0]
+    (pin,) = seen[0].pins
+    place.put(pin["ServedUrl"].removeprefix(f"s3://{BUCKET}/"), artifact(factor=2))
     role = ROLE.replace("endpoint", "other") if kind == "Model" else ROLE
-    place.sm.create_model(ModelName=model, PrimaryContainer=container, ExecutionRoleArn=role)
+    place.sm.create_model(**members | {"ExecutionRoleArn": role})
+    model = members["ModelName"]
     config = f"{place.name}-by-hand" if kind == "Model" else config
     variant = VARIANT | {"ModelName": model, "InitialInstanceCount": 2}
     place.sm.create_endpoint_config(EndpointConfigName=config, ProductionVariants=[variant])
@@ -524,9 +527,9 @@ ACTIONS = {"ListObjectsV2": "ListBucket"}  # what IAM calls an operation, where 
 @pytest.mark.parametrize(
     "begun, undone, left",
     [
-        ("the smoke test", "DeleteEndpoint", 3),
-        ("CreateEndpoint", "DeleteModel", 1),
-        ("CreateModel", "DeleteEndpointConfig", 0),
+        ("the smoke test", "DeleteEndpoint", 4),
+        ("CreateEndpoint", "DeleteModel", 2),
+        ("CreateModel", "DeleteEndpointConfig", 1),
     ],
 )
 def test_p10_an_undo_that_is_refused_hides_no_reason_and_forgets_nothing(
@@ -798,7 +801,8 @@ def test_p37_plan_foretells_what_a_resumed_promotion_still_does(busy_place):
         3:-3
     ]:  # between the lock with Started and Promoted with unlock
         foretold = planned(place, arn)
-        place.inject(operation, "throttle", times=None, service=service)
+        after = 2 if operation == "PutObject" else 0  # the first one copies the artifact
+        place.inject(operation, "throttle", times=None, service=service, after=after)
         result, calls = promote(place, arn)
         place.clear_faults()
         one_line(result, 4, operation)

@@ -179,7 +179,9 @@ def versioned(place):
 def test_p4_prod_serves_the_bytes_that_staging_tested(place, versioned):
     arn = place.in_prod(place.register())
     (pin,) = pins(place, "staging", "Tested")
-    assert pins(place, "prod", "Promoted") == [pin]
+    (served,) = pins(place, "prod", "Promoted")
+    copies = [one.pop("ServedUrl") for one in (pin, served)]
+    assert served == pin and copies[0] == copies[1].replace("/deploy/prod/", "/deploy/staging/")
     head = place.s3.head_object(Bucket=BUCKET, Key=place.artifact_key(arn))
     assert (pin["VersionId"], pin["ETag"]) == (head["VersionId"], head["ETag"].strip('"'))
     assert pin["VersionId"] not in ("", "null") and len(pin["Sha256"]) == 64
@@ -324,9 +326,10 @@ def test_p6_the_names_of_a_deployment_are_these(place):
     arn = place.register()
     promote(place, arn)
     config = place.live()
-    (model,) = set(place.resources()) - {config, f"{place.name}-staging"}
+    model, copy = sorted(set(place.resources()) - {config, f"{place.name}-staging"})
     for name in (config, model):
         assert re.fullmatch(rf"{place.name}-staging-v1-[0-9a-f]{{10}}", name)
+    assert re.fullmatch(rf"{place.name}/deploy/staging/artifacts/[0-9a-f]{{64}}/model.tar.gz", copy)
     place.settings("staging", Tags=[{"Key": "team", "Value": "x"}])
     assert place.deploy("plan", "--model-package-arn", arn)["EndpointConfigName"] == config
     place.settings("staging", KmsKeyId="alias/other")

@@ -380,3 +380,26 @@ def test_p11_a_model_that_another_endpoint_serves_is_not_deleted(place):
     assert f"{model} has come into service meanwhile" in ended.result["Message"]
     assert model in place.resources()
     assert place.answer("1") == [2.0]
+
+
+def test_p11_an_artifact_copy_that_a_model_made_by_hand_serves_is_not_deleted(place):
+    three_versions(place)
+    (model,) = ledger_of(place).entries[0]["Deployment"]["Resources"]["Models"]
+    url = model["PrimaryContainer"]["ModelDataUrl"]
+    name = f"{place.name}-staging"
+
+    def serve():
+        place.sm.create_model(**model | {"ModelName": f"{name}-by-hand"})
+        variants = [{**ONE[0], "ModelName": f"{name}-by-hand"}]
+        place.sm.create_endpoint_config(
+            EndpointConfigName=f"{name}-by-hand", ProductionVariants=variants
+        )
+        place.sm.update_endpoint(EndpointName=name, EndpointConfigName=f"{name}-by-hand")
+        place.settled()
+
+    ended = cleaned_up_while(place, "DeleteObject", serve)
+    assert ended.result["ExitCode"] == 4, ended.result
+    key = url.removeprefix(f"s3://{BUCKET}/")
+    assert f"{key} has come into service meanwhile" in ended.result["Message"]
+    assert key in place.resources()
+    assert place.answer("1") == [2.0]

@@ -379,18 +379,15 @@ def test_p24_rollback_of_the_first_version(place):
 
 
 def test_row_45_rollback_to_a_deleted_model(place):
-    first, second = promoted(place, place.register(factor=2)), place.register(factor=3)
-    model = place.entries()[0]["Deployment"]["Models"][0]
-    config = place.live()
-    promoted(place, second)
-    place.sm.delete_model(ModelName=model)
-    way_out = f"promote --stage staging --model-package-arn {first} --retry"
-    refused(*place.logged("rollback"), f"{model} was deleted", way_out)
-    place.sm.delete_endpoint_config(EndpointConfigName=config)
-    result, calls = place.logged("rollback")
-    refused(result, calls, f"{config} was deleted", way_out)
+    """Model, artifact and the stage's copy of it: the model alone is created again (P22)."""
+    first = promoted(place, place.register(factor=2))
+    copy, original = place.copy_key(), place.artifact_key(first)
+    place.sm.delete_model(ModelName=place.entries()[0]["Deployment"]["Models"][0])
+    promoted(place, place.register(factor=3))
+    for key in (copy, original):
+        place.s3.delete_object(Bucket=BUCKET, Key=key)
+    refused(*place.logged("rollback"), f"{copy} was deleted", original, "has to restore")
     assert place.version() == 2 and place.answer("1") == [3.0]
-    assert typed(place, result["Message"]) == 1 and place.answer("1") == [2.0]
 
 
 def test_row_45_rollback_to_what_serves_already(place):
@@ -627,22 +624,39 @@ def delete_endpoint(place, stage="staging"):
 
 
 def test_p28_a_configuration_deleted_by_hand(place):
-    """SageMaker cannot update the endpoint then: the message says how to go on, and it works."""
-    first = promoted(place, place.register(factor=2))
+    """SageMaker cannot update the endpoint then: the configuration is created again first."""
+    promoted(place, place.register(factor=2))
     second = promoted(place, place.register(factor=3))
     live, third = place.live(), place.register(factor=4)
     place.sm.delete_endpoint_config(EndpointConfigName=live)
-    for words in (("promote", "--model-package-arn", third), ("rollback",)):
-        result, calls = place.logged(*words)
-        refused(result, calls, live, "was deleted", f"--model-package-arn {second}", code=5)
-    assert "was deleted" in place.deploy("status")["Recovery"]
+    recovery = place.deploy("status")["Recovery"]
+    assert "was deleted" in recovery and f"--model-package-arn {second}" in recovery
     promoted(place, second)
     assert place.deploy("status")["Recovery"] == ""
     assert place.live() == live
+    place.sm.delete_endpoint_config(EndpointConfigName=live)
     promoted(place, third)
+    place.sm.delete_endpoint_config(EndpointConfigName=place.live())
     assert place.deploy("rollback")["ExitCode"] == 0 and place.version() == 2
-    assert place.deploy("rollback", "--to", "1")["ExitCode"] == 0 and place.version() == 1
-    assert first
+    place.sm.delete_endpoint_config(EndpointConfigName=place.live())
+    assert place.deploy("rollback")["ExitCode"] == 0 and place.version() == 1
+
+
+def test_p28_a_configuration_made_and_deleted_by_hand(place):
+    """The ledger does not know how it was made."""
+    promoted(place, place.register(factor=2))
+    arn, config = promoted(place, place.register(factor=3)), f"{place.name}-by-hand"
+    variants = place.sm.describe_endpoint_config(EndpointConfigName=place.live())
+    place.sm.create_endpoint_config(
+        EndpointConfigName=config, ProductionVariants=variants["ProductionVariants"]
+    )
+    place.sm.update_endpoint(EndpointName=f"{place.name}-staging", EndpointConfigName=config)
+    place.settled()
+    place.sm.delete_endpoint_config(EndpointConfigName=config)
+    for words in (("promote", "--model-package-arn", arn), ("rollback",)):
+        result, calls = place.logged(*words, "--accept-drift")
+        refused(result, calls, config, "was deleted", "does not know how it was made", code=5)
+    assert typed(place, result["Message"]) == 2 and place.answer("1") == [3.0]
 
 
 # P32: events that come twice, late and in any order

@@ -245,7 +245,8 @@ class Deployments(RuleBasedStateMachine):
 
     @property
     def resources(self):
-        return {name for name in self.place.resources() if name.startswith(self.place.name + "-p")}
+        own = (f"{self.place.name}-prod", f"{self.place.name}/deploy/prod/")
+        return {name for name in self.place.resources() if name.startswith(own)}
 
     @property
     def others_broken(self):

@@ -5,6 +5,7 @@
     context, target      what a command works with, and the stage that it acts on
     look -> evidence     read everything that a command decides on
     candidate, names     the version as it would be deployed; names that follow from content
+    container, creation  what a model is created from; the steps that create what is missing
     gates, endpoint_gates    pure functions of the evidence that may refuse
     drift, interrupted, recovery    changes by hand; how a killed deployment ended; what to type
     promotion, rollback, cleanup, scaling -> steps    pure functions from the evidence to a plan

@@ -22,6 +22,8 @@ from sagemaker_project.errors import ArtifactError as ArtifactError
 
 MAX_MEMBERS = 1_000
 MAX_UNPACKED = 4 * 1024**3  # bytes
+# What PutObject takes, which makes the stage's copy. Amazon S3 User Guide, "Uploading objects"
+MAX_PACKED = 5 * 1000**3  # bytes
 MAX_HEADER = 1 << 20  # bytes: of a member's extended header, and of model.json
 BLOCK = 1 << 18
 MODEL_SUFFIXES = {".joblib", ".pkl", ".pickle", ".skops", ".onnx", ".ubj", ".xgb", ".bst", ".pt"}
@@ -83,6 +85,8 @@ class _HashingReader:
         block = self.file.read(size)
         self.sha256.update(block)
         self.size += len(block)
+        if self.size > MAX_PACKED:
+            raise ArtifactError(f"more than {MAX_PACKED:,} bytes: S3 does not take it in one piece")
         return block
 
 

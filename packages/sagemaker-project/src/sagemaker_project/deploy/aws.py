@@ -5,10 +5,12 @@ it was done already, the resource is looked at, and the call counts as done if t
 the call asks. So every change here may safely be asked for twice.
 """
 
+import contextlib
 import hashlib
+import io
 import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO
 
 from botocore.exceptions import ClientError
@@ -25,12 +27,12 @@ from sagemaker_project.deploy.client import (
     is_missing,
     temporary_file,
 )
+from sagemaker_project.deploy.container import container_of
 from sagemaker_project.deploy.matching import matches
 from sagemaker_project.deploy.scaling import TRACKED_METRIC, scalable_target
 from sagemaker_project.errors import AwsError, Refused, Unavailable
 
 SETTLES_SECONDS = 60  # CreateEndpoint may not see a configuration that was just created
-CONTAINER = ("ModelDataUrl", "Image")  # members that a package's container must have
 ECR_IMAGE = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.[^/]+/([^:]+)(?::(.+))?")
 
 
@@ -125,8 +127,12 @@ class Aws(Client):
                 found = [now.get(variant["VariantName"], {}) for variant in wanted]
                 return {**members, "DesiredWeightsAndCapacities": found}
             case "PutObject":
-                body = self.get_object(members["Bucket"], members["Key"])
-                return None if body is None else {**members, "Body": body}
+                body = members["Body"]
+                stored = self.sha256_of(f"s3://{members['Bucket']}/{members['Key']}")
+                sent = sha256_of(io.BytesIO(body) if isinstance(body, bytes) else body)
+                return (
+                    None if stored is None else {**members, "Body": body if stored == sent else b""}
+                )
         return None
 
     # What exists
@@ -209,26 +215,15 @@ class Aws(Client):
                 raises what is wrong with it.
 
         Raises:
-            Refused: the model or the image does not exist any more, or the package has not exactly
-                one of both.
+            Refused: the model or the image does not exist any more, or the package does not have
+                one container that a model can be given.
         """
-        containers = package.get("InferenceSpecification", {}).get("Containers", [])
-        if len(containers) != 1 or not all(containers[0].get(name) for name in CONTAINER):
-            raise Refused(
-                "it does not consist of one container with a ModelDataUrl and an Image: register a"
-                " model that this project's train.py has made"
-            )
-        (container,) = containers
+        container = container_of(package)
         url: str = container["ModelDataUrl"]
-        bucket, _, key = url.removeprefix("s3://").partition("/")
-        with temporary_file() as file:
-            answer = self.download(file, Bucket=bucket, Key=key)
+        with self.downloaded(url) as (file, answer):
             if answer is None:
                 raise Refused(f"its {url} is gone: register the model anew")
-            file.seek(0)
-            digest = hashlib.sha256()
-            while block := file.read(1 << 20):
-                digest.update(block)
+            sha256 = sha256_of(file)
             file.seek(0)
             check(file, container["Image"])
         return {
@@ -236,10 +231,25 @@ class Aws(Client):
             "ModelDataUrl": url,
             "VersionId": answer.get("VersionId", ""),
             "ETag": answer["ETag"].strip('"'),
-            "Sha256": digest.hexdigest(),
+            "Sha256": sha256,
             "Image": container["Image"],
             "ImageDigest": self.image_digest(container["Image"]),
         }
+
+    @contextlib.contextmanager
+    def downloaded(self, url: str) -> Iterator[tuple[IO[bytes], Members | None]]:
+        """Give a temporary file with the bytes of an S3 object, and S3's answer.
+
+        The answer is None where there is no object.
+        """
+        bucket, _, key = url.removeprefix("s3://").partition("/")
+        with temporary_file() as file:
+            yield file, self.download(file, Bucket=bucket, Key=key)
+
+    def sha256_of(self, url: str) -> str | None:
+        """Read an S3 object and return the sha256 of its bytes, None where there is none."""
+        with self.downloaded(url) as (file, answer):
+            return None if answer is None else sha256_of(file)
 
     def image_digest(self, image: str) -> str:
         """Return the digest that the tag of an image in ECR stands for at this moment."""
@@ -259,6 +269,15 @@ class Aws(Client):
         if not answer or not answer["images"]:
             raise Refused(f"the image {image} does not exist (any more)")
         return str(answer["images"][0]["imageId"]["imageDigest"])
+
+
+def sha256_of(file: IO[bytes]) -> str:
+    """Return the sha256 of a whole file, in hexadecimal."""
+    file.seek(0)
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def _settles(call: Call, error: ClientError) -> bool:

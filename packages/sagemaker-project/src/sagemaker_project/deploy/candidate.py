@@ -15,6 +15,7 @@ from sagemaker_project.deploy.config import (
     pinned_versions,
     scaling,
 )
+from sagemaker_project.deploy.container import model_container
 from sagemaker_project.deploy.names import digest, resource_name
 from sagemaker_project.deploy.scaling import all_variants
 from sagemaker_project.deploy.target import Target
@@ -59,28 +60,41 @@ class Candidate:
         return approval(self.package)
 
 
-def candidate(target: Target, package: Members, pinned: Mapping[str, Members]) -> Candidate:
-    """Return what deploying `package` to `target` would create."""
+def candidate(
+    target: Target,
+    package: Members,
+    pinned: Mapping[str, Members],
+    pins: Mapping[str, Members],
+) -> Candidate:
+    """Return what deploying `package` to `target` would create.
+
+    Args:
+        pins: {ARN: pin} of what the models serve. A model without one has no container: a gate
+            refuses its package.
+    """
     version = package["ModelPackageVersion"]
     members = endpoint_config_members(target.config, target.bucket, target.endpoint)
     models = {}
     for variant in all_variants(members):
         served = pinned.get(variant["VariantName"], package)
+        arn = served["ModelPackageArn"]
+        pin = pins.get(arn)
         model = {
-            "PrimaryContainer": {"ModelPackageName": served["ModelPackageArn"]},
+            "PrimaryContainer": model_container(served, pin) if pin else {},
             "ExecutionRoleArn": target.role,
             **model_members(target.config),
         }
         name = resource_name(target.name, target.stage, served["ModelPackageVersion"], model)
-        models[name] = {"ModelName": name, **model, "Tags": target.tags}
+        models[name] = {"ModelName": name, **model, "Tags": target.tags_of(arn)}
         variant["ModelName"] = name
     content = [members, [{**model, "Tags": None} for model in models.values()]]
     name = resource_name(target.name, target.stage, version, content)
+    tags = target.tags_of(package["ModelPackageArn"])
     return Candidate(
         package=package,
         pinned=pinned,
         models=tuple(models.values()),
-        endpoint_config={"EndpointConfigName": name, **members, "Tags": target.tags},
+        endpoint_config={"EndpointConfigName": name, **members, "Tags": tags},
         config_hash=config_hash(target.config, package["ModelPackageArn"]),
         scaling=scaling(target.config),
     )

@@ -1,31 +1,38 @@
 """The plan of a clean-up: delete what deployments left and nothing needs. Pure; nothing is read."""
 
-from sagemaker_project.deploy.calls import sagemaker
+from sagemaker_project.deploy.calls import Call, sagemaker
+from sagemaker_project.deploy.container import artifact_of
 from sagemaker_project.deploy.evidence import State
-from sagemaker_project.deploy.ledger import Deployment
+from sagemaker_project.deploy.ledger import Deployment, Ledger, ResourceNames, artifact_keys
 from sagemaker_project.deploy.scaling import all_variants
 from sagemaker_project.deploy.steps import DeleteUnused, Plan, Step, record
 
 
 def plan_cleanup(state: State) -> Plan:
     """Return the deletions of what neither serves, nor is pending, nor may be rolled back to."""
-    keep_configs, keep_models = _needed(state)
-    configs, models = state.ledger.created()
+    keep_configs, keep_models, keep_artifacts = _needed(state)
+    configs, models, artifacts = state.ledger.created()
     configs = [name for name in configs if name not in keep_configs]
     models = [name for name in models if name not in keep_models]
-    if not configs and not models:
+    artifacts = [key for key in artifacts if key not in keep_artifacts]
+    if not configs and not models and not artifacts:
         return Plan()
     deletions: list[Step] = [
         DeleteUnused(sagemaker("DeleteEndpointConfig", {"EndpointConfigName": name}))
         for name in configs
     ]
     deletions += [DeleteUnused(sagemaker("DeleteModel", {"ModelName": name})) for name in models]
-    entry = {"Action": "cleanup", "Deleted": {"EndpointConfigs": configs, "Models": models}}
+    deletions += [
+        DeleteUnused(Call("s3", "DeleteObject", {"Bucket": state.target.bucket, "Key": key}))
+        for key in artifacts
+    ]
+    deleted: ResourceNames = {"EndpointConfigs": configs, "Models": models, "Artifacts": artifacts}
+    entry = {"Action": "cleanup", "Deleted": deleted}
     return Plan((*deletions, record(state.target, "CleanedUp", entry)))
 
 
-def _needed(state: State) -> tuple[set[str | None], set[str]]:
-    """Return the names of endpoint configurations and of models that must stay."""
+def _needed(state: State) -> tuple[set[str | None], set[str], set[str]]:
+    """Return the endpoint configurations, models and keys of artifact copies that must stay."""
     ledger, pending = state.ledger, state.pending
     kept: list[Deployment | None] = [ledger.current, ledger.rollback_target]
     if pending:
@@ -40,4 +47,16 @@ def _needed(state: State) -> tuple[set[str | None], set[str]]:
         kept += [ledger.deployed(name) for name in configs if name]
     models = {name for deployment in kept if deployment for name in deployment["Models"]}
     models |= {variant["ModelName"] for variant in all_variants(state.endpoint_config)}
-    return configs, models
+    artifacts = {key for deployment in kept if deployment for key in artifact_keys(deployment)}
+    return configs, models, artifacts | _served_by(models, state.ledger)
+
+
+def _served_by(models: set[str], ledger: Ledger) -> set[str]:
+    """Return the keys of the artifact copies that these models serve, as the ledger knows them."""
+    deployments = [entry["Deployment"] for entry in ledger.entries if entry["Kind"] == "Started"]
+    return {
+        artifact_of(model)
+        for deployment in deployments
+        for model in deployment.get("Resources", {}).get("Models", [])
+        if model["ModelName"] in models
+    }

@@ -247,6 +247,8 @@ class Client:
         about = f"{service}:{operation} {named(members)}".strip()
         for attempt in itertools.count(1):
             self.check_deadline(f"{about}: not sent any more, the time of --timeout is over")
+            if rewind := getattr(members.get("Body"), "seek", None):
+                rewind(0)  # a file is sent whole, also when it is sent again
             try:
                 answer: Members = getattr(self.client(service), _snake(operation))(**members)
                 return answer

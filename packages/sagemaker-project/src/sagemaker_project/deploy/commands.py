@@ -155,7 +155,7 @@ def cleanup(context: Context) -> Members:
             check(CLEANUP_GATES, state)
             plan = plan_cleanup(state)
             Executor(context, state, lock).do(plan)
-    deleted = [call.described() for call in plan.calls if call.service == "sagemaker"]
+    deleted = [call.described() for call in plan.calls if call.operation.startswith("Delete")]
     message = f"{len(deleted)} resources deleted, none of them in use"
     return {"Outcome": "CleanedUp", "Message": message, "Deleted": deleted}
 

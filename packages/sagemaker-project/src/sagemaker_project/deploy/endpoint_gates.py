@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from sagemaker_project.deploy.creation import lost_for_good
 from sagemaker_project.deploy.drift import differences
 from sagemaker_project.deploy.endpoint_rules import conversion
 from sagemaker_project.deploy.evidence import Evidence, Rollback, State, is_of
@@ -97,9 +98,14 @@ def endpoint_was_not_changed_by_hand(state: State) -> None:
 
 
 def live_config_exists(state: State) -> None:
-    """SageMaker cannot update an endpoint whose configuration was deleted."""
-    if (missing := missing_config(state)) and not state.never_served:
+    """SageMaker cannot update an endpoint whose configuration is gone and cannot be made anew."""
+    missing = missing_config(state)
+    live = state.ledger.deployed(state.live) if missing and state.live else None
+    if missing and not state.never_served and not (live and state.live_parts):
         raise NeedsHuman(missing)
+    if live and state.live_parts:
+        for why in lost_for_good(state.target, live, state.live_parts):
+            raise NeedsHuman(f"{missing}. It cannot be made again by itself: {why}")
 
 
 def endpoint_may_become_the_candidate(evidence: Evidence) -> None:
@@ -166,13 +172,10 @@ def _last_failure(ledger: Ledger) -> str:
     return f"; the promotion of version {version} failed on {failed[-1]['Time'][:16]} ({why})"
 
 
-def goal_still_exists(rollback: Rollback) -> None:
-    """What a rollback leads to was not deleted, models and all."""
-    if rollback.missing and rollback.goal:
-        raise Refused(
-            f"{rollback.missing[0]} was deleted, so its version cannot be put back:"
-            f" deploy it again with {promote_again(rollback.target, rollback.goal, '--retry')}"
-        )
+def goal_can_be_made(rollback: Rollback) -> None:
+    """What a rollback leads to exists as it was recorded, or can be created again."""
+    for reason in (*rollback.altered, *rollback.missing):
+        raise Refused(f"the version before cannot be put back: {reason}")
 
 
 def endpoint_may_become_the_goal(rollback: Rollback) -> None:
@@ -194,7 +197,7 @@ ROLLBACK_GATES: tuple[Callable[[Rollback], None], ...] = (
     endpoint_needs_no_person,
     endpoint_was_not_changed_by_hand,
     live_config_exists,
-    goal_still_exists,
+    goal_can_be_made,
     endpoint_may_become_the_goal,
     there_is_a_way_back,
 )

@@ -25,13 +25,29 @@ NEEDS_PERSON = ("Failed", "OutOfService", "UpdateRollbackFailed")
 
 
 @dataclass(frozen=True)
+class Parts:
+    """What exists of a deployment.
+
+    `models` and `endpoint_configs` are the answers of DescribeModel and DescribeEndpointConfig by
+    name, `copies` the sha256 of the stage's copies of artifacts by URL. `sources` is the sha256 of
+    the artifacts, by URL, whose copies do not exist.
+    """
+
+    models: Mapping[str, Members] = field(default_factory=dict)
+    endpoint_configs: Mapping[str, Members] = field(default_factory=dict)
+    copies: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class State:
     """What a stage is now.
 
     `endpoint` and `endpoint_config` are the answers of DescribeEndpoint and DescribeEndpointConfig,
     None where there is none; `scaling` is {variant: AutoScaling} as registered, and `tags` are
     those of the endpoint. `damage` is what the ledger lacks; only commands that change nothing go
-    on with any.
+    on with any. `live_parts` is what exists of the deployment that serves, read only where its
+    endpoint configuration is gone.
     """
 
     request: DeployRequest
@@ -43,6 +59,7 @@ class State:
     scaling: Mapping[str, Members] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     damage: tuple[Damage, ...] = ()
+    live_parts: Parts | None = None
 
     @property
     def action(self) -> str:
@@ -130,8 +147,9 @@ class Staged:
 class Evidence(State):
     """What a promotion is decided on.
 
-    `models` and `endpoint_configs` are what exists under the candidate's names. `metrics`,
-    `samples` and `artifacts` are read only where every package may be deployed.
+    `models` and `endpoint_configs` are what exists under the candidate's names, `copies` the
+    sha256 of the stage's copies of its artifacts by URL. `metrics`, `samples`, `artifacts` and
+    `copies` are read only where every package may be deployed.
     `staged` is None for the first stage.
     """
 
@@ -141,6 +159,7 @@ class Evidence(State):
     artifacts: Mapping[str, Artifact] = field(default_factory=dict)  # {package ARN: Artifact}
     models: Mapping[str, Members] = field(default_factory=dict)  # {name: DescribeModel}
     endpoint_configs: Mapping[str, Members] = field(default_factory=dict)
+    copies: Mapping[str, str] = field(default_factory=dict)
     alarms: Mapping[str, Members] = field(default_factory=dict)  # {name: DescribeAlarms entry}
     staged: Staged | None = None
 
@@ -158,6 +177,11 @@ class Evidence(State):
         return self.request.now or bool(self.resumed and self.resumed.get("Now"))
 
     @property
+    def parts(self) -> Parts:
+        """What exists of the candidate."""
+        return Parts(self.models, self.endpoint_configs, self.copies)
+
+    @property
     def pins(self) -> list[Members]:
         """What identifies the bytes of each package that serves."""
         return [self.artifacts[arn].pin for arn in self.candidate.packages]
@@ -168,12 +192,15 @@ class Rollback(State):
     """What a rollback is decided on.
 
     `goal` is the deployment of the ledger that it leads to, None where there is none; it may serve
-    already. `goal_config` is its endpoint configuration and `missing` what of it was deleted.
+    already. `goal_config` is its endpoint configuration and `goal_parts` what exists of it.
+    `missing` says what of it cannot be created again, and `altered` what was changed, a line each.
     """
 
     goal: Deployment | None = None
     goal_config: Members | None = None
+    goal_parts: Parts = Parts()
     missing: tuple[str, ...] = ()
+    altered: tuple[str, ...] = ()
 
 
 def is_changing(endpoint: Members | None) -> bool:

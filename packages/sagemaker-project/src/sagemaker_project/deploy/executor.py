@@ -9,8 +9,11 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from sagemaker_project.deploy import ledger_writer, smoke_test, undo
+from sagemaker_project.deploy.aws import Conflict, sha256_of
 from sagemaker_project.deploy.calls import Call, Members
+from sagemaker_project.deploy.container import artifact_of
 from sagemaker_project.deploy.context import Context
+from sagemaker_project.deploy.creation import altered_copy
 from sagemaker_project.deploy.evidence import State, is_changing, not_deployable_because
 from sagemaker_project.deploy.interrupted import modified
 from sagemaker_project.deploy.ledger import Snapshot
@@ -21,6 +24,7 @@ from sagemaker_project.deploy.scaling import all_variants
 from sagemaker_project.deploy.steps import (
     CheckApproval,
     CheckOutcome,
+    CopyArtifact,
     DeleteUnused,
     LastLook,
     Plan,
@@ -113,6 +117,28 @@ class Executor:
         self.aws.change(call)
         self.sent = self.sent or call.operation in BEGINS
 
+    def copy_artifact(self, step: CopyArtifact) -> None:
+        """Upload the very bytes whose sha256 was compared; never replace a copy.
+
+        Raises:
+            Refused: the source, or a copy that came to exist meanwhile, holds other bytes.
+        """
+        with self.aws.downloaded(step.source) as (file, answer):
+            found = sha256_of(file) if answer else ""
+            if found != step.sha256:
+                what = f"was replaced (its sha256 is {found} now)" if found else "was deleted"
+                raise Refused(
+                    f"{step.source} {what} after it had been checked (sha256 {step.sha256}), so it"
+                    " is not deployed. Find out who changed it; to go on, register the model anew"
+                )
+            call = Call(step.call.service, step.call.operation, {**step.call.members, "Body": file})
+            try:
+                self.send(call)
+            except Conflict:
+                url = f"s3://{call.members['Bucket']}/{call.resource}"
+                other = self.aws.sha256_of(url) or "unknown"
+                raise Refused(altered_copy(url, other, step.sha256)) from None
+
     def delete_unused(self, step: DeleteUnused) -> None:
         """Delete a resource that does not serve; it may have been put back by hand a moment ago."""
         endpoint = self.aws.endpoint(self.target.endpoint) or {}
@@ -120,10 +146,14 @@ class Executor:
         serving = {endpoint.get("EndpointConfigName"), pending} - {None}
         models = {
             variant["ModelName"]
-            for name in (serving if step.call.operation == "DeleteModel" else ())
+            for name in (serving if step.call.operation != "DeleteEndpointConfig" else ())
             for variant in all_variants(self.aws.endpoint_config(str(name)))
         }
-        if step.call.resource in serving | models:
+        artifacts = {
+            artifact_of(self.aws.model(name))
+            for name in (models if step.call.operation == "DeleteObject" else ())
+        }
+        if step.call.resource in serving | models | artifacts:
             raise Unavailable(
                 f"{step.call.resource} has come into service meanwhile: it is not deleted"
             )
@@ -297,6 +327,7 @@ class Executor:
 HANDLERS: dict[type, Callable[[Executor, Any], None]] = {
     RecordEntry: Executor.record,
     SendCall: Executor.send_call,
+    CopyArtifact: Executor.copy_artifact,
     DeleteUnused: Executor.delete_unused,
     CheckApproval: Executor.check_approval,
     WaitForEndpoint: Executor.wait_for_endpoint,

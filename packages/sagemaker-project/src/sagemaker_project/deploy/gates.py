@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from sagemaker_project.deploy import endpoint_test
 from sagemaker_project.deploy.candidate import identity, principal
+from sagemaker_project.deploy.creation import altered_copies
 from sagemaker_project.deploy.endpoint_gates import (
     endpoint_is_not_busy,
     endpoint_is_of_this_group,
@@ -138,6 +139,12 @@ def names_have_this_content(evidence: Evidence) -> None:
                 f"{name} exists with other content than this project gives that name: it was"
                 f" changed or made by hand. {way_out}"
             )
+
+
+def copies_have_these_bytes(evidence: Evidence) -> None:
+    """The stage's copies of the artifacts, where they exist, hold the bytes that were checked."""
+    for altered in altered_copies(evidence.pins, evidence.copies):
+        raise Refused(altered)
 
 
 # The endpoint: the rest is in endpoint_gates.py
@@ -308,6 +315,7 @@ GATES: tuple[Gate, ...] = (
     artifacts_are_what_was_registered,
     names_have_this_content,
     endpoint_is_ours,
+    copies_have_these_bytes,
     endpoint_is_of_this_group,
     endpoint_is_not_busy,
     endpoint_needs_no_person,

@@ -2,6 +2,7 @@
 
     s3://<bucket>/<project>/deploy/<stage>/ledger/00000007.json   one entry
     s3://<bucket>/<project>/deploy/<stage>/lock.json              the deployment in progress
+    s3://<bucket>/<project>/deploy/<stage>/artifacts/<sha256>/model.tar.gz   what a model serves
 
 An entry is written with `If-None-Match: *`, so two deployments never write the same number. It
 carries its own sha256 and that of the entry before it, so a later change of any entry is detected.
@@ -55,21 +56,14 @@ class Snapshot(TypedDict):
     Variants: list[VariantSnapshot]
 
 
-class ResourceMembers(TypedDict):
-    """The members, without Tags, of the calls that create a deployment's resources."""
+class Resources(TypedDict):
+    """What a deployment consists of: the members of its create calls, without Tags."""
 
-    Models: list[dict[str, Any]]
-    EndpointConfig: dict[str, Any]
-
-
-class _Optional(TypedDict, total=False):
-    Resources: ResourceMembers  # entries of format 1 have none
-    AcceptedUncommitted: bool  # the commit was known to be dirty
+    Models: list[dict[str, Any]]  # of CreateModel
+    EndpointConfig: dict[str, Any]  # of CreateEndpointConfig
 
 
-class Deployment(_Optional):
-    """What an entry keeps of a deployment: enough to audit it and to restore it."""
-
+class _DeploymentOfFormat1(TypedDict):
     ModelPackageArn: str
     ModelPackageVersion: int
     EndpointName: str
@@ -83,6 +77,13 @@ class Deployment(_Optional):
     DataSha256: str
     DefinitionSha256: str
     Before: Snapshot | None  # None where the deployment created the endpoint
+
+
+class Deployment(_DeploymentOfFormat1, total=False):
+    """What an entry keeps of a deployment: enough to audit it and to restore it."""
+
+    Resources: Resources  # missing in format 1, as ServedUrl is in its Pins
+    AcceptedUncommitted: bool  # the commit was known to be dirty
 
 
 class Test(TypedDict):
@@ -103,6 +104,7 @@ class ResourceNames(TypedDict):
 
     EndpointConfigs: list[str]
     Models: list[str]
+    Artifacts: list[str]  # keys
 
 
 def prefix(project: str, stage: str) -> str:
@@ -113,6 +115,17 @@ def prefix(project: str, stage: str) -> str:
 def entry_key(project: str, stage: str, number: int) -> str:
     """Return the key of an entry."""
     return f"{prefix(project, stage)}/ledger/{number:08d}.json"
+
+
+def artifact_key(project: str, stage: str, sha256: str) -> str:
+    """Return the key of the stage's own copy of an artifact."""
+    return f"{prefix(project, stage)}/artifacts/{sha256}/model.tar.gz"
+
+
+def artifact_keys(deployment: Deployment) -> list[str]:
+    """Return the keys of the copies that a deployment's models are created from."""
+    urls = [pin["ServedUrl"] for pin in deployment["Pins"] if "ServedUrl" in pin]
+    return list(dict.fromkeys(url.removeprefix("s3://").partition("/")[2] for url in urls))
 
 
 def lock_key(project: str, stage: str) -> str:
@@ -309,18 +322,25 @@ class Ledger:
         later = (entry for entry in reversed(self.entries) if entry.get("Number", first) >= first)
         return [entry["Test"] for entry in later if entry.get("Test")]
 
-    def created(self) -> tuple[list[str], list[str]]:
-        """Return the names of (endpoint configurations, models) that deployments may have left."""
+    def created(self) -> tuple[list[str], list[str], list[str]]:
+        """Return what deployments may have left: (endpoint configurations, models, artifacts)."""
         configs: list[str] = []
         models: list[str] = []
+        artifacts: list[str] = []
         for entry in self.entries:
             if entry["Kind"] == "Started":
                 configs.append(entry["Deployment"]["EndpointConfigName"])
                 models += entry["Deployment"]["Models"]
+                artifacts += artifact_keys(entry["Deployment"])
             deleted = _deleted(entry)
             configs = [name for name in configs if name not in deleted["EndpointConfigs"]]
             models = [name for name in models if name not in deleted["Models"]]
-        return list(dict.fromkeys(configs)), list(dict.fromkeys(models))
+            artifacts = [key for key in artifacts if key not in deleted["Artifacts"]]
+        return _once(configs), _once(models), _once(artifacts)
+
+
+def _once(names: list[str]) -> list[str]:
+    return list(dict.fromkeys(names))
 
 
 def _push(stack: list[Deployment], deployment: Deployment) -> None:
@@ -349,7 +369,8 @@ def _left_by(names: list[str], entry: Entry) -> int:
 
 
 def _deleted(entry: Entry) -> ResourceNames:
-    names: ResourceNames = entry.get("Deleted") or {"EndpointConfigs": [], "Models": []}
+    names: ResourceNames = {"EndpointConfigs": [], "Models": [], "Artifacts": []}
+    names.update(entry.get("Deleted") or {})
     return names
 
 

@@ -11,17 +11,26 @@ from dataclasses import replace
 from sagemaker_project.deploy.artifact import check_artifact
 from sagemaker_project.deploy.aws import Aws
 from sagemaker_project.deploy.calls import Members
-from sagemaker_project.deploy.candidate import Candidate, candidate, config_hash, pinned_arns
+from sagemaker_project.deploy.candidate import candidate, config_hash, pinned_arns
 from sagemaker_project.deploy.context import Context
+from sagemaker_project.deploy.creation import (
+    altered_copies,
+    altered_resources,
+    copies_of,
+    lost_for_good,
+)
 from sagemaker_project.deploy.evidence import (
     Artifact,
     Document,
     Evidence,
+    Parts,
     Rollback,
     Staged,
     State,
+    is_changing,
     not_deployable_because,
 )
+from sagemaker_project.deploy.ledger import Deployment
 from sagemaker_project.deploy.ledger_look import examine_ledger, intact_ledger
 from sagemaker_project.deploy.rollback import goal_of
 from sagemaker_project.deploy.scaling import all_variants
@@ -44,7 +53,12 @@ def look(context: Context, before: Evidence | None = None) -> Evidence:
         variant: _package(aws, arn, f"{target.config.path.name}: {variant} serves ")
         for variant, arn in pinned_arns(target.config, package["ModelPackageArn"]).items()
     }
-    new = candidate(target, package, pinned)
+    # A model may have gigabytes: those of packages that a gate refuses anyway are not read.
+    served = {p["ModelPackageArn"]: p for p in (package, *pinned.values())}
+    allowed = not any(not_deployable_because(p, target) for p in served.values())
+    artifacts = before.artifacts if before else _artifacts(context, served) if allowed else {}
+    pins = {arn: artifact.pin for arn, artifact in artifacts.items() if artifact.pin}
+    new = candidate(target, package, pinned, pins)
     state = look_at_stage(context, scaled=new.scaling)
     models = {m["ModelName"]: aws.model(m["ModelName"]) for m in new.models}
     evidence = Evidence(
@@ -55,13 +69,13 @@ def look(context: Context, before: Evidence | None = None) -> Evidence:
         alarms=aws.alarms(target.config.alarms),
         staged=_staged(context, new.arn),
     )
-    # A model may have gigabytes: those of packages that a gate refuses anyway are not read.
-    if any(not_deployable_because(p, target) for p in new.packages.values()):
+    if not allowed:
         return evidence
     return replace(
         evidence,
         metrics=_metrics(aws, package),
-        artifacts=before.artifacts if before else _artifacts(aws, new),
+        artifacts=artifacts,
+        copies=_sha256s(aws, (pin["ServedUrl"] for pin in pins.values())),
         samples=samples(aws, package),
     )
 
@@ -83,6 +97,9 @@ def look_at_stage(context: Context, scaled: Iterable[str] = (), strict: bool = T
     ledger, damage, _ = examine(context, target, tags)
     live = aws.endpoint_config(endpoint["EndpointConfigName"]) if endpoint else None
     variants = {v["VariantName"] for v in all_variants(live)} | set(scaled)
+    lost = None
+    if endpoint and not live and not is_changing(endpoint):
+        lost = ledger.deployed(endpoint["EndpointConfigName"])
     return State(
         request=context.request,
         target=target,
@@ -93,6 +110,7 @@ def look_at_stage(context: Context, scaled: Iterable[str] = (), strict: bool = T
         scaling=aws.scaling(target.endpoint, sorted(variants)),
         tags=tags,
         damage=damage,
+        live_parts=_parts(aws, lost) if lost else None,
     )
 
 
@@ -103,12 +121,36 @@ def look_back(context: Context) -> Rollback:
     rollback = Rollback(**vars(state), goal=goal)
     if goal is None or state.live == goal["EndpointConfigName"]:
         return rollback
-    name = goal["EndpointConfigName"]
-    config = context.aws.endpoint_config(name)
-    models = [variant["ModelName"] for variant in all_variants(config)]
-    missing = [] if config else [name]
-    missing += [model for model in models if context.aws.model(model) is None]
-    return replace(rollback, goal_config=config, missing=tuple(missing))
+    parts = _parts(context.aws, goal)
+    recorded = goal["Resources"]["EndpointConfig"] if "Resources" in goal else None
+    altered = (*altered_copies(goal["Pins"], parts.copies), *altered_resources(goal, parts))
+    return replace(
+        rollback,
+        goal_config=parts.endpoint_configs.get(goal["EndpointConfigName"], recorded),
+        goal_parts=parts,
+        missing=tuple(lost_for_good(context.target, goal, parts)),
+        altered=altered,
+    )
+
+
+def _parts(aws: Aws, deployment: Deployment) -> Parts:
+    """Read what exists of a deployment."""
+    pins = copies_of(deployment)
+    models = {name: aws.model(name) for name in deployment["Models"]}
+    copies = _sha256s(aws, pins)
+    sources = (pin["ModelDataUrl"] for url, pin in pins.items() if url not in copies)
+    return Parts(
+        models={name: model for name, model in models.items() if model},
+        endpoint_configs=_existing_config(aws, deployment["EndpointConfigName"]),
+        copies=copies,
+        sources=_sha256s(aws, sources),
+    )
+
+
+def _sha256s(aws: Aws, urls: Iterable[str]) -> dict[str, str]:
+    """Return {URL: sha256} of those S3 objects that exist."""
+    found = {url: aws.sha256_of(url) for url in urls}
+    return {url: sha256 for url, sha256 in found.items() if sha256 is not None}
 
 
 def samples(aws: Aws, package: Members) -> Document:
@@ -155,21 +197,21 @@ def _document(aws: Aws, uri: str) -> Document:
     return Document(uri, aws.get_object(bucket, key) if bucket and key else None)
 
 
-def _artifacts(aws: Aws, new: Candidate) -> dict[str, Artifact]:
-    return {arn: _artifact(aws, package) for arn, package in new.packages.items()}
+def _artifacts(context: Context, packages: Mapping[str, Members]) -> dict[str, Artifact]:
+    return {arn: _artifact(context, package) for arn, package in packages.items()}
 
 
-def _artifact(aws: Aws, package: Members) -> Artifact:
+def _artifact(context: Context, package: Members) -> Artifact:
     """Read a package's model and image, and check that the model is whole."""
     expected = package.get("CustomerMetadataProperties", {}).get("ModelSha256")
     try:
-        pin = aws.pin(
+        pin = context.aws.pin(
             package,
             lambda file, image: check_artifact(file, expected, _scikit_learn_version(image)),
         )
     except Refused as problem:
         return Artifact(problem=str(problem))
-    return Artifact(pin)
+    return Artifact({**pin, "ServedUrl": context.target.artifact_url(pin["Sha256"])})
 
 
 def _scikit_learn_version(image: str) -> str | None:

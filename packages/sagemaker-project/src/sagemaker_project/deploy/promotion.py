@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from sagemaker_project.deploy import scaling
 from sagemaker_project.deploy.calls import Call, Members, sagemaker
 from sagemaker_project.deploy.config import Problem, deployment_problems, update_members
+from sagemaker_project.deploy.creation import creations, repairs, resources_of
 from sagemaker_project.deploy.endpoint_rules import conversion
 from sagemaker_project.deploy.evidence import Evidence, State, is_of
 from sagemaker_project.deploy.interrupted import closing_entries, ended, rolled_back_because
-from sagemaker_project.deploy.ledger import Deployment, Snapshot
+from sagemaker_project.deploy.ledger import Deployment, ResourceNames, Snapshot, artifact_keys
 from sagemaker_project.deploy.names import digest
 from sagemaker_project.deploy.steps import (
     CheckApproval,
@@ -40,7 +41,8 @@ def plan_promotion(evidence: Evidence) -> Plan:
         entry |= evidence.request.emergency
     if hurried or not resumed:
         steps.append(record(evidence.target, "Started", entry))
-    steps += _creations(evidence)
+    steps += repairs(evidence, candidate.name)
+    steps += creations(evidence.target, deployment(evidence), evidence.parts)
     steps += map(SendCall, capacity.before)
     if not _serves(evidence):
         if sends_update(evidence):
@@ -93,6 +95,7 @@ def _is_done(evidence: Evidence) -> bool:
         _serves(evidence)
         and candidate.name in evidence.endpoint_configs
         and len(evidence.models) == len(candidate.models)
+        and all(pin["ServedUrl"] in evidence.copies for pin in evidence.pins)
         and is_of(evidence.ledger.current, candidate.name)
     )
 
@@ -105,15 +108,6 @@ def _recorded_failure(evidence: Evidence, entry: Members) -> Plan:
     )
     note = f"SageMaker rolled back to {evidence.live}, which serves: {entry['Reason']}"
     return Plan(steps, (note,))
-
-
-def _creations(evidence: Evidence) -> Iterator[Step]:
-    candidate = evidence.candidate
-    for members in candidate.models:
-        if members["ModelName"] not in evidence.models:
-            yield SendCall(sagemaker("CreateModel", members))
-    if candidate.name not in evidence.endpoint_configs:
-        yield SendCall(sagemaker("CreateEndpointConfig", candidate.endpoint_config))
 
 
 def _start(evidence: Evidence) -> Call:
@@ -148,10 +142,18 @@ def _started(evidence: Evidence) -> Members:
     candidate = evidence.candidate
     new_models = [m["ModelName"] for m in candidate.models if m["ModelName"] not in evidence.models]
     new_configs = [] if candidate.name in evidence.endpoint_configs else [candidate.name]
+    begun = deployment(evidence)
+    there = {url.removeprefix("s3://").partition("/")[2] for url in evidence.copies}
+    new_artifacts = [key for key in artifact_keys(begun) if key not in there]
+    creates: ResourceNames = {
+        "EndpointConfigs": new_configs,
+        "Models": new_models,
+        "Artifacts": new_artifacts,
+    }
     return {
         "Action": "promote",
-        "Deployment": deployment(evidence),
-        "Creates": {"EndpointConfigs": new_configs, "Models": new_models},
+        "Deployment": begun,
+        "Creates": creates,
         **evidence.request.emergency,
     }
 
@@ -167,6 +169,7 @@ def deployment(evidence: Evidence) -> Deployment:
         "EndpointConfigName": candidate.name,
         "ConfigHash": candidate.config_hash,
         "Models": [model["ModelName"] for model in candidate.models],
+        "Resources": resources_of(candidate),
         "Pins": evidence.pins,
         "Approval": candidate.approval,
         "Scaling": dict(candidate.scaling),

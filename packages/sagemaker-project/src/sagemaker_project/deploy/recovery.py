@@ -29,11 +29,17 @@ def missing_config(state: State) -> str:
     """
     if not state.endpoint or state.endpoint_config or state.changing:
         return ""
-    deployed = state.ledger.deployed(state.endpoint["EndpointConfigName"])
+    target, live = state.target, state.ledger.deployed(state.endpoint["EndpointConfigName"])
+    what = (
+        f"the endpoint configuration {state.live}, which {target.endpoint} runs, was deleted,"
+        " and SageMaker cannot update the endpoint without it"
+    )
+    if live:
+        return f"{what}. Make it again: {promote_again(target, live)}"
     return (
-        f"the endpoint configuration {state.live}, which {state.target.endpoint} runs, was deleted,"
-        " and SageMaker cannot update the endpoint without it. Make it again:"
-        f" {promote_again(state.target, deployed)}"
+        f"{what}. The ledger does not know how it was made: its owner has to create it again; or"
+        f" replace the endpoint: aws sagemaker delete-endpoint --endpoint-name {target.endpoint}"
+        f" --region {target.region}, then {promote_again(target, None)}"
     )
 
 

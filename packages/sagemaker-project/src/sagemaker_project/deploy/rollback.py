@@ -8,6 +8,7 @@ once.
 from sagemaker_project.deploy import scaling
 from sagemaker_project.deploy.calls import Call, Members, sagemaker
 from sagemaker_project.deploy.config import NOT_RETAINED
+from sagemaker_project.deploy.creation import creations, repairs
 from sagemaker_project.deploy.evidence import Rollback, State, is_of
 from sagemaker_project.deploy.interrupted import closing_entries, ended
 from sagemaker_project.deploy.ledger import Deployment, Entry, Ledger, Snapshot
@@ -133,6 +134,8 @@ def _moves(rollback: Rollback, goal: Deployment, before: Snapshot | None) -> lis
         registered = scaling.without(registered, off)
         steps += [SendCall(scaling.deregistration(endpoint, variant)) for variant in off]
         if not (rollback.resumed and rollback.changing):
+            steps += repairs(rollback, name)
+            steps += creations(rollback.target, goal, rollback.goal_parts)
             steps.append(SendCall(update_to(endpoint, rollback.endpoint, name, before)))
         steps.append(WaitForEndpoint(name))
     if before:

@@ -33,6 +33,18 @@ class SendCall:
 
 
 @dataclass(frozen=True)
+class CopyArtifact:
+    """Copy a model's artifact to the stage's own prefix, if its bytes are those that were checked.
+
+    `source` is the S3 URL of what is copied.
+    """
+
+    call: Call  # without the bytes, which are read when it is done
+    source: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class DeleteUnused:
     """Delete a resource, if a look at the endpoint shows that it does not serve after all."""
 
@@ -96,6 +108,7 @@ class RestoreVariants:
 Step: TypeAlias = (
     RecordEntry
     | SendCall
+    | CopyArtifact
     | DeleteUnused
     | CheckApproval
     | WaitForEndpoint
@@ -119,7 +132,7 @@ class Plan:
         return [
             step.call
             for step in self.steps
-            if isinstance(step, RecordEntry | SendCall | DeleteUnused)
+            if isinstance(step, RecordEntry | SendCall | CopyArtifact | DeleteUnused)
         ]
 
     def calls_with_tags(self, has_endpoint: bool) -> Iterator[Call]:

@@ -7,6 +7,8 @@ from sagemaker_project.deploy.calls import Call
 from sagemaker_project.deploy.config import Config
 from sagemaker_project.deploy.names import HASH, MAX_NAME, digest, fit
 
+PACKAGE_TAG = "sagemaker-project:model-package-arn"
+
 
 @dataclass(frozen=True)
 class Target:
@@ -50,6 +52,11 @@ class Target:
         given = {tag["Key"]: tag["Value"] for tag in self.config.content.get("Tags", [])}
         return [{"Key": key, "Value": value} for key, value in (own | given).items()]
 
+    def tags_of(self, package_arn: str) -> list[dict[str, str]]:
+        """The tags of a model or an endpoint configuration that serves a model package."""
+        own = {"Key": PACKAGE_TAG, "Value": package_arn}
+        return [*(tag for tag in self.tags if tag["Key"] != PACKAGE_TAG), own]
+
     def command(self, verb: str, *words: str, stage: str | None = None) -> str:
         """Return a command to type that acts on this pipeline."""
         pipeline = ["--pipeline", self.pipeline] if self.pipeline else []
@@ -59,6 +66,10 @@ class Target:
     def ledger_folder(self) -> str:
         """The prefix of the keys of the stage's ledger, without the slash at its end."""
         return ledger.entry_key(self.name, self.stage, 0).rpartition("/")[0]
+
+    def artifact_url(self, sha256: str) -> str:
+        """The S3 URL of the stage's own copy of the artifact that has this sha256."""
+        return f"s3://{self.bucket}/{ledger.artifact_key(self.name, self.stage, sha256)}"
 
     @property
     def lock_key(self) -> str:

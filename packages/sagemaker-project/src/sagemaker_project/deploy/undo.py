@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sagemaker_project.deploy import scaling
-from sagemaker_project.deploy.calls import Members, sagemaker
+from sagemaker_project.deploy.calls import Call, Members, sagemaker
 from sagemaker_project.deploy.endpoint_rules import conversion
 from sagemaker_project.deploy.interrupted import ended
 from sagemaker_project.deploy.ledger import Snapshot
@@ -35,7 +35,7 @@ def end_as_failed(executor: Executor, reason: str) -> None:
     try:
         _restore_capacity(executor)
         if executor.creates_endpoint:
-            entry["Deleted"] = {"EndpointConfigs": [], "Models": []}
+            entry["Deleted"] = {"EndpointConfigs": [], "Models": [], "Artifacts": []}
             _delete_created(executor, executor.started, entry["Deleted"])
     except (AwsError, UsageError) as refusal:
         entry["Reason"] += f". Undoing what had begun failed, too: {refusal}"
@@ -102,7 +102,7 @@ def _restore_capacity(executor: Executor) -> None:
 
 
 def _delete_created(executor: Executor, started: Members, deleted: dict[str, list[str]]) -> None:
-    """Delete what a first deployment created: endpoint, configuration and models.
+    """Delete what a first deployment created: endpoint, configuration, models and artifact copies.
 
     Args:
         deleted: {kind: names}; gets the names of what was deleted.
@@ -119,3 +119,7 @@ def _delete_created(executor: Executor, started: Members, deleted: dict[str, lis
             executor.say(f"Delete{kind} {created}")
             aws.change(sagemaker(f"Delete{kind}", {f"{kind}Name": created}))
             deleted[f"{kind}s"].append(created)
+    for key in started["Creates"].get("Artifacts", []):
+        executor.say(f"DeleteObject {key}")
+        aws.change(Call("s3", "DeleteObject", {"Bucket": executor.target.bucket, "Key": key}))
+        deleted["Artifacts"].append(key)
