@@ -11,6 +11,7 @@ import sqlite3
 import threading
 import urllib.parse
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from endpoint_helpers import endpoint, simple
@@ -300,6 +301,17 @@ def test_a_file_ends_after_its_time_and_its_size(tmp_path, monkeypatch):
     capturing.add(b"7")
     assert (tmp_path / "2.done").exists() and (tmp_path / "3.open").exists()
     assert len(capturing.end()) == 7 and len(capturing.objects) == 3
+
+
+def test_nothing_is_put_into_s3_while_there_is_little_room(tmp_path, monkeypatch, capsys):
+    capturing = Capturing(tmp_path)
+    usage = SimpleNamespace(free=2**20)
+    monkeypatch.setattr(capture_delivery.shutil, "disk_usage", lambda path: usage)
+    capturing.add(b"1")
+    assert capturing.end() == [] and (tmp_path / "1.done").exists()
+    assert capsys.readouterr().err.count("No space left on device; it is kept") == 1
+    usage.free = 2**40
+    assert Capturing(tmp_path).end() == [b"1"]
 
 
 def test_a_missing_bucket_is_told_and_holds_up_nothing(tmp_path, capsys):

@@ -3,9 +3,15 @@
 To put a file costs more than to write it (S3's checksums, the journal's copy), and would take that
 time from the requests of a load. So under load a file waits, on disk, for at most LATEST_SECONDS. A
 file is deleted once S3 has it. After a kill in between it is put again, as the same object.
+
+A server whose state cannot be written ends (store.py). So that captured data is not what fills the
+disk, a file also waits while there is little room.
 """
 
 import contextlib
+import errno
+import os
+import shutil
 import sys
 import threading
 from collections import deque
@@ -19,6 +25,8 @@ from sagemaker_emulator.jobs.s3_files import bucket_and_key
 LATEST_SECONDS = 120
 IDLE_SECONDS, IDLE_RECORDS = 0.1, 20  # idle: no more records than this within this time
 RETRY_SECONDS = 5
+COPIES = 4  # of an object on disk for a moment: the file, moto's, SQLite's log and database
+ROOM = 64 * 2**20  # bytes that are left free
 
 
 class Waiting(NamedTuple):
@@ -95,6 +103,8 @@ class Delivery:
         whole = lines[: lines.rfind(b"\n") + 1]
         if not whole:
             return
+        if shutil.disk_usage(path.parent).free < COPIES * len(whole) + ROOM:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         try:
             self.put(*bucket_and_key(uri.decode()), whole)
         except LookupError as error:
