@@ -248,8 +248,9 @@ def test_an_answer_waits_until_its_record_is_written(tmp_path, monkeypatch):
     for _ in range(3):
         capturing.capture.add(chosen, "e", "A", exchange, lambda: order.append("answer"))
     until(lambda: capturing.turn() and "answer" in order)
-    monkeypatch.undo()
     assert order == ["write", "write", "answer", "answer", "answer"]  # the URI, three lines
+    capturing.capture.add(chosen, "e", "A", exchange, lambda: order.append("answer"), at_once=True)
+    assert order[5:] == ["write", "answer"]
 
 
 def test_a_full_disk_is_told_once_and_stops_no_answer(tmp_path, monkeypatch, capsys):
@@ -266,8 +267,9 @@ def test_a_full_disk_is_told_once_and_stops_no_answer(tmp_path, monkeypatch, cap
     monkeypatch.setattr(os, "write", write)
     bodies = [b"%03d" % number for number in range(20)]
     capturing.add(*bodies)
+    opened = len(os.listdir("/dev/fd"))
     capturing.add(b"more")
-    assert capturing.answered == [*bodies, b"more"]
+    assert capturing.answered == [*bodies, b"more"] and len(os.listdir("/dev/fd")) == opened
     room = 10**6
     monkeypatch.setattr(data_capture, "QUIET_SECONDS", 0)
     capturing.add(b"again")

@@ -1,8 +1,9 @@
 """Data capture: what is captured is kept by the time that the client has its answer.
 
 A record becomes a line of bytes on the event loop. In the loop's next turn, one write(2) for each
-file appends the lines that have come together, and only then are their answers sent. So a record
-whose client has an answer is with the kernel, and outlives a server that is killed.
+file appends the lines that have come together, and only then are their answers sent. (A request
+that is alone does not wait for that turn.) So a record whose client has an answer is with the
+kernel, and outlives a server that is killed.
 
 A file is one S3 object to be, of one endpoint, variant and hour. It is done after CAPTURE_SECONDS
 or with MAX_FILE bytes, and capture_delivery.py puts it into S3. Its first line is the object's URI.
@@ -56,7 +57,11 @@ class CaptureFile:
         self.size = 0
         self.lines: list[bytes] = []  # to be written in the loop's next turn
         self.descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-        self._append(f"{uri}\n".encode())
+        try:
+            self._append(f"{uri}\n".encode())
+        except Lost:
+            os.close(self.descriptor)
+            raise
 
     def write(self) -> None:
         """Append the lines; raise Lost if not all of them could be written."""
@@ -103,9 +108,9 @@ class DataCapture:
 
     def _recover(self) -> int:
         """Deliver the files of an earlier server; return the highest number of one."""
-        for path in self.folder.glob(f"*{OPEN}"):  # of a server that was killed
+        for path in self.folder.glob(f"[0-9]*{OPEN}"):  # of a server that was killed
             path.rename(path.with_suffix(DONE))
-        done = sorted(self.folder.glob(f"*{DONE}"), key=lambda path: int(path.stem))
+        done = sorted(self.folder.glob(f"[0-9]*{DONE}"), key=lambda path: int(path.stem))
         for path in done:
             self.delivery.add(path)
         return int(done[-1].stem) if done else 0
@@ -122,19 +127,27 @@ class DataCapture:
         variant: str,
         exchange: Exchange,
         answer: Callable[[], None],
+        at_once: bool = False,
     ) -> None:
-        """Record an exchange, and call `answer` once that is written."""
+        """Record an exchange, and call `answer` once that is written.
+
+        It is written in the next turn of the loop with all that came in this one; or now with
+        `at_once`, for a request that is the only one under way: the turn would cost more than the
+        write.
+        """
         moment = time.time()
         self.records += 1
         line = chosen.line(exchange, moment, b"%b%012x" % (self.event_prefix, self.records))
         place = (chosen.destination, endpoint, variant, int(moment) // 3600)
-        if not self.answers:
+        if not at_once and not self.answers:
             self.loop.call_soon(self._flush)
         self.answers.append(answer)
         if file := self.files.get(place) or self._open(place, moment):
             if not file.lines:
                 self.unwritten.append(file)
             file.lines.append(line)
+        if at_once:
+            self._flush()
 
     def _flush(self) -> None:
         """Write all lines, then give the answers."""
@@ -210,6 +223,8 @@ class DataCapture:
             self._flush()
             for file in list(self.files.values()):
                 self._finish(file)
+            if self.lost:
+                tell(f"{self.lost} records were lost")
             finished.set()
 
         if self.loop.is_running():

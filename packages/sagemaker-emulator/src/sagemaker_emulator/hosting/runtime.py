@@ -60,6 +60,7 @@ class Runtime:
         self.routes = plane.routes
         self.capture = capture
         self.asynchronous = asynchronous
+        self.under_way = 0  # requests that the models have
 
     def start(self) -> None:
         threading.Thread(target=self._run, daemon=True).start()
@@ -117,11 +118,13 @@ class Runtime:
             for shadow, share in zip(route.shadows, traffic.copied, strict=True):
                 if share.take(shadow.weight):
                     self._copy(region, endpoint, shadow, invocation.request)
+        self.under_way += 1
         invocation.send(lambda: self._answer(invocation, later))
         return later
 
     def _answer(self, invocation: Invocation, later: Later) -> None:
         """Answer with what the model did, after it is captured where that is wanted."""
+        self.under_way -= 1
         try:
             status, answered, content = invocation.result()
             if len(content) > MAX_BODY:
@@ -134,7 +137,8 @@ class Runtime:
                 exchange = Exchange(invocation.headers, invocation.body, answered, content)
                 names = (invocation.endpoint, invocation.destination.variant)
                 answer = partial(later.set_answer, response)
-                self.capture.add(traffic.capture, *names, exchange, answer)
+                at_once = not self.under_way
+                self.capture.add(traffic.capture, *names, exchange, answer, at_once)
                 return
         except Exception as error:
             response = error_response(error)
