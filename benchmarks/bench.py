@@ -7,6 +7,7 @@ measured.
 
     measure.py      a rendered project, and how to measure with it
     endpoint.py     the local endpoint under load, against other servers of the same model
+    capture.py      the local endpoint with and without data capture
     deploying.py    deploy-model
     local.py        a running emulator
     load.py, in_process.py, quality.py, container_app.py, idle_app.py   processes of their own
@@ -26,6 +27,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import capture
 import deploying
 import endpoint
 from measure import MODULE, PYTHON, ROLE, TEMPLATE, Bench, as_time, report
@@ -178,6 +180,7 @@ BENCHMARKS = {
     "quality": quality,
     "scale": scale,
     "endpoint": endpoint.endpoint,
+    "capture": capture.capture,
     "promote": deploying.promote,
     "packages": deploying.packages,
 }

@@ -1,14 +1,15 @@
 """The local endpoint under load, against other servers of the same model.
 
-    endpoint           the emulator, a worker for each CPU, the project's inference.py
-    ... with capture   the same, and every request and answer is recorded
-    mlflow             `mlflow models serve`
-    gunicorn           the scikit-learn container's: Flask on gunicorn with gevent, as
-                       sagemaker-containers starts it (without nginx in front, which costs time),
-                       around Pipeline.predict on a data frame
+    endpoint    the emulator, a worker for each CPU, the project's inference.py
+    mlflow      `mlflow models serve`
+    gunicorn    the scikit-learn container's: Flask on gunicorn with gevent, as
+                sagemaker-containers starts it (without nginx in front, which costs time), around
+                Pipeline.predict on a data frame
 
 All have as many processes as this machine has CPUs, one thread each, and take turns. load.py asks
 them, on the same CPUs. The limit is Pipeline.predict in one process, with no server at all.
+
+capture.py compares the endpoint with itself, with and without data capture.
 """
 
 import contextlib
@@ -34,12 +35,6 @@ AUTHORIZATION = (
     "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/sagemaker/aws4_request,"
     f" SignedHeaders=content-type;host;x-amz-date;x-amz-security-token, Signature={'0' * 64}"
 )
-CAPTURE = {
-    "EnableCapture": True,
-    "InitialSamplingPercentage": 100,
-    "DestinationS3Uri": f"s3://{local.BUCKET}/capture",
-    "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
-}
 SAVE = """
 import sys, joblib, mlflow.sklearn
 model, folder = sys.argv[1:]
@@ -85,16 +80,15 @@ def _say_how():
 
 def _ours(bench, stack):
     here = stack.enter_context(local.running(bench))
-    for name, members in (
-        ("endpoint", {}),
-        ("endpoint with capture", {"DataCaptureConfig": CAPTURE}),
-    ):
-        resource = name.replace(" ", "-")
-        here.serve(resource, bench.trained / "model", ROLE, CPUS, **members)
-        path = f"/endpoints/{resource}/invocations"
-        token = here.keys["AWS_SESSION_TOKEN"]
-        headers = (f"Authorization: {AUTHORIZATION}", f"X-Amz-Security-Token: {token}")
-        yield name, Server(here.port, path, headers=headers)
+    yield "endpoint", serve(bench, here, "endpoint")
+
+
+def serve(bench, here, name, **members):
+    """Serve the trained model on an emulator; `members` are of the endpoint configuration."""
+    here.serve(name, bench.trained / "model", ROLE, CPUS, **members)
+    token = here.keys["AWS_SESSION_TOKEN"]
+    headers = (f"Authorization: {AUTHORIZATION}", f"X-Amz-Security-Token: {token}")
+    return Server(here.port, f"/endpoints/{name}/invocations", headers=headers)
 
 
 def _peers(bench, stack, python, names):
@@ -139,7 +133,7 @@ def _request(server, body):
     return "\r\n".join([*head, f"Content-Length: {len(body)}", "", body]).encode()
 
 
-def _load(server, body, connections, seconds=SECONDS):
+def load(server, body, connections, seconds=SECONDS):
     done = subprocess.run(
         [PYTHON, HERE / "load.py", str(server.port), str(connections), str(seconds)],
         input=_request(server, body),
@@ -156,7 +150,7 @@ def _generator(stack):
     idle = subprocess.Popen([PYTHON, HERE / "idle_app.py"], stdout=subprocess.PIPE, text=True)
     stack.callback(idle.wait, 60)
     stack.callback(idle.terminate)
-    found = _load(Server(int(idle.stdout.readline())), "1\n", 8)
+    found = load(Server(int(idle.stdout.readline())), "1\n", 8)
     detail = f"{found['rate']:,.0f} requests/s, the load {found['busy']:.0%} busy"
     print(f"{'a server that does nothing, 8 connections':<44} {'':>18}   {detail}", flush=True)
 
@@ -167,7 +161,7 @@ def _under_load(bench, servers, rows, alone):
         for connections in CONNECTIONS:
             for name, server in servers.items():
                 header = ",".join(alone["names"]) + "\n" if server.header_line else ""
-                found = _load(server, header + alone["example"], connections)
+                found = load(server, header + alone["example"], connections)
                 if json.loads(found["body"])["predictions"] != alone["expected"]:
                     raise SystemExit(f"bench: {name} answers {found['body'][:200]}")
                 figures[name][connections].append(found)
@@ -176,12 +170,11 @@ def _under_load(bench, servers, rows, alone):
     for name, points in figures.items():
         for connections, found in points.items():
             limit = statistics.median(one["rate"] for one in found) * alone["predict"]
-            report(f"  {name} at {connections}", limit, "", _said(found))
+            report(f"  {name} at {connections}", limit, "", said(found))
     ours = figures.pop("endpoint")
-    del figures["endpoint with capture"]
     for more, fewer in ((8, 1), (32, 8)):
-        ratio = _ratio("rate", ours[more], ours[fewer])
-        report(f"{what}: requests/s at {more} connections / at {fewer}", ratio, ">= 1", "")
+        growth = ratio("rate", ours[more], ours[fewer])
+        report(f"{what}: requests/s at {more} connections / at {fewer}", growth, ">= 1", "")
     for connections in CONNECTIONS if figures else ():
         peers = [points[connections] for points in figures.values()]
         _compare(f"{what} at {connections}", ours[connections], peers, rows, connections)
@@ -189,18 +182,18 @@ def _under_load(bench, servers, rows, alone):
 
 def _compare(what, ours, peers, rows, connections):
     """With the better of the others, separately for each figure."""
-    rate = min(_ratio("rate", ours, theirs) for theirs in peers)
+    rate = min(ratio("rate", ours, theirs) for theirs in peers)
     target = ">= 8" if (rows, connections) == (1, 8) else ""
     report(f"{what}: requests/s / the better peer's", rate, target, "")
-    p99 = max(_ratio("p99", ours, theirs) for theirs in peers)
+    p99 = max(ratio("p99", ours, theirs) for theirs in peers)
     report(f"{what}: p99 / the better peer's", p99, "< 1", "")
 
 
-def _ratio(key, ours, theirs):
+def ratio(key, ours, theirs):
     return statistics.median(a[key] / b[key] for a, b in zip(ours, theirs, strict=True))
 
 
-def _said(found):
+def said(found):
     rate, p50, p99, busy = (
         statistics.median(one[key] for one in found) for key in ("rate", "p50", "p99", "busy")
     )

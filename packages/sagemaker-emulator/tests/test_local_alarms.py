@@ -7,12 +7,14 @@ from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 
 import pytest
-from endpoint_helpers import endpoint, invoke, simple
+from botocore.exceptions import ClientError
+from endpoint_helpers import config, endpoint, invoke, model, simple, variant
 from local_helpers import Cloud, unique, until
 from sagemaker_emulator import client as local_client
+from sagemaker_emulator.api.metric_statistics import statistic
 from sagemaker_emulator.api.moto_services import _values
 from sagemaker_emulator.api.store import Store
-from sagemaker_emulator.hosting.alarms import judge, statistic
+from sagemaker_emulator.hosting.alarms import judge
 
 
 @pytest.fixture(scope="module")
@@ -304,6 +306,65 @@ def test_comparisons(operator, breaching):
         *breaching
     ]
     assert judge(rules(1, 1, None, "GreaterThanUpperThreshold"), [9.0])[0] is None
+
+
+def of_variant(name, metric):
+    names = {"EndpointName": name, "VariantName": "AllTraffic"}
+    dimensions = [{"Name": key, "Value": value} for key, value in names.items()]
+    return {"Namespace": "AWS/SageMaker", "MetricName": metric, "Dimensions": dimensions}
+
+
+def within_minutes(minutes=10):
+    """A period that ends later, so that it holds all that was measured until now."""
+    end = datetime.now(timezone.utc) + timedelta(minutes=2)
+    return {"StartTime": end - timedelta(minutes=minutes), "EndTime": end}
+
+
+def test_percentiles_of_an_endpoint(cloud, watch):
+    slow = "import time\n"
+    after = """
+def predict_fn(data, model):
+    time.sleep(0.2 if len(data) > 1 else 0)
+    return model
+"""
+    made = config(cloud, variant(model(cloud, before=slow, after=after)))
+    name = endpoint(cloud, made)["EndpointName"]
+    for body in [b"x"] * 9 + [b"slow"]:
+        invoke(cloud, name, body)
+    wanted = [("ModelLatency", stat) for stat in ("p50", "p99", "p99.9", "Minimum", "Maximum")]
+    wanted += [("OverheadLatency", "p90"), ("Invocations", "Sum"), ("Invocations", "SampleCount")]
+    wanted += [("Invocation4XXErrors", "Sum"), ("Invocation5XXErrors", "Average")]
+    queries = [
+        {
+            "Id": f"q{number}",
+            "MetricStat": {"Metric": of_variant(name, metric), "Period": 3600, "Stat": stat},
+        }
+        for number, (metric, stat) in enumerate(wanted)
+    ]
+    found = watch.get_metric_data(MetricDataQueries=queries, **within_minutes())
+    values = [result["Values"] for result in found["MetricDataResults"]]
+    p50, p99, p999, least, most, overhead, calls, samples, refused, failed = (v for (v,) in values)
+    assert least <= p50 < 0.1e6 < 0.2e6 <= p99 == p999 == most < 5e6
+    assert 0 < overhead < 5e6 and (calls, samples, refused, failed) == (10, 10, 0, 0)
+    (point,) = watch.get_metric_statistics(
+        **of_variant(name, "ModelLatency"),
+        **within_minutes(),
+        Period=3600,
+        Statistics=["Maximum"],
+        ExtendedStatistics=["p50", "p99"],
+    )["Datapoints"]
+    assert point["ExtendedStatistics"] == {"p50": p50, "p99": p99} and point["Maximum"] == most
+
+
+@pytest.mark.parametrize("stat", ["tm99", "p101", "IQM", "p"])
+def test_a_statistic_that_is_not_there_is_refused(watch, stat):
+    times = within_minutes()
+    metric = of_variant("any", "ModelLatency")
+    query = {"Id": "q", "MetricStat": {"Metric": metric, "Period": 60, "Stat": stat}}
+    with pytest.raises(ClientError, match=f"{stat} is not supported"):
+        watch.get_metric_data(MetricDataQueries=[query], **times)
+    with pytest.raises(ClientError, match=f"{stat} is not supported"):
+        watch.get_metric_statistics(**metric, **times, Period=60, ExtendedStatistics=[stat])
 
 
 def test_statistics():

@@ -496,6 +496,48 @@ def test_events_tell_of_states_and_deployments(cloud):
     assert [stage["Status"] for stage in deployment] == ["Creating", "ActivatingTraffic", "Baking"]
 
 
+# Tags
+
+
+def tags(cloud, arn):
+    return {tag["Key"]: tag["Value"] for tag in cloud.sm.list_tags(ResourceArn=arn)["Tags"]}
+
+
+def test_tags_of_an_endpoint_change_at_any_time_and_survive_an_update(server, tmp_path):
+    begin = tmp_path / "begin"
+    waits = f"import time\nwhile not os.path.exists({str(begin)!r}): time.sleep(0.01)"
+    with server as cloud:
+        cloud.s3.create_bucket(Bucket="bucket")
+        team = [{"Key": "team", "Value": "prices"}]
+        served, slow = model(cloud), model(cloud, before=waits)
+        name = config(cloud, variant(served), Tags=team)
+        made = endpoint(cloud, name, Tags=team)
+        for arn in (
+            cloud.sm.describe_model(ModelName=served)["ModelArn"],
+            cloud.sm.describe_endpoint_config(EndpointConfigName=name)["EndpointConfigArn"],
+        ):
+            added = cloud.sm.add_tags(ResourceArn=arn, Tags=[{"Key": "head", "Value": "1:a"}])
+            assert {"Key": "head", "Value": "1:a"} in added["Tags"]
+            cloud.sm.delete_tags(ResourceArn=arn, TagKeys=["team"])
+            assert tags(cloud, arn) == {"head": "1:a"}
+        arn, name = made["EndpointArn"], made["EndpointName"]
+        update = config(cloud, variant(slow))
+        cloud.sm.update_endpoint(EndpointName=name, EndpointConfigName=update)
+        cloud.sm.add_tags(ResourceArn=arn, Tags=[{"Key": "head", "Value": "2:b"}])
+        assert tags(cloud, arn) == {"team": "prices", "head": "2:b"}
+        cloud.sm.delete_tags(ResourceArn=arn, TagKeys=["team"])
+        assert describe(cloud, name)["EndpointStatus"] == "Updating"
+        begin.touch()
+        assert settled(cloud, name)["EndpointConfigName"] == update
+        assert tags(cloud, arn) == {"head": "2:b"}
+    with server as cloud:
+        assert tags(cloud, arn) == {"head": "2:b"}
+        cloud.sm.delete_endpoint(EndpointName=name)
+        until(lambda: not cloud.sm.list_endpoints(NameContains=name)["Endpoints"])
+        with pytest.raises(ClientError, match="does not exist"):
+            cloud.sm.list_tags(ResourceArn=arn)
+
+
 # Restarts
 
 

@@ -21,8 +21,6 @@ from local_helpers import IMAGE, ROLE, Cloud, unique, until
 from sagemaker_emulator import client as local_client
 from sagemaker_emulator.api.http import Connection, Later
 from sagemaker_emulator.api.sagemaker import SageMaker
-from sagemaker_emulator.hosting.clock import Clock
-from sagemaker_emulator.hosting.data_capture import Capture, DataCapture
 from sagemaker_emulator.hosting.traffic import Destination, Route, Routes, Traffic
 
 # What a request's body asks for is what happens.
@@ -678,16 +676,6 @@ def test_what_is_captured_last_is_kept_when_the_server_ends(tmp_path, monkeypatc
     with local_client.attach(state=state) as local:
         _, (record,) = captured(Cloud(local), "end", 1)
         assert record["captureData"]["endpointInput"]["data"] == "1,2"
-
-
-def test_much_that_is_captured_is_written_sooner():
-    capture = Capture({}, "e", "A", 0.0, {}, b"x" * 2**20, {}, b"y" * 2**20)
-    kept = DataCapture(lambda *_: None, Clock())
-    for _ in range(15):
-        kept.add(capture)
-    assert not kept.full.is_set()
-    kept.add(capture)
-    assert kept.full.is_set()
 
 
 # Asynchronous requests

@@ -501,6 +501,8 @@ def test_reset_touches_nothing_but_its_own(state):
     with attached(state):
         pass
     (state / "mine.txt").write_text("mine")
+    (state / "capture").mkdir()
+    (state / "capture/1.open").write_text("s3://bucket/key\n{}\n")
     assert command(state, "reset").returncode == 0
     assert [path.name for path in state.iterdir()] == ["mine.txt"]
 

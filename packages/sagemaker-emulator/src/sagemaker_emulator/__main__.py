@@ -30,7 +30,7 @@ Point boto3, the SDK or the AWS CLI at it:
 """
 CONTENTS = {
     *("state.db", "state.db-wal", "state.db-shm", "events.jsonl", "server.json", "server.log"),
-    *("logs", "jobs", "endpoints", "lock", ".gitignore"),
+    *("logs", "jobs", "endpoints", "capture", "lock", ".gitignore"),
 }
 LATEST = 5  # resources that `status` names
 

@@ -12,6 +12,7 @@ sagemaker.py  SageMaker's API as a function; puts the parts together
   registry.py     model package groups and packages, events
 other_services.py  S3, IAM, STS, logs and the rest
   moto_services.py  everything that is taken from moto
+  metric_statistics.py  CloudWatch's statistics
   journal.py      what restores those services after a restart
   images.py       container images, which are digests only
 store.py      all state, in one SQLite file

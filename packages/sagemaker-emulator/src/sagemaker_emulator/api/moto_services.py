@@ -17,11 +17,14 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from urllib.parse import unquote
 
+from sagemaker_emulator.api.metric_statistics import SIMPLE, statistic, unknown
 from sagemaker_emulator.api.request import Request, Response
 
 if TYPE_CHECKING:
     from moto.cloudwatch.models import Alarm as Alarm
-    from moto.cloudwatch.models import CloudWatchBackend, MetricDatumBase
+    from moto.cloudwatch.models import CloudWatchBackend, MetricDatumBase, Statistics
+    from moto.cloudwatch.responses import CloudWatchResponse
+    from moto.core.responses import ActionResult
 
 ACCOUNT = "123456789012"  # moto's
 ONE_APPLICATION = {  # for all requests; a service such as dynamodb has several
@@ -68,6 +71,8 @@ class Moto:
         if request.service not in ONE_APPLICATION or request.plain_path.startswith(S3_CONTROL):
             return self._dispatcher
         if request.service not in self._applications:
+            if request.service == "monitoring":
+                _add_percentiles()
             found = self._dispatcher.get_application(_environ(request))
             self._applications[request.service] = found
         return self._applications[request.service]
@@ -214,6 +219,50 @@ def add_measurement(
         old_data, old = _added.popleft()
         with contextlib.suppress(ValueError):
             old_data.remove(old)
+
+
+def _add_percentiles() -> None:
+    """Make moto's CloudWatch answer percentiles, and refuse statistics that it leaves out."""
+    from moto.cloudwatch import models, responses
+    from moto.cloudwatch.exceptions import ValidationError
+
+    response = responses.CloudWatchResponse
+    simple = models.Statistics.get_statistics_for_type
+    answer_data, answer_statistics = response.get_metric_data, response.get_metric_statistics
+
+    def check(names: Iterable[str]) -> None:
+        if refused := unknown(names):
+            raise ValidationError(f"The statistic {refused[0]} is not supported here.")
+
+    def get_statistics_for_type(self: "Statistics", name: str) -> Any:
+        return simple(self, name) if name in SIMPLE else statistic(name, _all_values(self))
+
+    def get_metric_data(self: "CloudWatchResponse") -> "ActionResult":
+        queries = self._get_params().get("MetricDataQueries") or []
+        check(query["MetricStat"]["Stat"] for query in queries if "MetricStat" in query)
+        return answer_data(self)
+
+    def get_metric_statistics(self: "CloudWatchResponse") -> "ActionResult":
+        names = self._get_param("ExtendedStatistics") or []
+        check(names)
+        answer = answer_statistics(self)
+        points: list[Any] = vars(answer)["_result"]["Datapoints"]
+        for point in points:
+            point.extended_statistics = {n: get_statistics_for_type(point, n) for n in names}
+        return answer
+
+    setattr(models.Statistics, get_statistics_for_type.__name__, get_statistics_for_type)
+    for answered in (get_metric_data, get_metric_statistics):
+        setattr(response, answered.__name__, answered)
+
+
+def _all_values(statistics: "Statistics") -> Mapping[float, float]:
+    """Return {value: number of times} of all data of a period."""
+    values: defaultdict[float, float] = defaultdict(float)
+    for datum in statistics.metric_data:
+        for value, count in _values(datum).items():
+            values[value] += count
+    return values
 
 
 def _cloudwatch() -> dict[str, "CloudWatchBackend"]:

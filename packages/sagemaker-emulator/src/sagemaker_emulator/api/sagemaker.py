@@ -67,7 +67,7 @@ class SageMaker:
         services.before["monitoring"] = self.cloudwatch.before_request
         services.after["monitoring"] = self.cloudwatch.after_request
         plane = DataPlane(loop, routes, self.cloudwatch.measure)
-        self.capture = DataCapture(services.write_object, clock)
+        self.capture = DataCapture(self.folder / "capture", services.write_object, loop, clock)
         asynchronous = AsyncInvocations(plane, services.read_object, services.write_object, clock)
         self.runtime = Runtime(plane, self.capture, asynchronous)
         self.fleets = FleetHost(self.folder, loop, services.read_object, self._environment)
@@ -109,7 +109,7 @@ class SageMaker:
         self.hosting.close()
         self.runtime.asynchronous.close()
         self.fleets.kill()
-        self.capture.flush()
+        self.capture.close()
         self.fleets.close()
         self.store.lock.acquire()  # for good: no thread writes any more
         self.jobs.kill()

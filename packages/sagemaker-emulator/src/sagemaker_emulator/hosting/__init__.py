@@ -9,13 +9,13 @@ fleets get which share of its requests, the data plane reads it.
         models.py             on models                   invocation.py        one request
         endpoint_configs.py   on configurations           async_invocation.py  InvokeEndpointAsync
           endpoint_rules.py     what AWS allows
-        snapshots.py        what an endpoint runs         data_capture.py      captures on their
-        kinds.py            what resources are called                          way to S3
-      lifecycle.py          from state to state           responses.py         errors
-        deployment.py         one update: shift, bake     cloudwatch.py        the thread of
-        deployment_config.py  what it may ask for           metrics.py         metrics and
-        variant_fleets.py     the blue or green side        alarms.py          alarms
-        descriptions.py     how it is described
+        snapshots.py        what an endpoint runs         data_capture.py      captures, on disk
+        kinds.py            what resources are called       capture_record.py    one line
+      lifecycle.py          from state to state             capture_delivery.py  their way to S3
+        deployment.py         one update: shift, bake     responses.py         errors
+        deployment_config.py  what it may ask for         cloudwatch.py        the thread of
+        variant_fleets.py     the blue or green side        metrics.py         metrics and
+        descriptions.py     how it is described             alarms.py          alarms
 
       traffic.py     the routes: which variant takes a request
 

@@ -8,10 +8,11 @@ keep the state they have. States survive a restart in the store.
 import math
 import operator
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from sagemaker_emulator.api.documents import Document
+from sagemaker_emulator.api.metric_statistics import statistic
 from sagemaker_emulator.api.moto_services import (
     NEW_ALARM,
     alarms,
@@ -34,7 +35,6 @@ COMPARE: dict[str, Callable[[float, float], bool]] = {
     "LessThanThreshold": operator.lt,
     "LessThanOrEqualToThreshold": operator.le,
 }
-Values = Mapping[float, float]  # {value: number of times}
 
 
 class Alarms:
@@ -127,28 +127,6 @@ class Alarms:
 
 def _state_arn(alarm: "Alarm") -> str:
     return f"{alarm.alarm_arn}/state"
-
-
-def statistic(name: str, values: Values) -> float:
-    """Return a statistic of CloudWatch, which may be a percentile such as p99.5."""
-    number = sum(values.values())
-    total = sum(value * count for value, count in values.items())
-    simple = {
-        "SampleCount": number,
-        "Sum": total,
-        "Minimum": min(values),
-        "Maximum": max(values),
-        "Average": total / number,
-    }
-    if name in simple:
-        return simple[name]
-    rank = float(name.removeprefix("p")) / 100 * number
-    seen = 0.0
-    for value in sorted(values):
-        seen += values[value]
-        if seen >= rank:
-            return value
-    return max(values)
 
 
 class Rule(Protocol):

@@ -9,6 +9,7 @@ import re
 import socket
 import threading
 import time
+from functools import partial
 from typing import Protocol
 
 from sagemaker_emulator.api import http
@@ -16,7 +17,8 @@ from sagemaker_emulator.api.http import Connection, Later
 from sagemaker_emulator.api.request import SCOPE, Response
 from sagemaker_emulator.errors import AwsError, unsupported
 from sagemaker_emulator.hosting.async_invocation import AsyncInvocations
-from sagemaker_emulator.hosting.data_capture import Capture, DataCapture
+from sagemaker_emulator.hosting.capture_record import Exchange
+from sagemaker_emulator.hosting.data_capture import DataCapture
 from sagemaker_emulator.hosting.invocation import DataPlane, Invocation
 from sagemaker_emulator.hosting.responses import (
     MAX_BODY,
@@ -58,10 +60,11 @@ class Runtime:
         self.routes = plane.routes
         self.capture = capture
         self.asynchronous = asynchronous
+        self.under_way = 0  # requests that the models have
 
     def start(self) -> None:
         threading.Thread(target=self._run, daemon=True).start()
-        threading.Thread(target=self.capture.run, daemon=True).start()
+        self.capture.start()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -115,19 +118,34 @@ class Runtime:
             for shadow, share in zip(route.shadows, traffic.copied, strict=True):
                 if share.take(shadow.weight):
                     self._copy(region, endpoint, shadow, invocation.request)
-        invocation.send(lambda: later.set_answer(self._response(invocation)))
+        self.under_way += 1
+        invocation.send(lambda: self._answer(invocation, later))
         return later
 
-    def _response(self, invocation: Invocation) -> Response:
+    def _answer(self, invocation: Invocation, later: Later) -> None:
+        """Answer with what the model did, after it is captured where that is wanted."""
+        self.under_way -= 1
         try:
             status, answered, content = invocation.result()
             if len(content) > MAX_BODY:
                 raise invocation.model_error(
                     0, f"the response has {len(content)} bytes, at most {MAX_BODY} are allowed"
                 )
-            self._capture(invocation, answered, content)
+            response = self._response(invocation, answered, content)
+            traffic = invocation.traffic
+            if traffic.capture and traffic.captured.take(traffic.capture.share):
+                exchange = Exchange(invocation.headers, invocation.body, answered, content)
+                names = (invocation.endpoint, invocation.destination.variant)
+                answer = partial(later.set_answer, response)
+                at_once = not self.under_way
+                self.capture.add(traffic.capture, *names, exchange, answer, at_once)
+                return
         except Exception as error:
-            return error_response(error)
+            response = error_response(error)
+        later.set_answer(response)
+
+    @staticmethod
+    def _response(invocation: Invocation, answered: http.Headers, content: bytes) -> Response:
         headers = [
             ("Content-Type", answered.get("content-type", "application/octet-stream")),
             ("x-Amzn-Invoked-Production-Variant", invocation.destination.variant),
@@ -135,16 +153,6 @@ class Runtime:
         ]
         headers += [(name, answered[name]) for name in PASSED_BACK if name in answered]
         return Response(200, headers, content)
-
-    def _capture(self, invocation: Invocation, answered: dict[str, str], content: bytes) -> None:
-        traffic = invocation.traffic
-        config = traffic.route.capture
-        if not config or not config.get("EnableCapture", True):
-            return
-        if traffic.captured.take(config["InitialSamplingPercentage"] / 100):
-            request = (time.time(), invocation.headers, invocation.body)
-            endpoint, variant = invocation.endpoint, invocation.destination.variant
-            self.capture.add(Capture(config, endpoint, variant, *request, answered, content))
 
     def _copy(self, region: str, endpoint: str, shadow: Destination, request: bytes) -> None:
         """Send a copy to a shadow variant, whose answer goes into the metrics and nowhere else."""

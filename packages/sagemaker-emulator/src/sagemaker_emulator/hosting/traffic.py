@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sagemaker_emulator.api.documents import Document
 from sagemaker_emulator.api.moto_services import ACCOUNT
 from sagemaker_emulator.errors import AwsError
+from sagemaker_emulator.hosting.capture_record import CaptureFormat, capture_format
 from sagemaker_emulator.hosting.fleet import Fleet
 
 
@@ -58,6 +59,7 @@ class Traffic:
 
     def __init__(self, route: Route) -> None:
         self.route = route
+        self.capture: CaptureFormat | None = capture_format(route.capture)
         self.shifted, self.captured = EvenShare(), EvenShare()
         self.copied = [EvenShare() for _ in route.shadows]
         self.blue_credits = [0.0] * len(route.blue)
