@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from sagemaker_project import pages
 from sagemaker_project.deploy.arguments import parse
-from sagemaker_project.errors import ProjectError, UsageError
+from sagemaker_project.errors import Interrupted, ProjectError, UsageError
 from sagemaker_project.project import Project
 
 if TYPE_CHECKING:
@@ -33,14 +33,6 @@ if TYPE_CHECKING:
 OUTCOMES = {1: "Failed", 2: "Invalid", 3: "Refused", 4: "Busy", 5: "NeedsHuman"}
 TEST_EXIT_CODES = {"Failed": 1, "Inconclusive": 3}  # by the outcome of `test`
 Result = dict[str, Any]
-
-
-class Interrupted(BaseException):
-    """A signal ended the command."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"interrupted by {signal.Signals(number).name}")
-        self.exit_code = 128 + number
 
 
 def main(
@@ -95,7 +87,9 @@ def _run(
         result = commands.run(opened, gates)
     except ProjectError as error:
         return {"Outcome": OUTCOMES[error.exit_code], "Message": str(error)}, error.exit_code
-    return result, TEST_EXIT_CODES.get(result["Outcome"], 0) if args.command == "test" else 0
+    if args.command == "test":
+        return result, TEST_EXIT_CODES.get(result["Outcome"], 0)
+    return result, result.get("ExitCode", 0)
 
 
 def _start_local(stack: contextlib.ExitStack, region: str) -> None:
@@ -134,7 +128,7 @@ def _say(text: str) -> None:
 def _print(args: argparse.Namespace, result: Result) -> None:
     if args.json:
         print(json.dumps(result, indent=2, default=str))
-    elif result["ExitCode"] and "Report" not in result:  # a failed test has a report to show
+    elif result["ExitCode"] and not {"Report", "Verdict"} & set(result):  # those have more to show
         print(f"deploy-model: {result['Message']}", file=sys.stderr)
     else:
         from sagemaker_project.deploy import display

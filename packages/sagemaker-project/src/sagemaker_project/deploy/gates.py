@@ -12,7 +12,6 @@ import functools
 import json
 import sys
 from collections.abc import Callable, Iterable
-from datetime import timedelta
 from typing import TypeVar
 
 from sagemaker_project.deploy import endpoint_test
@@ -27,12 +26,18 @@ from sagemaker_project.deploy.endpoint_gates import (
 from sagemaker_project.deploy.evidence import (
     Evidence,
     State,
+    is_recent,
     not_deployable_because,
     recorded_requests,
 )
 from sagemaker_project.deploy.matching import matches
-from sagemaker_project.deploy.promotion import guardrail_problems, plan_promotion
-from sagemaker_project.deploy.target import Target
+from sagemaker_project.deploy.promotion import (
+    commit_of,
+    guardrail_problems,
+    is_accepted,
+    plan_promotion,
+    uncommitted_packages,
+)
 from sagemaker_project.errors import AwsError, Refused, UsageError
 
 PINNED = ("ModelDataUrl", "VersionId", "ETag", "Sha256", "Image", "ImageDigest")
@@ -152,12 +157,13 @@ def live_config_exists_or_is_made(evidence: Evidence) -> None:
 def approval_is_recent(evidence: Evidence) -> None:
     """An approval counts for Approval.MaxAgeDays of the stage's settings."""
     package = evidence.candidate.package
-    days = evidence.target.config.content.get("Approval", {}).get("MaxAgeDays")
-    approved = package.get("LastModifiedTime") or package.get("CreationTime")
-    if days and approved and evidence.now - approved > timedelta(days=days):
+    rules = evidence.target.config.approval
+    if not is_recent(package, evidence.target, evidence.now):
+        approved = package.get("LastModifiedTime") or package["CreationTime"]
         raise Refused(
             f"{evidence.candidate.arn}: approved {approved:%Y-%m-%d}, longer ago than the"
-            f" {days} days of Approval.MaxAgeDays: look at it again and approve it anew"
+            f" {rules['MaxAgeDays']} days of Approval.MaxAgeDays: look at it again and approve it"
+            " anew"
         )
 
 
@@ -203,6 +209,24 @@ def version_is_not_older(evidence: Evidence) -> None:
         )
 
 
+# The code
+
+
+def commit_is_clean(evidence: Evidence) -> None:
+    """The last stage gets only what a commit holds; an unknown commit is shown, not refused."""
+    config, resumed = evidence.target.config, evidence.resumed
+    accepted = resumed and resumed["Deployment"].get("AcceptedUncommitted")
+    if not config.last or accepted or is_accepted(evidence):
+        return
+    dirty = uncommitted_packages(evidence)
+    if dirty:
+        raise Refused(
+            f"{dirty[0]}: its pipeline ran with changes that no commit has"
+            f" ({commit_of(evidence.candidate.packages[dirty[0]])}): commit them and run the"
+            " pipeline again, or pass --accept-uncommitted, which is recorded"
+        )
+
+
 # The tests
 
 
@@ -221,12 +245,12 @@ def stage_before_tested_it(evidence: Evidence) -> None:
         earlier = any(test["ModelPackageArn"] == evidence.candidate.arn for test in tests)
         why = f" with the {target.before} settings as they are now" if earlier else ""
         raise Refused(
-            f"version {version} was not tested in {target.before}{why}: run {_test_again(target)}"
+            f"version {version} was not tested in {target.before}{why}: run {_test_again(evidence)}"
         )
     if staged.test["Status"] != "Passed":
         raise Refused(
             f"the last {target.before} test of version {version} is {staged.test['Status']}"
-            f" ({staged.test['ReportUri']}): fix it, then run {_test_again(target)}"
+            f" ({staged.test['ReportUri']}): fix it, then run {_test_again(evidence)}"
         )
     body = staged.report.body if staged.report else None
     if body is None or endpoint_test.digest(body) != staged.test["ReportSha256"]:
@@ -255,12 +279,14 @@ def bytes_are_what_was_tested(evidence: Evidence) -> None:
                 raise Refused(
                     f"{arn}: {name} is {pin.get(name)}, the {target.before} test ran with"
                     f" {passed.get(name)}: the bytes have changed since. Find out who changed them;"
-                    f" to go on with the new ones, run {_test_again(target)}"
+                    f" to go on with the new ones, run {_test_again(evidence)}"
                 )
 
 
-def _test_again(target: Target) -> str:
-    return ", then ".join(target.command(verb, stage=target.before) for verb in ("promote", "test"))
+def _test_again(evidence: Evidence) -> str:
+    target, arn = evidence.target, evidence.candidate.arn
+    promote = target.command("promote", "--model-package-arn", arn, stage=target.before)
+    return f"{promote}, then {target.command('test', stage=target.before)}"
 
 
 # The alarms
@@ -293,6 +319,7 @@ GATES: tuple[Gate, ...] = (
             approval_is_recent,
             two_people_agree,
             approval_was_not_used,
+            commit_is_clean,
             version_is_not_older,
             samples_are_readable,
             stage_before_tested_it,

@@ -51,7 +51,13 @@ class Snapshot(TypedDict):
     Variants: list[VariantSnapshot]
 
 
-class Deployment(TypedDict):
+class Accepted(TypedDict, total=False):
+    """What a person accepted by a flag."""
+
+    AcceptedUncommitted: bool  # the code had changes that no commit has
+
+
+class Deployment(Accepted):
     """What an entry keeps of a deployment: enough to audit it and to restore it."""
 
     ModelPackageArn: str

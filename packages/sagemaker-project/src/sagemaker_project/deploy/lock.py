@@ -129,7 +129,7 @@ class Lock:
         if answer is None:  # it was released in between
             return self._write_or_busy(None, IfNoneMatch="*")
         owner = owner_in(answer["Body"], self.where)
-        if not _is_gone(owner, answer):
+        if not is_gone(owner, answer):
             raise _busy(owner)
         self.inherited = owner
         if owner["What"] == self.what:
@@ -166,7 +166,7 @@ def owner_in(body: bytes, where: Members) -> Members:
         ) from None
 
 
-def _is_gone(owner: Members, answer: Members) -> bool:
+def is_gone(owner: Members, answer: Members) -> bool:
     """Whether the owner's process has ended, or its lease is over by S3's clock."""
     here = os.name == "posix" and owner["Machine"] == machine()
     if here and 0 < owner["Pid"] != os.getpid():

@@ -18,7 +18,8 @@ PIPELINE = re.compile(r"[a-z][a-z0-9_]*")
 class DeployRequest:
     """The arguments of one command; what a command does not have is empty.
 
-    `package_arn` is None where --latest-approved is given, and for commands that name no package.
+    `stage` is empty where none is named. `package_arn` is None where --latest-approved is given,
+    and for commands that name no package.
     `bucket` is empty where SageMaker's default bucket of the account and region is meant.
     """
 
@@ -37,6 +38,12 @@ class DeployRequest:
     accept_drift: bool = False
     plan_token: str | None = None
     export_test_results: str | None = None
+    accept_uncommitted: bool = False
+    reason: str = ""
+    watch: bool = False
+    probe: bool = False
+    local: bool = False
+    in_json: bool = False
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> "DeployRequest":
@@ -44,7 +51,7 @@ class DeployRequest:
         given = vars(args)
         return cls(
             command=given["command"],
-            stage=given["stage"],
+            stage=given.get("stage") or "",
             pipeline=given["pipeline"],
             region=given["region"],
             project_name=given["sagemaker_project_name"],
@@ -53,11 +60,17 @@ class DeployRequest:
             bucket=given["s3_bucket"],
             role=given["model_execution_role"],
             timeout_seconds=given["timeout"],
-            package_arn=given.get("model_package_arn"),
+            package_arn=given.get("model_package_arn") or given.get("arn"),
             retry=given.get("retry", False),
             accept_drift=given.get("accept_drift", False),
             plan_token=given.get("plan_token"),
             export_test_results=given.get("export_test_results"),
+            accept_uncommitted=given.get("accept_uncommitted", False),
+            reason=given.get("reason", ""),
+            watch=given.get("watch", False),
+            probe=given.get("probe", False),
+            local=given["local"],
+            in_json=given["json"],
         )
 
 

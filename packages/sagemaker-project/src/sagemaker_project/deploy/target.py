@@ -1,5 +1,6 @@
 """Where a command acts: one stage of one pipeline, in one account and region."""
 
+import shlex
 from dataclasses import dataclass
 
 from sagemaker_project.deploy import ledger
@@ -12,7 +13,9 @@ from sagemaker_project.deploy.names import HASH, MAX_NAME, digest, fit
 class Target:
     """A stage of one pipeline.
 
-    `pipeline` is empty for the first pipeline of a repository, and `before` for its first stage.
+    `pipeline` is empty for the first pipeline of a repository, `before` for its first stage and
+    `after` for its last one. `flags` are what a command needs to find the same place again, and
+    `role_flags` what one that promotes needs as well.
     """
 
     project: str
@@ -25,6 +28,9 @@ class Target:
     role: str
     group: str
     config: Config
+    after: str = ""
+    flags: tuple[str, ...] = ()
+    role_flags: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -51,9 +57,18 @@ class Target:
         return [{"Key": key, "Value": value} for key, value in (own | given).items()]
 
     def command(self, verb: str, *words: str, stage: str | None = None) -> str:
-        """Return a command to type that acts on this pipeline."""
+        """Return a command that acts on this pipeline, complete, as a shell takes it."""
+        return self._typed(verb, "--stage", stage or self.stage, words)
+
+    def registry_command(self, verb: str, arn: str, reason: str) -> str:
+        """Return a command that approves or rejects a version, which no stage is named for."""
+        return self._typed(f"{verb} {arn}", "--reason", reason, ())
+
+    def _typed(self, verb: str, flag: str, value: str, words: tuple[str, ...]) -> str:
         pipeline = ["--pipeline", self.pipeline] if self.pipeline else []
-        return " ".join(["deploy-model", verb, "--stage", stage or self.stage, *pipeline, *words])
+        role = self.role_flags if verb in ("plan", "promote") else ()
+        rest = map(shlex.quote, [flag, value, *pipeline, *words, *role, *self.flags])
+        return " ".join(["deploy-model", verb, *rest])
 
     @property
     def ledger_folder(self) -> str:
