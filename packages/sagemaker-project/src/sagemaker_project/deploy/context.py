@@ -22,8 +22,8 @@ class Context:
     """What a command works with.
 
     `before` is the stage before, whose tests a promotion needs; None for the first stage and for
-    commands that do not promote. `stages` are all stages in their order for `status`, else the one of the
-    command. `say` tells the person at the terminal a line of progress.
+    commands that do not promote. `stages` are all stages in their order for `status`, else the one
+    of the command. `say` tells the person at the terminal a line of progress.
     """
 
     request: DeployRequest

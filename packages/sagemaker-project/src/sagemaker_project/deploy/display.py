@@ -11,8 +11,8 @@ Row: TypeAlias = Sequence[str]
 def show(command: str, result: Result) -> None:
     """Print what `command` returned, and the command to type next."""
     {"plan": _plan, "status": _status, "history": _history}.get(command, _message)(result)
-    if result.get("Next"):
-        print(f"next: {result['Next']}")
+    if following := result.get("Next") or result.get("Who"):
+        print(f"next: {following}")
 
 
 def _message(result: Result) -> None:

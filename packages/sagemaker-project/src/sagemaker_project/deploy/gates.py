@@ -204,8 +204,9 @@ def version_is_not_older(evidence: Evidence) -> None:
     current, version = evidence.ledger.current, evidence.candidate.version
     if current and version < current["ModelPackageVersion"] and not evidence.request.retry:
         raise Refused(
-            f"version {version} is older than version {current['ModelPackageVersion']},"
-            " which serves: `deploy-model rollback` rolls back, --retry deploys it all the same"
+            f"version {version} is older than version {current['ModelPackageVersion']}, which"
+            f" {'serves' if evidence.endpoint else 'served last'}: `deploy-model rollback` rolls"
+            " back, --retry deploys it all the same"
         )
 
 

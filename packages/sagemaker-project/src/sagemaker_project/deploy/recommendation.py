@@ -54,7 +54,7 @@ def a_part_cannot_be_read(seen: Observation) -> Finding | None:
     if not parts:
         return None
     text = _unread(seen, parts)
-    return Finding("cannot be read", "healthy", text, advice.read_again(seen, parts))
+    return Finding("healthy", "healthy", text, advice.read_again(seen, parts))
 
 
 def _unread(seen: Observation, parts: list[str]) -> str:
@@ -328,7 +328,7 @@ def _undo(seen: Observation) -> Advice:
 
 
 def is_healthy(seen: Observation) -> Finding:
-    """The last row: it applies to every stage."""
+    """Apply to every stage: it is what is left where no rule above it applies."""
     target, current = seen.target, seen.ledger.current
     found = advice.NONE
     if current and target.after:
@@ -359,8 +359,8 @@ RULES: tuple[Rule, ...] = (
     alarm_is_missing,
     alarm_has_no_data,
     has_too_few_instances,
-    a_part_cannot_be_read,
     is_healthy,
+    a_part_cannot_be_read,
 )
 
 

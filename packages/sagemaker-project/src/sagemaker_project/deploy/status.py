@@ -66,10 +66,10 @@ def _together(views: list[Members]) -> Members:
     """Return one result for all stages: the worst verdict, and the first command that leads on."""
     worst = max(views, key=lambda each: EXIT_CODES[each["Verdict"]])
     ill = [each for each in views if each["Verdict"] != "healthy"]
-    last_arn = views[-1].get("ModelPackageArn")
+    last_arn = views[-1]["ModelPackageArn"]
     leads = [each for each in ill or views if each["Next"] or each["Who"]]
     # A version that serves in the last stage already needs no further step.
-    leads = [each for each in leads if ill or each.get("ModelPackageArn") != last_arn]
+    leads = [each for each in leads if ill or not last_arn or each["ModelPackageArn"] != last_arn]
     return {
         "Outcome": worst["Outcome"],
         "Verdict": worst["Verdict"],

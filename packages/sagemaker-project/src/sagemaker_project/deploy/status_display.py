@@ -86,7 +86,7 @@ def rows(stage: Result) -> Iterator[Row]:
         note = f" ({', '.join(gone)} was deleted)" if gone else ""
         text = f"version {goal['ModelPackageVersion']}  {goal['EndpointConfigName']}{note}"
         yield "a rollback leads to", text
-    if stage["Who"]:
+    if stage["Who"] and stage["Next"]:
         yield "who", stage["Who"]
     if stage["Recovery"]:
         yield "what to do", stage["Recovery"]
