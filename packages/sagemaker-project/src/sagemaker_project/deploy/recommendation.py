@@ -111,7 +111,7 @@ def ledger_is_damaged(seen: Observation) -> Finding | None:
     first = seen.damage[0]
     text = f"entry {first.number} of the ledger ({first.key}) is damaged: {first.why}"
     command = seen.target.command(
-        "ledger", "accept", str(first.number), "--reason", "looked at; it cannot be restored"
+        f"ledger accept {first.number}", "--reason", "looked at; it cannot be restored"
     )
     return Finding("ledger damaged", "degraded", text, Advice(command))
 
