@@ -151,7 +151,7 @@ def deployment(evidence: Evidence) -> Deployment:
         "DefinitionSha256": metadata.get("DefinitionSha256", "unknown"),
         "Before": snapshot(evidence),
     }
-    if is_accepted(evidence) and uncommitted_packages(evidence):
+    if evidence.request.accept_uncommitted and uncommitted_packages(evidence):
         kept["AcceptedUncommitted"] = True
     return kept
 
