@@ -180,6 +180,7 @@ BENCHMARKS = {
     "endpoint": endpoint.endpoint,
     "promote": deploying.promote,
     "packages": deploying.packages,
+    "status": deploying.status,
 }
 
 if __name__ == "__main__":
