@@ -100,13 +100,16 @@ def _target(project: Project, request: DeployRequest, config: Config, account: s
         config=config,
         after=following[0] if following else "",
         flags=_flags(project, request, bucket),
-        role_flags=_role_flags(request),
     )
 
 
 def _flags(project: Project, request: DeployRequest, default_bucket: str) -> tuple[str, ...]:
-    """Return the flags without which a command would act in another place than this one."""
+    """Return the flags without which a command would act in another place than this one.
+
+    The role has no default: it is left out where the environment names it.
+    """
     given = (
+        ("--model-execution-role", request.role, os.environ.get(ROLE_VARIABLE, "")),
         ("--region", request.region, project.region),
         ("--sagemaker-project-name", request.project_name, project.name),
         ("--sagemaker-project-id", request.project_id, ""),
@@ -120,10 +123,3 @@ def _flags(project: Project, request: DeployRequest, default_bucket: str) -> tup
         for word in (flag, value[0])
     ]
     return (*(["--local"] if request.local else []), *words)
-
-
-def _role_flags(request: DeployRequest) -> tuple[str, ...]:
-    """Return the flag with the models' role, where the environment does not name it."""
-    if not request.role or request.role == os.environ.get(ROLE_VARIABLE):
-        return ()
-    return ("--model-execution-role", request.role)

@@ -14,8 +14,7 @@ class Target:
     """A stage of one pipeline.
 
     `pipeline` is empty for the first pipeline of a repository, `before` for its first stage and
-    `after` for its last one. `flags` are what a command needs to find the same place again, and
-    `role_flags` what one that promotes needs as well.
+    `after` for its last one. `flags` are what a command needs to act in the same place.
     """
 
     project: str
@@ -30,7 +29,6 @@ class Target:
     config: Config
     after: str = ""
     flags: tuple[str, ...] = ()
-    role_flags: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -66,8 +64,7 @@ class Target:
 
     def _typed(self, verb: str, flag: str, value: str, words: tuple[str, ...]) -> str:
         pipeline = ["--pipeline", self.pipeline] if self.pipeline else []
-        role = self.role_flags if verb in ("plan", "promote") else ()
-        rest = map(shlex.quote, [flag, value, *pipeline, *words, *role, *self.flags])
+        rest = map(shlex.quote, [flag, value, *pipeline, *words, *self.flags])
         return " ".join(["deploy-model", verb, *rest])
 
     @property
