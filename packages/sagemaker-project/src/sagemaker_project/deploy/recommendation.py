@@ -18,6 +18,7 @@ from sagemaker_project.deploy.candidate import config_hash
 from sagemaker_project.deploy.drift import differences
 from sagemaker_project.deploy.evidence import is_of
 from sagemaker_project.deploy.interrupted import rolled_back_because
+from sagemaker_project.deploy.ledger import Deployment
 from sagemaker_project.deploy.observation import Observation, version_of
 from sagemaker_project.deploy.recovery import recovery
 
@@ -101,7 +102,7 @@ def lock_is_damaged(seen: Observation) -> Finding | None:
         return None
     target = seen.target
     uri = f"s3://{target.bucket}/{target.lock_key}"
-    command = f"aws s3 rm {uri} --region {target.region}"
+    command = f"aws s3 rm {uri} {target.aws_flags}"
     return Finding("lock damaged", "degraded", f"the lock {uri} is damaged", Advice(command))
 
 
@@ -194,13 +195,20 @@ def live_parts_are_deleted(seen: Observation) -> Finding | None:
     arn = seen.serving_arn
     text = f"{', '.join(gone)}, which it runs, was deleted: SageMaker cannot update it"
     found = advice.redeploy(seen, arn)
-    if seen.recorded and seen.recorded["ConfigHash"] != config_hash(seen.target.config, arn):
+    if seen.recorded and _settings_changed(seen, seen.recorded):
         # Its settings have changed since, so a promotion would make another configuration.
-        name, region = seen.target.endpoint, seen.target.region
+        name = seen.target.endpoint
         text += "; with the settings of now it can only be made anew, and does not serve meanwhile"
-        delete = f"aws sagemaker delete-endpoint --endpoint-name {name} --region {region}"
+        delete = f"aws sagemaker delete-endpoint --endpoint-name {name} {seen.target.aws_flags}"
         found = Advice(delete)
     return Finding("configuration deleted", "degraded", text, found)
+
+
+def _settings_changed(seen: Observation, recorded: Deployment) -> bool:
+    """Whether a promotion with the settings of now would make another configuration."""
+    config = seen.target.config
+    readable = bool(config.production_variants)
+    return readable and recorded["ConfigHash"] != config_hash(config, recorded["ModelPackageArn"])
 
 
 def is_other_than_the_ledger(seen: Observation) -> Finding | None:
@@ -239,7 +247,7 @@ def _weights(seen: Observation) -> str:
     return (
         "aws sagemaker update-endpoint-weights-and-capacities --endpoint-name"
         f" {endpoint['EndpointName']} --desired-weights-and-capacities {' '.join(words)}"
-        f" --region {seen.target.region}"
+        f" {seen.target.aws_flags}"
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from sagemaker_project.deploy.names import shown_commit
 from sagemaker_project.deploy.traffic import MINUTES
+from sagemaker_project.deploy.verdict import shown_time
 
 Result: TypeAlias = Mapping[str, Any]
 Row: TypeAlias = tuple[str, str]
@@ -60,7 +61,8 @@ def _changing(stage: Result) -> str:
 
 def rows(stage: Result) -> Iterator[Row]:
     """Yield the rows of a stage's table."""
-    yield "endpoint", f"{stage['EndpointName']}  {stage['Outcome']}"
+    since = f" since {shown_time(stage['Since'])}" if stage["Since"] else ""
+    yield "endpoint", f"{stage['EndpointName']}  {stage['Outcome']}{since}"
     yield from _version_rows(stage)
     if update := stage["Update"]:
         yield "update", _progress(update)

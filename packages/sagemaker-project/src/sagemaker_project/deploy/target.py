@@ -68,6 +68,16 @@ class Target:
         return " ".join(["deploy-model", verb, *rest])
 
     @property
+    def aws_flags(self) -> str:
+        """What a command of the AWS CLI ends with, so that it acts in this place and in no other.
+
+        With --local the variable is that of `sagemaker-local up`; where it is not set, the command
+        fails.
+        """
+        local = ' --endpoint-url "$AWS_ENDPOINT_URL"' if "--local" in self.flags else ""
+        return f"--region {self.region}{local}"
+
+    @property
     def ledger_folder(self) -> str:
         """The prefix of the keys of the stage's ledger, without the slash at its end."""
         return ledger.entry_key(self.name, self.stage, 0).rpartition("/")[0]
