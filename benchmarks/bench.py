@@ -183,6 +183,7 @@ BENCHMARKS = {
     "capture": capture.capture,
     "promote": deploying.promote,
     "packages": deploying.packages,
+    "status": deploying.status,
 }
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""`deploy-model`: what it adds to the waits of an endpoint, and how it takes a large registry."""
+"""`deploy-model`: what it adds to the waits of an endpoint and to the reads of a status, and how it
+takes a large registry.
+"""
 
 import json
 import statistics
@@ -76,6 +78,74 @@ def packages(bench):
         bench.pairs(label, "<= 3", lambda: plan("many"), lambda: plan("few"))
 
 
+# The reads of `status`, by a program that prints nothing and judges nothing.
+BARE_READS = """
+import sys
+from datetime import datetime, timedelta, timezone
+
+import boto3
+
+url, key, secret, token, bucket, name = sys.argv[1:]
+session = boto3.Session(key, secret, token, region_name="us-east-1")
+client = lambda service: session.client(service, endpoint_url=url)
+sm, s3, cloudwatch = client("sagemaker"), client("s3"), client("cloudwatch")
+client("sts").get_caller_identity()
+endpoint = sm.describe_endpoint(EndpointName=name)
+prefix = "abalone/deploy/staging/ledger/"
+for item in s3.list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]:
+    s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read()
+try:
+    s3.get_object(Bucket=bucket, Key="abalone/deploy/staging/lock.json")
+except s3.exceptions.NoSuchKey:
+    pass
+config = sm.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
+model = sm.describe_model(ModelName=config["ProductionVariants"][0]["ModelName"])
+group = sm.list_model_packages(ModelPackageGroupName="AbalonePackageGroup")
+package = group["ModelPackageSummaryList"][0]["ModelPackageArn"]
+sm.describe_model_package(ModelPackageName=package)
+now = datetime.now(timezone.utc)
+where = {"EndpointName": name, "VariantName": "AllTraffic"}
+dimensions = [{"Name": key, "Value": value} for key, value in where.items()]
+metrics = [("Invocations", "Sum"), ("Invocation5XXErrors", "Sum")]
+metrics += [("ModelLatency", "p50"), ("ModelLatency", "p99")]
+cloudwatch.get_metric_data(
+    MetricDataQueries=[
+        {
+            "Id": f"m{number}",
+            "MetricStat": {
+                "Metric": {
+                    "Namespace": "AWS/SageMaker", "MetricName": metric, "Dimensions": dimensions
+                },
+                "Period": 60,
+                "Stat": stat,
+            },
+        }
+        for number, (metric, stat) in enumerate(metrics)
+    ],
+    StartTime=now - timedelta(minutes=5),
+    EndTime=now,
+)
+"""
+
+
+def status(bench):
+    """What is read, judged and printed, against a bare boto3 client that makes the same reads."""
+    with local.running(bench) as here:
+        package = _registered(bench, here)
+        version = _copy(here, package, GROUP)
+        _deploy(bench, "promote", "staging", "--model-package-arn", version)
+        script = bench.folder / "bare_reads.py"
+        script.write_text(BARE_READS)
+        keys = [here.keys[name] for name in local.KEYS[:3]]
+        words = [here.url, *keys, local.BUCKET, "abalone-staging"]
+        bench.pairs(
+            "deploy-model status / the same reads by boto3",
+            "<= 6",
+            lambda: _deploy(bench, "status", "staging"),
+            lambda: bench.process(PYTHON, script, *words)[0],
+        )
+
+
 def _registered(bench, here):
     """What a run of the pipeline registers: a real model, with metrics and recorded requests."""
     command = ["-m", "pipelines.run_pipeline", "--local", "-n", MODULE, "-role-arn", ROLE]
@@ -97,5 +167,5 @@ def _copy(here, package, group):
 
 def _deploy(bench, command, stage, *words):
     words = ("-m", "deploy.deploy_model", command, "--local", "--stage", stage, *words)
-    role = () if command == "test" else ("--model-execution-role", ROLE)
+    role = () if command in ("test", "status") else ("--model-execution-role", ROLE)
     return bench.process(PYTHON, *words, *role, cwd=bench.project)[0]

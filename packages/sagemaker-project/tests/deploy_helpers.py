@@ -267,20 +267,30 @@ class Place:
         """`deploy-model` of the project, in this process."""
         return deploy.main(project_in(self.project), arguments, self.gates, self.clock)
 
-    def arguments(self, *words, stage=None):
+    def arguments(self, *words, stage="staging"):
         command, *rest = map(str, words)
         own = [
             *("--sagemaker-project-name", self.name, "--model-package-group-name", self.group),
             *("--model-execution-role", ROLE, "--region", "us-east-1", "--json"),
         ]
-        return [command, "--stage", stage or "staging", *own, *rest]
+        where = [] if stage is None else ["--stage", stage]
+        return [command, *where, *own, *rest]
 
     def deploy(self, *words, stage="staging"):
-        """Run `deploy-model` in this process. The result is its JSON, with `stderr` beside it."""
+        """Run `deploy-model` in this process. The result is its JSON, with `stderr` beside it.
+
+        Args:
+            stage: None where the command is not to name one.
+        """
+        return self.typed(self.arguments(*words, stage=stage))
+
+    def typed(self, words):
+        """Run `deploy-model` with these words and no others but --json."""
+        words = words if "--json" in words else [*words, "--json"]
         out, err = io.StringIO(), io.StringIO()
         with self.entered(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
-                code = self.main(self.arguments(*words, stage=stage))
+                code = self.main(words)
             except SystemExit as end:
                 code = end.code
         result = json.loads(out.getvalue())

@@ -134,6 +134,11 @@ API = {
         "What is nevertheless taken from this file.",
     ),
 }
+ALLOW_UNCOMMITTED = {
+    "type": "boolean",
+    "default": False,
+    "description": "Deploy a version to the last stage though no commit has its code.",
+}
 ACCOUNT_ID = {
     "type": "string",
     "pattern": "^[0-9]{12}$",
@@ -166,6 +171,7 @@ def schema():
             "$schema": {"type": "string"},
             "AccountId": ACCOUNT_ID,
             **api,
+            "AllowUncommitted": ALLOW_UNCOMMITTED,
             "Approval": APPROVAL,
             "EndpointTest": ENDPOINT_TEST,
         },

@@ -902,7 +902,7 @@ def test_defaults_of_the_schema_are_those_that_are_applied(config):
 
 def test_every_setting_reaches_the_api_or_the_planner(config):
     """A new top-level key cannot be accepted and then forgotten."""
-    ours = {"$schema", "AccountId", "Tags", "Approval", "EndpointTest"}
+    ours = {"$schema", "AccountId", "AllowUncommitted", "Tags", "Approval", "EndpointTest"}
     update = {
         "DeploymentConfig",
         "RetainAllVariantProperties",

@@ -75,6 +75,8 @@ def used(kind):
 NAME = evidence().candidate.name
 MODEL = evidence().candidate.models[0]["ModelName"]
 OTHER_METRICS = {"regression_metrics": {"mse": {"value": float("nan")}}}
+DIRTY = {"GitCommit": "0123456789abcdef-dirty"}
+ACCEPTED = {"AcceptedUncommitted": True}
 EARLIER = NOW - timedelta(days=1)
 QUOTED = {"Image": "image", "ModelDataUrl": "s3://bucket/2", "ModelDataETag": '"e"'}
 SSO = "AWSReservedSSO_dev_0123456789abcdef"
@@ -270,6 +272,16 @@ REFUSED = {
         Refused,
         "go back with deploy-model rollback --stage prod --to 1, or",
     ),
+    "changes that no commit has": (
+        evidence(of=package(CustomerMetadataProperties=DIRTY)),
+        Refused,
+        "run the pipeline again, or pass --accept-uncommitted",
+    ),
+    "changes that no commit has, beside the version": (
+        beside(CustomerMetadataProperties=DIRTY),
+        Refused,
+        arn(1),
+    ),
     "no requests": (evidence(samples=Document("s3://b/s", None)), Refused, "no sample requests"),
     "requests that are none": (evidence(samples=Document("s3://b/s", b"[]")), Refused, "s3://b/s"),
     "not tested": (evidence(staged=Staged(entries(), "hash")), Refused, "was not tested"),
@@ -337,6 +349,23 @@ ALLOWED = {
     "what was tested": evidence(**staged()),
     "drift that is accepted": evidence(
         request=request(accept_drift=True), **serving(1) | {"endpoint": endpoint("by-hand")}
+    ),
+    "an unknown commit": evidence(of=package(CustomerMetadataProperties={"GitCommit": "unknown"})),
+    "uncommitted changes, before the last stage": evidence(
+        where=replace(target(), config=replace(target().config, last=False)),
+        of=package(CustomerMetadataProperties=DIRTY),
+    ),
+    "uncommitted changes that the settings allow": evidence(
+        where=target(AllowUncommitted=True), of=package(CustomerMetadataProperties=DIRTY)
+    ),
+    "uncommitted changes that are accepted": evidence(
+        request=request(accept_uncommitted=True), of=package(CustomerMetadataProperties=DIRTY)
+    ),
+    "uncommitted changes that were accepted by the run that is resumed": evidence(
+        of=package(CustomerMetadataProperties=DIRTY),
+        ledger=entries(
+            ("Started", {"Action": "promote", "Deployment": deployed(2) | ACCEPTED}),
+        ),
     ),
     "a retry": evidence(request=request(retry=True), **used("Failed")),
     "an older version, on purpose": evidence(1, request=request(retry=True), **serving(2)),

@@ -476,7 +476,7 @@ def test_p31_a_plan_that_changes_before_the_lock_is_held_is_not_done(place, monk
 
 TEST = ["test", "--stage", "staging", "--export-test-results"]
 USAGE = {
-    "no stage": (["status"], "--stage"),
+    "no stage": (["history"], "--stage"),
     "unknown stage": (["status", "--stage", "production"], "production"),
     "unknown flag": (["status", "--stage", "staging", "--jsonn"], "--jsonn"),
     "a flag cut short": (["status", "--stag", "staging"], "--stag"),
@@ -679,8 +679,8 @@ def test_p35_every_command_ends_as_the_table_says(place):
         ("cleanup", 0, "CleanedUp"),
         ("promote", 4, "Busy"),
         ("rollback", 5, "NeedsHuman"),
-        ("status", 4, "Busy"),
-        ("status", 5, "NeedsHuman"),
+        ("status", 4, "Unknown"),
+        ("status", 4, "Unknown"),
         ("promote", 5, "NeedsHuman"),
         ("history", 0, "Read"),
         ("cleanup", 5, "NeedsHuman"),

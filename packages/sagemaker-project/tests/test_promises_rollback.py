@@ -453,7 +453,8 @@ def test_p27_an_endpoint_that_needs_a_person_is_left_to_one(three, status, comma
     refused(result, calls, name, "aws sagemaker ", code=5)
     assert result["Outcome"] == "NeedsHuman"
     status = three.deploy("status")
-    assert status["ExitCode"] == 0 and status["Recovery"] in result["Message"]
+    assert status["ExitCode"] == (1 if status["Outcome"] == "UpdateRollbackFailed" else 5)
+    assert status["Recovery"] in result["Message"]
 
 
 def test_p26_in_service_the_same_commands_go_through(three):

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import boto3
 
 from sagemaker_project import usage
+from sagemaker_project.deploy.names import is_uncommitted
 from sagemaker_project.errors import RunFailed, UsageError
 from sagemaker_project.project import PACKAGE, Project
 
@@ -103,7 +104,7 @@ class Demo:
         print_title(
             f"4. {self.last.capitalize()}: the first version is created at once: nothing serves yet"
         )
-        self.deploy("promote", self.last, "--model-package-arn", first)
+        self.promote(first)
         create_alarms(self.endpoint)
 
         print_title(f"5. A second version goes to {self.last} by canary, watched by alarms")
@@ -111,7 +112,7 @@ class Demo:
         self.approve(second)
         self.deploy_and_test(second)
         with Traffic(self.endpoint):
-            self.deploy("promote", self.last, "--model-package-arn", second)
+            self.promote(second)
         return second
 
     def broken_version(self, second: str) -> None:
@@ -121,11 +122,20 @@ class Demo:
         self.approve(third)
         self.deploy_and_test(third)
         with Traffic(self.endpoint):
-            self.deploy("promote", self.last, "--model-package-arn", third, expected=1)
-        self.deploy("status", self.last)
+            self.promote(third, expected=1)
+        self.deploy("status", self.last, expected=None)  # an alarm may still be in ALARM
 
-    def deploy(self, command: str, stage: str, *words: str, expected: int = 0) -> None:
+    def deploy(self, command: str, stage: str, *words: str, expected: int | None = 0) -> None:
         run("deploy-model", command, "--local", "--stage", stage, *words, expected=expected)
+
+    def promote(self, arn: str, expected: int = 0) -> None:
+        """Promote a version to the last stage, which asks for committed code."""
+        words = ["--model-package-arn", arn]
+        package = self.sagemaker.describe_model_package(ModelPackageName=arn)
+        if is_uncommitted(package["CustomerMetadataProperties"].get("GitCommit", "unknown")):
+            print("This work tree has uncommitted changes, which prod refuses unless told so.")
+            words.append("--accept-uncommitted")
+        self.deploy("promote", self.last, *words, expected=expected)
 
     def train(self, *options: str) -> str:
         """Run the pipeline; return the ARN of the package that it registered."""
@@ -139,14 +149,8 @@ class Demo:
         )
         return str(packages["ModelPackageSummaryList"][0]["ModelPackageArn"])
 
-    def approve(self, arn: str) -> None:
-        status, reason = "Approved", "its metrics are good"
-        command = ("aws", "sagemaker", "update-model-package", "--model-package-arn", arn)
-        options = ("--model-approval-status", status, "--approval-description", reason)
-        print(f"$ {shlex.join(command)} \\\n      {shlex.join(options)}", flush=True)
-        self.sagemaker.update_model_package(
-            ModelPackageArn=arn, ModelApprovalStatus=status, ApprovalDescription=reason
-        )
+    def approve(self, arn: str) -> None:  # a person would look at the metrics first
+        run("deploy-model", "approve", arn, "--local", "--reason", "its metrics are good")
 
     def deploy_and_test(self, arn: str) -> None:
         """Promote a version through all stages before the last, with their tests."""
@@ -189,13 +193,17 @@ def print_title(text: str) -> None:
     print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n{text}", flush=True)
 
 
-def run(*words: str, expected: int = 0) -> None:
-    """Print a command of this project and run it; raise RunFailed on another exit code."""
+def run(*words: str, expected: int | None = 0) -> None:
+    """Print a command of this project and run it; raise RunFailed on another exit code.
+
+    Args:
+        expected: None where any exit code will do.
+    """
     print(f"$ {shlex.join(words)}", flush=True)
     path = Path(sys.executable).with_name(words[0])
     command = str(path) if path.exists() else words[0]
     code = subprocess.run([command, *words[1:]]).returncode
-    if code != expected:
+    if expected is not None and code != expected:
         raise RunFailed(f"{words[0]} ended with exit code {code}, expected {expected}")
 
 

@@ -14,8 +14,11 @@
         LedgerError   5   the ledger or the lock cannot be trusted as it is
 
 Anything else that is raised is a fault of this package and keeps its traceback. `wheels.WheelError`
-is not in the tree: that module runs before this package is installed.
+is not in the tree: that module runs before this package is installed. Nor is `Interrupted`, which a
+signal raises.
 """
+
+import signal
 
 
 class ProjectError(Exception):
@@ -83,3 +86,12 @@ class NeedsHuman(ProjectError):
 
 class LedgerError(NeedsHuman):
     """The ledger or the lock cannot be trusted as it is; nothing was done."""
+
+
+class Interrupted(BaseException):
+    """A signal ended the command."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"interrupted by {signal.Signals(number).name}")
+        self.exit_code = 128 + number
+        self.by_user = number == signal.SIGINT

@@ -16,7 +16,10 @@
     calls, client, aws, matching    requests to AWS: retries, deadlines, each change once
     artifact             check a model.tar.gz
     endpoint_test*, smoke_test    invoke an endpoint with recorded requests, judge, report
-    status, display      what serves; results as text
+    look_status -> observation    read what `status` judges by; traffic: the last minutes
+    recommendation, advice, verdict, rollout    what is concluded from it, and what to type
+    status, display, status_display    what serves and what happened; results as text
+    registry, next_command    approve and reject; the command to type after another one
     config*              the settings of a stage
     endpoint_rules       what SageMaker allows for an endpoint
 

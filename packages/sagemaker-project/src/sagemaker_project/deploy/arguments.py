@@ -28,11 +28,14 @@ COMMANDS = {
     "promote": "deploy an approved model package and wait until it serves",
     "test": "invoke the endpoint with the recorded requests of its model, and report",
     "rollback": "undo the last promotion: the version before serves again; once, if repeated",
-    "status": "say what serves, and whether it was changed by hand",
+    "status": "say what serves, whether it is well, and what to type if it is not",
     "history": "list what happened to the stage, and entries of the ledger that are damaged",
     "cleanup": "delete what earlier deployments left and nothing needs",
+    "approve": "approve a version of the model registry, which promote then may deploy",
+    "reject": "reject a version, or withdraw its approval; what serves is not changed",
     "ledger": "accept that an entry of the ledger is damaged: it does not count any more",
 }
+REGISTRY = ("approve", "reject")  # they are about a version, not about a stage
 GROUP_VARIABLE = "SOURCE_MODEL_PACKAGE_GROUP_NAME"
 TIMEOUT_SECONDS = 4 * 3600
 MAX_REASON = 1000  # characters
@@ -80,9 +83,15 @@ def _parser(project: Project, in_json: bool) -> _Parser:
             allow_abbrev=False,
         )
         command.in_json = in_json
+        if name not in REGISTRY:
+            _add_stage(command, project, required=name != "status")
+        else:
+            _add_decision(command)
         _add_common(command, project)
         if name in ("plan", "promote"):
             _add_promotion(command)
+        if name == "status":
+            _add_status(command)
         if name == "promote":
             command.add_argument(
                 "--plan-token",
@@ -141,9 +150,28 @@ def _stages(project: Project) -> str:
     return " and ".join(filter(None, [", ".join(others), last]))
 
 
+def _add_stage(command: argparse.ArgumentParser, project: Project, required: bool) -> None:
+    help = "which endpoint" + ("" if required else " (default: all of them)")
+    command.add_argument("--stage", required=required, choices=project.stages, help=help)
+
+
+def _add_decision(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(stage=None)
+    command.add_argument("arn", metavar="ARN", help="the version")
+    command.add_argument("--reason", required=True, metavar="TEXT", help="kept in the registry")
+
+
+def _add_status(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--watch", action="store_true", help="look again until it does not change any more"
+    )
+    command.add_argument(
+        "--probe", action="store_true", help="send one recorded sample, and judge the answer"
+    )
+
+
 def _add_common(command: argparse.ArgumentParser, project: Project) -> None:
     add = command.add_argument
-    add("--stage", required=True, choices=project.stages, help="which endpoint")
     first = f" (default: {project.pipeline})" if project.pipeline else ""
     add("--pipeline", metavar="NAME", help=f"of which pipeline{first}")
     add("--local", action="store_true", help="on this machine, without AWS")
@@ -186,6 +214,11 @@ def _add_promotion(command: argparse.ArgumentParser) -> None:
         "--retry",
         action="store_true",
         help="deploy a version again that failed, was rolled back, or is older than what serves",
+    )
+    command.add_argument(
+        "--accept-uncommitted",
+        action="store_true",
+        help="deploy a version whose pipeline ran with changes that no commit has; recorded",
     )
 
 

@@ -11,7 +11,7 @@ import io
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import IO
+from typing import IO, Any
 
 from botocore.exceptions import ClientError
 
@@ -42,6 +42,10 @@ class Conflict(Exception):
 
 class Aws(Client):
     """SageMaker and what `deploy` needs beside it, in one region, until a deadline."""
+
+    def client_in_haste(self, service: str) -> Any:
+        """Return a client for reads that are not worth a wait: it tries twice."""
+        return self._new_client(service, {"total_max_attempts": 2})
 
     def change(self, call: Call) -> Members:
         """Make a change, once.
@@ -111,6 +115,8 @@ class Aws(Client):
         match call.operation:
             case "CreateModel":
                 return self.model(members["ModelName"])
+            case "UpdateModelPackage":
+                return self.package(members["ModelPackageArn"])
             case "CreateEndpointConfig":
                 return self.endpoint_config(members["EndpointConfigName"])
             case "CreateEndpoint" | "UpdateEndpoint":

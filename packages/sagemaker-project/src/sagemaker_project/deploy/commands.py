@@ -21,7 +21,9 @@ from sagemaker_project.deploy.ledger import Ledger
 from sagemaker_project.deploy.ledger_command import accept
 from sagemaker_project.deploy.lock import Lock
 from sagemaker_project.deploy.look import look, look_at_stage, look_back
+from sagemaker_project.deploy.next_command import next_command
 from sagemaker_project.deploy.promotion import plan_promotion, token
+from sagemaker_project.deploy.registry import approve, reject
 from sagemaker_project.deploy.rollback import last_rollback, plan_rollback, versions_below
 from sagemaker_project.deploy.status import status
 from sagemaker_project.deploy.steps import Plan
@@ -168,13 +170,17 @@ COMMANDS: dict[str, Command] = {
     "history": history,
     "cleanup": cleanup,
     "ledger": accept,
+    "approve": approve,
+    "reject": reject,
 }
 PROMOTIONS: dict[str, Callable[[Context, Gates], Members]] = {"plan": plan, "promote": promote}
 
 
 def run(context: Context, gates: Gates) -> Members:
-    """Run the command that the request names."""
+    """Run the command that the request names; its result has the next command to type."""
     command = context.request.command
     if command in PROMOTIONS:
-        return PROMOTIONS[command](context, gates)
-    return COMMANDS[command](context)
+        result = PROMOTIONS[command](context, gates)
+    else:
+        result = COMMANDS[command](context)
+    return result if "Next" in result else {**result, "Next": next_command(context, result)}

@@ -57,6 +57,7 @@ DEFAULTS: dict[str, Any] = {
     "Tags": [],
     "DeploymentConfig": {},
     "RetainAllVariantProperties": False,
+    "AllowUncommitted": False,
     "Approval": {"MaxAgeDays": 30, "RequireTwoPeople": False},
     "EndpointTest": {
         "Requests": 200,

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from sagemaker_project import cli, pages
 from sagemaker_project.deploy.arguments import parse
-from sagemaker_project.errors import ProjectError, UsageError
+from sagemaker_project.errors import Interrupted, ProjectError, UsageError
 from sagemaker_project.project import Project
 
 if TYPE_CHECKING:
@@ -35,17 +35,17 @@ if TYPE_CHECKING:
 
 OUTCOMES = {1: "Failed", 2: "Invalid", 3: "Refused", 4: "Busy", 5: "NeedsHuman"}
 TEST_EXIT_CODES = {"Failed": 1, "Inconclusive": 3}  # by the outcome of `test`
-ACTS = ("promote", "test", "rollback", "cleanup")  # their exit code tells what they have done
+ACTS = (
+    "promote",
+    "test",
+    "rollback",
+    "cleanup",
+    "approve",
+    "reject",
+    "ledger",
+)  # their code tells what they did
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 Result = dict[str, Any]
-
-
-class Interrupted(BaseException):
-    """A signal ended the command."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"interrupted by {signal.Signals(number).name}")
-        self.exit_code = 128 + number
 
 
 def main(
@@ -111,7 +111,9 @@ def _do(
         result = commands.run(opened, gates)
     except ProjectError as error:
         return {"Outcome": OUTCOMES[error.exit_code], "Message": str(error)}, error.exit_code
-    return result, TEST_EXIT_CODES.get(result["Outcome"], 0) if args.command == "test" else 0
+    if args.command == "test":
+        return result, TEST_EXIT_CODES.get(result["Outcome"], 0)
+    return result, result.get("ExitCode", 0)
 
 
 def _start_local(stack: contextlib.ExitStack, region: str) -> None:
@@ -158,7 +160,7 @@ def _report(about: Result, result: Result, code: int, in_json: bool, stdout: cli
         print(result["Text"], end="")
     elif in_json:
         print(json.dumps({**about, "ExitCode": code, **result}, indent=2, default=str))
-    elif code and "Report" not in result:  # a failed test has a report to show
+    elif code and not {"Report", "Verdict"} & set(result):  # those have more to show
         cli.report("deploy-model", result["Message"], code)
     else:
         _show(about["Command"], {**about, "ExitCode": code, **result})

@@ -11,8 +11,10 @@ Row: TypeAlias = Sequence[str]
 
 
 def show(command: str, result: Result) -> None:
-    """Print what `command` returned."""
+    """Print what `command` returned, and the command to type next."""
     {"plan": _plan, "status": _status, "history": history.show}.get(command, _message)(result)
+    if following := result.get("Next") or result.get("Who"):
+        print(f"next: {following}")
 
 
 def _message(result: Result) -> None:
@@ -33,40 +35,12 @@ def _plan(result: Result) -> None:
     ]
     _table(("", "service", "call", "resource"), rows)
     print(result["Message"])
-    if token := result.get("PlanToken"):
-        print(f"to make exactly these calls: deploy-model promote ... --plan-token {token}")
 
 
 def _status(result: Result) -> None:
-    print(result["Message"])
-    rows = [("endpoint", result["EndpointName"]), *_deployment_rows(result)]
-    for variant in result.get("Variants", []):
-        count = variant["InstanceCount"]
-        size = f", {count} instance(s)" if count else ""
-        rows.append((f"variant {variant['VariantName']}", f"weight {variant['Weight']:g}{size}"))
-    rows += [(f"alarm {name}", state) for name, state in result.get("Alarms", {}).items()]
-    if pending := result.get("Pending"):
-        rows.append(("interrupted", f"{pending['Action']} of {pending['Time'][:16]}: run it again"))
-    if result.get("FailureReason"):
-        rows.append(("reason", result["FailureReason"]))
-    if result.get("Recovery"):
-        rows.append(("what to do", result["Recovery"]))
-    rows += [("changed by hand", text) for text in result.get("Drift", [])]
-    _table(None, rows)
+    from sagemaker_project.deploy import status_display
 
-
-def _deployment_rows(result: Result) -> list[tuple[str, str]]:
-    current, before = result.get("Current"), result.get("RollbackTarget")
-    rows = []
-    for name, deployment in (("serves", current), ("a rollback leads to", before)):
-        if deployment:
-            version = f"version {deployment['ModelPackageVersion']}"
-            rows.append((name, f"{version}  {deployment['EndpointConfigName']}"))
-    if current:
-        approval = current["Approval"]
-        rows.append(("approved by", f"{approval['By']} at {approval['Time'][:16]}"))
-        rows.append(("commit", current["GitCommit"]))
-    return rows
+    status_display.show(result, lambda rows: _table(None, rows))
 
 
 def _table(header: Row | None, rows: Sequence[Row]) -> None:

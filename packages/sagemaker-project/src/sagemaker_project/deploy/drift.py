@@ -2,6 +2,21 @@
 
 from sagemaker_project.deploy.evidence import State
 from sagemaker_project.deploy.matching import matches
+from sagemaker_project.deploy.target import Target
+
+OWNER_TAGS = ("sagemaker:project-name", "sagemaker:deployment-stage")
+
+
+def owner_tags(target: Target) -> dict[str, str]:
+    """Return the tags that say whose an endpoint is."""
+    return {tag["Key"]: tag["Value"] for tag in target.tags if tag["Key"] in OWNER_TAGS}
+
+
+def is_ours(state: State) -> bool:
+    """Whether the ledger or the endpoint's own tags say that it belongs to this project."""
+    wanted = owner_tags(state.target)
+    known = state.ledger.deployed(str(state.live)) is not None
+    return known or all(state.tags.get(key) == value for key, value in wanted.items())
 
 
 def differences(state: State) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from sagemaker_project.deploy.creation import lost_for_good
-from sagemaker_project.deploy.drift import differences
+from sagemaker_project.deploy.drift import differences, is_ours, owner_tags
 from sagemaker_project.deploy.endpoint_rules import conversion
 from sagemaker_project.deploy.evidence import Evidence, Rollback, State, is_of
 from sagemaker_project.deploy.interrupted import closing_entries
@@ -13,8 +13,6 @@ from sagemaker_project.deploy.recovery import missing_config, promote_again, rec
 from sagemaker_project.deploy.rollback import versions_below
 from sagemaker_project.errors import Busy, NeedsHuman, Refused, UsageError
 
-OWNER_TAGS = ("sagemaker:project-name", "sagemaker:deployment-stage")
-
 
 def endpoint_is_ours(state: State) -> None:
     """An endpoint that neither the ledger nor its own tags tell of belongs to somebody else.
@@ -22,12 +20,9 @@ def endpoint_is_ours(state: State) -> None:
     Its owner makes it this project's with those tags; --accept-drift does not.
     """
     target, live = state.target, state.live
-    if not state.endpoint or state.ledger.deployed(str(live)):
+    if not state.endpoint or is_ours(state):
         return
-    wanted = {tag["Key"]: tag["Value"] for tag in target.tags if tag["Key"] in OWNER_TAGS}
-    if all(state.tags.get(key) == value for key, value in wanted.items()):
-        return
-    tags = " ".join(f"Key={key},Value={value}" for key, value in wanted.items())
+    tags = " ".join(f"Key={key},Value={value}" for key, value in owner_tags(target).items())
     raise Refused(
         f"{target.endpoint} was not made by deploy-model: the ledger does not know {live}, which it"
         " serves, and it lacks the tags of this project and stage. Nothing was changed. Give"

@@ -9,7 +9,7 @@ look.py reads them; gates.py and the modules that plan are pure functions of the
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sagemaker_project.deploy.calls import Members
 from sagemaker_project.deploy.candidate import Candidate
@@ -214,18 +214,36 @@ def is_of(deployment: Deployment | None, endpoint_config: str | None) -> bool:
 
 def not_deployable_because(package: Members, target: Target) -> str:
     """Return why a package may not be deployed; empty where it may."""
-    arn = package["ModelPackageArn"]
-    approval, status = package.get("ModelApprovalStatus"), package["ModelPackageStatus"]
-    if package.get("ModelPackageGroupName") != target.group:
+    arn, approval = package["ModelPackageArn"], package.get("ModelApprovalStatus")
+    problem = registry_problem(package, target)
+    if approval == "Approved" or _is_of_another_group(package, target):
+        return problem
+    command = target.registry_command("approve", arn, "its metrics are good")
+    return f"{arn} is {approval}: a person who may must approve it first: {command}"
+
+
+def registry_problem(package: Members, target: Target) -> str:
+    """Return why nothing may be done with a package here, whether it is approved or not."""
+    arn, status = package["ModelPackageArn"], package["ModelPackageStatus"]
+    if _is_of_another_group(package, target):
         return (
             f"{arn} is of the group {package.get('ModelPackageGroupName')}, this project deploys"
             f" {target.group}: name one of its versions, or give --model-package-group-name"
         )
-    if approval != "Approved":
-        return f"{arn} is {approval}: approve it first (aws sagemaker update-model-package)"
     if status != "Completed":
         return f"{arn}: its status is {status}, only Completed packages are deployed"
     return ""
+
+
+def _is_of_another_group(package: Members, target: Target) -> bool:
+    return bool(package.get("ModelPackageGroupName") != target.group)
+
+
+def is_recent(package: Members, target: Target, now: datetime) -> bool:
+    """Whether the approval of a package is not older than the settings of the stage allow."""
+    approved = package.get("LastModifiedTime") or package.get("CreationTime")
+    days = target.config.content.get("Approval", {}).get("MaxAgeDays")
+    return not days or approved is None or bool(now - approved <= timedelta(days=days))
 
 
 def recorded_requests(package: Members, samples: Document | None) -> Samples:

@@ -12,7 +12,6 @@ import functools
 import json
 import sys
 from collections.abc import Callable, Iterable
-from datetime import timedelta
 from typing import TypeVar
 
 from sagemaker_project.deploy import endpoint_test
@@ -30,11 +29,19 @@ from sagemaker_project.deploy.endpoint_gates import (
 from sagemaker_project.deploy.evidence import (
     Evidence,
     State,
+    is_recent,
     not_deployable_because,
     recorded_requests,
 )
 from sagemaker_project.deploy.matching import matches
-from sagemaker_project.deploy.promotion import guardrail_problems, plan_promotion, sends_update
+from sagemaker_project.deploy.promotion import (
+    commit_of,
+    guardrail_problems,
+    is_accepted,
+    plan_promotion,
+    sends_update,
+    uncommitted_packages,
+)
 from sagemaker_project.deploy.rollback import versions_below
 from sagemaker_project.errors import AwsError, Refused, UsageError
 
@@ -162,12 +169,13 @@ def live_config_exists_or_is_made(evidence: Evidence) -> None:
 def approval_is_recent(evidence: Evidence) -> None:
     """An approval counts for Approval.MaxAgeDays of the stage's settings."""
     package = evidence.candidate.package
-    days = evidence.target.config.content.get("Approval", {}).get("MaxAgeDays")
-    approved = package.get("LastModifiedTime") or package.get("CreationTime")
-    if days and approved and evidence.now - approved > timedelta(days=days):
+    rules = evidence.target.config.approval
+    if not is_recent(package, evidence.target, evidence.now):
+        approved = package.get("LastModifiedTime") or package["CreationTime"]
         raise Refused(
             f"{evidence.candidate.arn}: approved {approved:%Y-%m-%d}, longer ago than the"
-            f" {days} days of Approval.MaxAgeDays: look at it again and approve it anew"
+            f" {rules['MaxAgeDays']} days of Approval.MaxAgeDays: look at it again and approve it"
+            " anew"
         )
 
 
@@ -215,6 +223,24 @@ def version_is_not_older(evidence: Evidence) -> None:
         raise Refused(
             f"version {version} is older than version {current['ModelPackageVersion']}, which"
             f" serves: {back}deploy it all the same: {_promote(evidence, '--retry')}"
+        )
+
+
+# The code
+
+
+def commit_is_clean(evidence: Evidence) -> None:
+    """The last stage gets only what a commit holds; an unknown commit is shown, not refused."""
+    config, resumed = evidence.target.config, evidence.resumed
+    accepted = resumed and resumed["Deployment"].get("AcceptedUncommitted")
+    if not config.last or accepted or is_accepted(evidence):
+        return
+    dirty = uncommitted_packages(evidence)
+    if dirty:
+        raise Refused(
+            f"{dirty[0]}: its pipeline ran with changes that no commit has"
+            f" ({commit_of(evidence.candidate.packages[dirty[0]])}): commit them and run the"
+            " pipeline again, or pass --accept-uncommitted, which is recorded"
         )
 
 
@@ -327,6 +353,7 @@ GATES: tuple[Gate, ...] = (
             approval_is_recent,
             two_people_agree,
             approval_was_not_used,
+            commit_is_clean,
             version_is_not_older,
             samples_are_readable,
             stage_before_tested_it,

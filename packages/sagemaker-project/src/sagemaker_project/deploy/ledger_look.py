@@ -75,10 +75,10 @@ def read_ledger(context: Context, target: Target, tags: Tags = None) -> Examined
     return examined
 
 
-def accept_command(target: Target, damage: Sequence[Damage]) -> str:
+def accept_command(target: Target, damage: Sequence[Damage], reason: str = "TEXT") -> str:
     """Return the command that sets damaged entries aside."""
     numbers = (str(one.number) for one in damage)
-    return target.command(f"ledger accept {' '.join(numbers)}", "--reason", "TEXT")
+    return target.command(f"ledger accept {' '.join(numbers)}", "--reason", reason)
 
 
 def _way_out(target: Target, damage: Sequence[Damage]) -> str:

@@ -183,7 +183,7 @@ class Lock:
         if answer is None:  # it was released in between
             return self._write_or_busy(None, IfNoneMatch="*")
         owner = owner_in(answer["Body"], self.where)
-        if not _is_gone(owner, answer):
+        if not is_gone(owner, answer):
             raise _busy(owner)
         self.inherited = owner
         return self._write_or_busy(owner, IfMatch=answer["ETag"])
@@ -220,7 +220,7 @@ def owner_in(body: bytes, where: Members) -> Members:
         ) from None
 
 
-def _is_gone(owner: Members, answer: Members) -> bool:
+def is_gone(owner: Members, answer: Members) -> bool:
     """Whether the owner's process has ended, or its lease is over by S3's clock."""
     here = (owner["Host"], owner["Machine"]) == (socket.gethostname(), machine())
     if os.name == "posix" and here and 0 < owner["Pid"] != os.getpid():

@@ -12,6 +12,7 @@ from sagemaker_project.errors import Refused, UsageError
 
 MAX_NAME = 63  # characters of a name in SageMaker
 HASH = 10  # hexadecimal digits in a name
+DIRTY = "-dirty"  # the end of a GitCommit whose working copy had changes
 PACKAGE_ARN = re.compile(
     r"arn:aws[a-z-]*:sagemaker:(?P<region>[a-z0-9-]+):(?P<account>\d{12}):model-package/"
     r"(?P<group>[a-zA-Z0-9](?:-*[a-zA-Z0-9])*)(?:/(?P<version>\d+))?"
@@ -48,3 +49,14 @@ def package_parts(arn: str) -> dict[str, str]:
     if not found["version"]:
         raise Refused(f"{arn}: an unversioned package is never deployed: name a version of a group")
     return found.groupdict()
+
+
+def is_uncommitted(commit: str) -> bool:
+    """Whether a GitCommit says that the working copy had changes that no commit has."""
+    return commit.endswith(DIRTY)
+
+
+def shown_commit(commit: str) -> str:
+    """Return a GitCommit for people, which says plainly where it is not what ran."""
+    short = commit.removesuffix(DIRTY)[:12]
+    return f"{short} with uncommitted changes" if is_uncommitted(commit) else short

@@ -11,7 +11,7 @@ from sagemaker_project.deploy.endpoint_rules import conversion
 from sagemaker_project.deploy.evidence import Evidence, State, is_of
 from sagemaker_project.deploy.interrupted import closing_entries, ended, rolled_back_because
 from sagemaker_project.deploy.ledger import Deployment, ResourceNames, Snapshot, artifact_keys
-from sagemaker_project.deploy.names import digest
+from sagemaker_project.deploy.names import digest, is_uncommitted, shown_commit
 from sagemaker_project.deploy.steps import (
     CheckApproval,
     CheckOutcome,
@@ -162,7 +162,7 @@ def deployment(evidence: Evidence) -> Deployment:
     """Return what the ledger keeps of a deployment: enough to audit it, and to put it back."""
     candidate = evidence.candidate
     metadata = candidate.package.get("CustomerMetadataProperties", {})
-    return {
+    kept: Deployment = {
         "ModelPackageArn": candidate.arn,
         "ModelPackageVersion": candidate.version,
         "EndpointName": evidence.target.endpoint,
@@ -178,6 +178,26 @@ def deployment(evidence: Evidence) -> Deployment:
         "DefinitionSha256": metadata.get("DefinitionSha256", "unknown"),
         "Before": snapshot(evidence),
     }
+    if evidence.request.accept_uncommitted and uncommitted_packages(evidence):
+        kept["AcceptedUncommitted"] = True
+    return kept
+
+
+def is_accepted(evidence: Evidence) -> bool:
+    """Whether flag or settings accept a version with changes that no commit has."""
+    allowed = evidence.target.config.content.get("AllowUncommitted", False)
+    return evidence.request.accept_uncommitted or bool(allowed)
+
+
+def uncommitted_packages(evidence: Evidence) -> list[str]:
+    """Return the ARNs of the packages that serve and whose code no commit has."""
+    packages = evidence.candidate.packages
+    return [arn for arn, package in packages.items() if is_uncommitted(commit_of(package))]
+
+
+def commit_of(package: Members) -> str:
+    """Return the GitCommit of a package, or "unknown"."""
+    return str(package.get("CustomerMetadataProperties", {}).get("GitCommit", "unknown"))
 
 
 def snapshot(state: State) -> Snapshot | None:
@@ -221,10 +241,10 @@ def token(plan: Plan, evidence: Evidence) -> str:
 
 def _notes(evidence: Evidence) -> Iterator[str]:
     candidate, target = evidence.candidate, evidence.target
-    commit = candidate.package.get("CustomerMetadataProperties", {}).get("GitCommit", "unknown")
+    commit = shown_commit(commit_of(candidate.package))
     approval = candidate.approval
     yield (
-        f"version {candidate.version} (commit {commit[:12]}), approved by {approval['By']}"
+        f"version {candidate.version} (commit {commit}), approved by {approval['By']}"
         f" at {approval['Time'][:16]}"
     )
     if not evidence.endpoint:

@@ -8,7 +8,7 @@ from sagemaker_project.deploy.target import Target
 def recovery(target: Target, status: str, ledger: Ledger) -> str:
     """Return the commands for an endpoint in a status that SageMaker does not leave by itself."""
     name, current = target.endpoint, ledger.current
-    region = f" --region {target.region}"
+    region = f" {target.aws_flags}"
     if status == "Failed" or not current:
         delete = f"aws sagemaker delete-endpoint --endpoint-name {name}{region}"
         if status == "Failed" and not current and ledger.pending:

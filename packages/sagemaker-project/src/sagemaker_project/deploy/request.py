@@ -18,8 +18,9 @@ PIPELINE = re.compile(r"[a-z][a-z0-9_]*")
 class DeployRequest:
     """The arguments of one command; what a command does not have is empty.
 
-    `package_arn` is None where --latest-approved is given, and for commands that name no package.
-    `to` is the version that a rollback leads to, None for the one before the last promotion.
+    `stage` is empty where none is named. `package_arn` is None where --latest-approved is given,
+    and for commands that name no package. `to` is the version that a rollback leads to, None for
+    the one before the last promotion.
     `bucket` is empty where SageMaker's default bucket of the account and region is meant.
     """
 
@@ -43,6 +44,11 @@ class DeployRequest:
     export_test_results: str | None = None
     last: int | None = None  # entries of the history; None for all
     entries: tuple[int, ...] = ()  # of the ledger
+    accept_uncommitted: bool = False
+    watch: bool = False
+    probe: bool = False
+    local: bool = False
+    in_json: bool = False
 
     @property
     def emergency(self) -> dict[str, Any]:
@@ -56,7 +62,7 @@ class DeployRequest:
         given = vars(args)
         return cls(
             command=given["command"],
-            stage=given["stage"],
+            stage=given.get("stage") or "",
             pipeline=given["pipeline"],
             region=given["region"],
             project_name=given["sagemaker_project_name"],
@@ -65,7 +71,7 @@ class DeployRequest:
             bucket=given["s3_bucket"],
             role=given["model_execution_role"],
             timeout_seconds=given["timeout"],
-            package_arn=given.get("model_package_arn"),
+            package_arn=given.get("model_package_arn") or given.get("arn"),
             retry=given.get("retry", False),
             accept_drift=given.get("accept_drift", False),
             plan_token=given.get("plan_token"),
@@ -75,6 +81,11 @@ class DeployRequest:
             export_test_results=given.get("export_test_results"),
             last=given.get("last"),
             entries=tuple(given.get("entries", ())),
+            accept_uncommitted=given.get("accept_uncommitted", False),
+            watch=given.get("watch", False),
+            probe=given.get("probe", False),
+            local=given["local"],
+            in_json=given["json"],
         )
 
 

@@ -1,5 +1,6 @@
 """Where a command acts: one stage of one pipeline, in one account and region."""
 
+import shlex
 from dataclasses import dataclass
 
 from sagemaker_project.deploy import ledger
@@ -14,7 +15,8 @@ PACKAGE_TAG = "sagemaker-project:model-package-arn"
 class Target:
     """A stage of one pipeline.
 
-    `pipeline` is empty for the first pipeline of a repository, and `before` for its first stage.
+    `pipeline` is empty for the first pipeline of a repository, `before` for its first stage and
+    `after` for its last one. `flags` are what a command needs to act in the same place.
     """
 
     project: str
@@ -27,6 +29,8 @@ class Target:
     role: str
     group: str
     config: Config
+    after: str = ""
+    flags: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -58,9 +62,27 @@ class Target:
         return [*(tag for tag in self.tags if tag["Key"] != PACKAGE_TAG), own]
 
     def command(self, verb: str, *words: str, stage: str | None = None) -> str:
-        """Return a command to type that acts on this pipeline."""
+        """Return a command that acts on this pipeline, complete, as a shell takes it."""
+        return self._typed(verb, "--stage", stage or self.stage, words)
+
+    def registry_command(self, verb: str, arn: str, reason: str) -> str:
+        """Return a command that approves or rejects a version, which no stage is named for."""
+        return self._typed(f"{verb} {arn}", "--reason", reason, ())
+
+    def _typed(self, verb: str, flag: str, value: str, words: tuple[str, ...]) -> str:
         pipeline = ["--pipeline", self.pipeline] if self.pipeline else []
-        return " ".join(["deploy-model", verb, "--stage", stage or self.stage, *pipeline, *words])
+        rest = map(shlex.quote, [flag, value, *pipeline, *words, *self.flags])
+        return " ".join(["deploy-model", verb, *rest])
+
+    @property
+    def aws_flags(self) -> str:
+        """What a command of the AWS CLI ends with, so that it acts in this place and in no other.
+
+        With --local the variable is that of `sagemaker-local up`; where it is not set, the command
+        fails.
+        """
+        local = ' --endpoint-url "$AWS_ENDPOINT_URL"' if "--local" in self.flags else ""
+        return f"--region {self.region}{local}"
 
     @property
     def ledger_folder(self) -> str:

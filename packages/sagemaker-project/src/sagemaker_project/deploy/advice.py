@@ -1,0 +1,206 @@
+"""The commands that `deploy-model status` recommends: each one complete, for one purpose. Pure.
+
+Where no command leads on, `Advice.who` says who must do what. There are four such people: an
+approver (nothing approved), the owner of a policy (a permission is missing), the owner of an alarm
+(it does not exist), and the author of the model (it fails, and no earlier version is left).
+"""
+
+from typing import NamedTuple
+
+from sagemaker_project.deploy.candidate import approval
+from sagemaker_project.deploy.drift import differences
+from sagemaker_project.deploy.evidence import STEADY, is_recent
+from sagemaker_project.deploy.observation import Observation, version_of
+
+ALARM_OWNER = "the owner of the alarm"
+APPROVER = "an approver"
+AUTHOR = "the author of the model"
+POLICY_OWNER = "the owner of the policy of the role that runs this"
+
+
+class Advice(NamedTuple):
+    """A command to type, and who must act where a command alone does not lead on."""
+
+    command: str = ""
+    who: str = ""
+
+
+NONE = Advice()
+
+
+def look_again(seen: Observation, *words: str) -> Advice:
+    return Advice(seen.target.command("status", *words))
+
+
+def watch(seen: Observation) -> Advice:
+    return look_again(seen, "--watch")
+
+
+def read_again(seen: Observation, parts: list[str]) -> Advice:
+    """Return what helps where something could not be read."""
+    for part in parts:
+        if seen.unread[part].denied:
+            return Advice(who=f"{POLICY_OWNER} must allow it: {seen.unread[part].reason}")
+    return look_again(seen)
+
+
+def approve(seen: Observation, arn: str) -> Advice:
+    """Let an approver look at a version."""
+    if not arn:
+        return Advice(
+            who=f"{APPROVER} must approve a version of {seen.target.group}; there is none"
+        )
+    return Advice(
+        seen.target.registry_command("approve", arn, "looked at again"),
+        f"{APPROVER} must look at version {version_of(arn)} first",
+    )
+
+
+def back(seen: Observation, *words: str) -> Advice | None:
+    """Roll back to the version before, by name; None where there is none or it was done just now.
+
+    A second rollback in a row goes further back than anybody has decided to.
+    """
+    goal, end = seen.ledger.rollback_target, seen.last_end
+    if goal is None or (end and end["Kind"] == "RolledBack"):
+        return None
+    version = str(goal["ModelPackageVersion"])
+    return Advice(seen.target.command("rollback", "--to", version, *words))
+
+
+def back_or_author(seen: Observation) -> Advice:
+    """Roll back, else let the author of the model find out what is wrong."""
+    logs = f"/aws/sagemaker/Endpoints/{seen.target.endpoint}"
+    return back(seen) or Advice(who=f"{AUTHOR} must find the reason in the log group {logs}")
+
+
+def again(seen: Observation) -> Advice:
+    """Run the interrupted command again; undo a promotion that its gates would refuse by now."""
+    pending = seen.pending
+    assert pending is not None  # only an interrupted deployment is run again
+    words = ["--now", "--reason", str(pending.get("Reason"))] if pending.get("Now") else []
+    arn = pending["Deployment"]["ModelPackageArn"]
+    if pending["Action"] == "rollback":
+        return Advice(seen.target.command("rollback", *words))
+    settled = seen.status in STEADY and seen.live is not None
+    if settled and seen.ledger.current and (seen.withdrawn(arn) or bad_alarms(seen)):
+        return Advice(seen.target.command("rollback"))
+    if seen.withdrawn(arn):
+        return approve(seen, arn)
+    return Advice(promote(seen, arn, *words))
+
+
+def redeploy(seen: Observation, arn: str, *words: str) -> Advice:
+    """Bring a version into service that served before, or the one that may serve in its place."""
+    if seen.withdrawn(arn) == "deleted" or not arn:
+        return newest(seen, *words)
+    if seen.withdrawn(arn) or is_too_old(seen, arn):
+        return back(seen, *words) or approve(seen, arn)
+    test = seen.before.test(arn) if seen.before else None
+    if not seen.target.before or (test and test["Status"] == "Passed"):
+        return Advice(promote(seen, arn, *words))
+    return newest(seen, *words)
+
+
+def newest(seen: Observation, *words: str) -> Advice:
+    """Bring the newest version into service: the approved one, or what the stage before tested."""
+    if not seen.target.before:
+        if not seen.approved:
+            return approve(seen, seen.waiting)
+        return _promote_or_author(seen, seen.approved, *words)
+    before = seen.before
+    if before is None:
+        return read_again(seen, ["the stage before"])
+    tested = before.ledger.current
+    if tested is None:
+        if not seen.approved:
+            return approve(seen, seen.waiting)
+        return Advice(before.target.command("promote", "--latest-approved"))
+    arn = tested["ModelPackageArn"]
+    test = before.test(arn)
+    if test is None or test["Status"] == "Inconclusive":
+        if test is None and tested["ConfigHash"] != before.config_hash(arn):
+            return Advice(before.target.command("promote", "--model-package-arn", arn))
+        return Advice(before.target.command("test"))
+    if test["Status"] != "Passed":
+        version = version_of(arn)
+        report = test["ReportUri"]
+        who = f"{AUTHOR} must fix version {version}, whose {before.target.stage} test failed"
+        return Advice(who=f"{who} ({report})")
+    if seen.withdrawn(arn):
+        return approve(seen, arn)
+    return _promote_or_author(seen, arn, *words)
+
+
+def _promote_or_author(seen: Observation, arn: str, *words: str) -> Advice:
+    """Try a version, but no third time."""
+    failed = [
+        entry
+        for entry in seen.ledger.entries
+        if entry["Kind"] == "Failed" and entry["Deployment"]["ModelPackageArn"] == arn
+    ]
+    if len(failed) > 1:
+        why = failed[-1].get("Reason", "")
+        return Advice(who=f"{AUTHOR} must fix version {version_of(arn)}, which failed twice: {why}")
+    return Advice(promote(seen, arn, *words))
+
+
+def promote(seen: Observation, arn: str, *words: str) -> str:
+    """Return the promotion of a version, with the flags without which it would be refused."""
+    flags = ["--model-package-arn", arn, *words]
+    if _needs_retry(seen, arn):
+        flags.append("--retry")
+    if differences(seen) and "--accept-drift" not in flags:
+        flags.append("--accept-drift")
+    if seen.endpoint and "--now" not in flags and (bad := bad_alarms(seen)):
+        flags += ["--now", "--reason", "; ".join(bad)]
+    accepted = [
+        entry
+        for entry in seen.ledger.entries
+        if (about := entry.get("Deployment")) and about["ModelPackageArn"] == arn
+        if about.get("AcceptedUncommitted")
+    ]
+    if accepted:
+        flags.append("--accept-uncommitted")
+    return seen.target.command("promote", *flags)
+
+
+def _needs_retry(seen: Observation, arn: str) -> bool:
+    """Whether the version failed, was rolled back, or is older than what the ledger says serves."""
+    current = seen.ledger.current
+    if seen.endpoint and current and int(version_of(arn)) < current["ModelPackageVersion"]:
+        return True
+    package = seen.packages.get(arn)
+    if package:
+        used = seen.ledger.uses(arn, approval(package)["Time"])
+        return used is not None and used["Kind"] != "Promoted"
+    entries = [e for e in seen.ledger.entries if e["Kind"] in ("Failed", "RolledBack")]
+    left = [e.get("Leaves") or e.get("Deployment") for e in entries]
+    return any(about and about["ModelPackageArn"] == arn for about in left)
+
+
+def is_too_old(seen: Observation, arn: str) -> bool:
+    """Whether the approval of a version is older than the settings of the stage allow."""
+    package = seen.packages.get(arn)
+    return bool(package) and not is_recent(package or {}, seen.target, seen.now)
+
+
+def bad_alarms(seen: Observation) -> list[str]:
+    """Return what keeps the alarms of the settings from guarding a promotion, a line each."""
+    if not seen.could_read("alarms"):
+        return []
+    found = {name: alarm_state(seen, name) for name in seen.target.config.alarms}
+    return [f"the alarm {name} {_SAID[state]}" for name, state in found.items() if state != "OK"]
+
+
+_SAID = {
+    "missing": "does not exist",
+    "ALARM": "is in ALARM",
+    "INSUFFICIENT_DATA": "has no data",
+}
+
+
+def alarm_state(seen: Observation, name: str) -> str:
+    """Return the state of an alarm of the settings, "missing" where it does not exist."""
+    alarm = seen.alarms.get(name)
+    return str(alarm["StateValue"]) if alarm else "missing"
