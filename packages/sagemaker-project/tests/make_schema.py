@@ -178,6 +178,8 @@ def _change(defs):
     """Change what a stage cannot set, and what AWS documents but the service model lacks."""
     defs["ProductionVariant"]["properties"].update(OURS)
     defs["DataCaptureConfig"]["required"].remove("DestinationS3Uri")
+    # deploy-model appends a slash and the name of the endpoint configuration.
+    defs["DataCaptureConfig"]["properties"]["DestinationS3Uri"]["maxLength"] -= 1 + 63
     serverless = defs["ProductionVariantServerlessConfig"]["properties"]
     serverless["MemorySizeInMB"] = {"type": "integer", "enum": list(range(1024, 6145, 1024))}
     defs["MetricsConfig"]["properties"]["MetricPublishFrequencyInSeconds"] = {

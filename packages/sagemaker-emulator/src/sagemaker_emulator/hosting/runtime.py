@@ -137,11 +137,10 @@ class Runtime:
         return Response(200, headers, content)
 
     def _capture(self, invocation: Invocation, answered: dict[str, str], content: bytes) -> None:
-        traffic = invocation.traffic
-        config = traffic.route.capture
+        config = invocation.destination.capture
         if not config or not config.get("EnableCapture", True):
             return
-        if traffic.captured.take(config["InitialSamplingPercentage"] / 100):
+        if invocation.traffic.captured.take(config["InitialSamplingPercentage"] / 100):
             request = (time.time(), invocation.headers, invocation.body)
             endpoint, variant = invocation.endpoint, invocation.destination.variant
             self.capture.add(Capture(config, endpoint, variant, *request, answered, content))

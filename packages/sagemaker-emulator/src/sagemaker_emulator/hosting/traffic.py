@@ -23,6 +23,7 @@ class Destination:
     fleet: Fleet
     weight: float
     max_concurrency: int | None = None  # of a serverless variant: more at once is throttled
+    capture: Document | None = None  # DataCaptureConfig of its endpoint configuration
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,6 @@ class Route:
     green: tuple[Destination, ...] = ()
     green_share: float = 0.0  # from 0 to 1
     shadows: tuple[Destination, ...] = ()  # the weight is the share of requests that is copied
-    capture: Document | None = None  # DataCaptureConfig
     asynchronous: Document | None = None  # AsyncInferenceConfig
 
 

@@ -67,7 +67,8 @@ class VariantFleets:
     def _destination(self, variant: Document) -> Destination:
         name, serverless = variant["VariantName"], variant["Serverless"] or {}
         limit = serverless.get("MaxConcurrency")
-        return Destination(name, self.fleets[name], variant["Weight"], limit)
+        capture = self.snapshot.get("DataCaptureConfig")
+        return Destination(name, self.fleets[name], variant["Weight"], limit, capture)
 
 
 def _container(variant: Document) -> Container:
