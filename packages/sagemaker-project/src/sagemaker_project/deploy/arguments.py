@@ -28,6 +28,7 @@ COMMANDS = {
     "rollback": "put the version before the current one back",
     "status": "say what serves, and whether it was changed by hand",
     "history": "list what happened to the stage, after checking that no entry was changed",
+    "audit": "trace a prediction, or a version, back to the data and the commit, link by link",
     "cleanup": "delete what earlier deployments left and nothing needs",
 }
 GROUP_VARIABLE = "SOURCE_MODEL_PACKAGE_GROUP_NAME"
@@ -48,7 +49,10 @@ class _Parser(argparse.ArgumentParser):
 
 def parse(project: Project, argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line; exit where it cannot be read, or only help is wanted."""
-    args = _parser(project, "--json" in argv).parse_args(argv)
+    parser = _parser(project, "--json" in argv)
+    args = parser.parse_args(argv)
+    if args.command == "audit" and (wrong := _wrong_audit(args)):
+        parser.error(wrong)
     if args.command != "help" and args.model_package_group_name is None:
         # CodeBuild's variable is about the first pipeline, not about the endpoints of another one.
         group = os.environ.get(GROUP_VARIABLE) if project.is_first(args.pipeline) else None
@@ -98,8 +102,46 @@ def _parser(project: Project, in_json: bool) -> _Parser:
                 metavar="FILE",
                 help="where the JSON report goes; the HTML one beside it (default: reports/)",
             )
+        if name == "audit":
+            _add_audit(command)
     _add_help(commands)
     return parser
+
+
+def _add_audit(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "audit",
+        choices=("prediction", "version", "all"),
+        help="a captured prediction, a version, or everything that the stage served",
+    )
+    command.add_argument(
+        "audited",
+        nargs="?",
+        default="",
+        metavar="INFERENCE-ID | N",
+        help="the InferenceId that the request had, or the number of the version",
+    )
+    command.add_argument(
+        "--at",
+        default="",
+        metavar="TIME",
+        help="of a prediction: when, in UTC; 2026-01-31T23:59 is that minute, with seconds that"
+        " second",
+    )
+
+
+def _wrong_audit(args: argparse.Namespace) -> str:
+    """Return what is wrong with the words of an audit; empty where nothing is."""
+    what, which = args.audit, args.audited
+    if what == "all" and which:
+        return f"audit all takes no other word, {which!r} was given"
+    if what == "prediction" and not which:
+        return "audit prediction needs the InferenceId that the request had"
+    if what == "version" and not (which.isascii() and which.isdecimal()):
+        return f"audit version needs the number of a version, {which!r} was given"
+    if args.at and what != "prediction":
+        return f"--at is for audit prediction, not for audit {what}"
+    return ""
 
 
 def _add_help(commands: Any) -> None:

@@ -279,7 +279,14 @@ def named(members: Members) -> str:
         return f"s3://{members['Bucket']}/{members.get('Key') or members.get('Prefix', '')}"
     names = (
         *("EndpointName", "EndpointConfigName", "ModelName", "ModelPackageName", "ResourceId"),
-        *("ResourceIds", "ModelPackageGroupName", "repositoryName", "AlarmNames"),
+        *(
+            "TrainingJobName",
+            "PipelineExecutionArn",
+            "ResourceIds",
+            "ModelPackageGroupName",
+            "repositoryName",
+            "AlarmNames",
+        ),
     )
     return next((str(members[name]) for name in names if members.get(name)), "").strip()
 

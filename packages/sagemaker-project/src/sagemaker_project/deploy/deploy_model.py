@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sagemaker_project.deploy.gates import Gate
 
 OUTCOMES = {1: "Failed", 2: "Invalid", 3: "Refused", 4: "Busy", 5: "NeedsHuman"}
-TEST_EXIT_CODES = {"Failed": 1, "Inconclusive": 3}  # by the outcome of `test`
+REPORT_EXIT_CODES = {"Failed": 1, "Inconclusive": 3}  # by the outcome of `test` and `audit`
 Result = dict[str, Any]
 
 
@@ -95,7 +95,7 @@ def _run(
         result = commands.run(opened, gates)
     except ProjectError as error:
         return {"Outcome": OUTCOMES[error.exit_code], "Message": str(error)}, error.exit_code
-    return result, TEST_EXIT_CODES.get(result["Outcome"], 0) if args.command == "test" else 0
+    return result, REPORT_EXIT_CODES.get(result["Outcome"], 0) if "Report" in result else 0
 
 
 def _start_local(stack: contextlib.ExitStack, region: str) -> None:
@@ -134,7 +134,7 @@ def _say(text: str) -> None:
 def _print(args: argparse.Namespace, result: Result) -> None:
     if args.json:
         print(json.dumps(result, indent=2, default=str))
-    elif result["ExitCode"] and "Report" not in result:  # a failed test has a report to show
+    elif result["ExitCode"] and "Report" not in result:  # what failed in a report is to be shown
         print(f"deploy-model: {result['Message']}", file=sys.stderr)
     else:
         from sagemaker_project.deploy import display

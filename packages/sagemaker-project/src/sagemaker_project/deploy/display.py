@@ -4,13 +4,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from sagemaker_project.deploy.audit.report import text_rows
+
 Result: TypeAlias = Mapping[str, Any]  # what --json prints
 Row: TypeAlias = Sequence[str]
 
 
 def show(command: str, result: Result) -> None:
     """Print what `command` returned."""
-    {"plan": _plan, "status": _status, "history": _history}.get(command, _message)(result)
+    shown = {"plan": _plan, "status": _status, "history": _history, "audit": _audit}
+    shown.get(command, _message)(result)
 
 
 def _message(result: Result) -> None:
@@ -82,6 +85,17 @@ def _history(result: Result) -> None:
     ]
     _table(("", "time (UTC)", "what", "version", "endpoint config", "approved by", "note"), rows)
     print(result["Message"])
+
+
+def _audit(result: Result) -> None:
+    print(result["Message"])
+    print(f"{'Report':<20}{result['Report']}")
+    one_by_one = result["Subject"].startswith("prediction ")
+    for audit in result["Audits"]:
+        print(f"\n{audit['EndpointConfigName']}  {audit['VariantName']}".rstrip())
+        for status, link, value, source, note in text_rows(audit, one_by_one):
+            about = "; ".join(filter(None, [source, note]))
+            print(f"{status:<9} {link:<23} {value}{f' ({about})' if about else ''}")
 
 
 def _table(header: Row | None, rows: Sequence[Row]) -> None:

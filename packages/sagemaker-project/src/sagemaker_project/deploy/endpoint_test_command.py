@@ -57,12 +57,14 @@ def _keep(context: Context, state: State, deployment: Deployment, report: TestRe
         "ReportSha256": endpoint_test.digest(body),
     }
     ledger_writer.append(context, state.ledger, "Tested", {"Action": "test", "Test": kept})
-    path = _write(context, body, page)
+    folder = Path("reports") / f"{context.target.endpoint}-test"
+    path = Path(context.request.export_test_results or folder / "report.json")
+    written = write_files(path, body, page)
     return {
         "Outcome": report["Status"],
         "Message": f"{context.target.endpoint}: {endpoint_test.summary(report)}",
         **{name: value for name, value in kept.items() if name != "Pins"},
-        "Report": str(path),
+        "Report": str(written),
     }
 
 
@@ -84,10 +86,8 @@ def _upload(context: Context, state: State, body: bytes, page: bytes) -> str:
     return f"s3://{target.bucket}/{folder}/report.json"
 
 
-def _write(context: Context, body: bytes, page: bytes) -> Path:
-    """Write both reports to disk; return the path of the HTML."""
-    folder = Path("reports") / f"{context.target.endpoint}-test"
-    path = Path(context.request.export_test_results or folder / "report.json")
+def write_files(path: Path, body: bytes, page: bytes) -> Path:
+    """Write a report as JSON and, beside it, as HTML; return the path of the HTML."""
     try:
         for file, content in ((path, body), (path.with_suffix(".html"), page)):
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -37,6 +37,9 @@ class DeployRequest:
     accept_drift: bool = False
     plan_token: str | None = None
     export_test_results: str | None = None
+    audit: str = ""  # "prediction", "version" or "all"
+    audited: str = ""  # the inference id, or the version
+    at: str = ""
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> "DeployRequest":
@@ -58,6 +61,9 @@ class DeployRequest:
             accept_drift=given.get("accept_drift", False),
             plan_token=given.get("plan_token"),
             export_test_results=given.get("export_test_results"),
+            audit=given.get("audit", ""),
+            audited=given.get("audited", ""),
+            at=given.get("at", ""),
         )
 
 
