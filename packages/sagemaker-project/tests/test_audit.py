@@ -3,7 +3,6 @@
 The model is one that the project's own pipeline has trained, in an emulator of these tests' own.
 """
 
-import base64
 import contextlib
 import io
 import json
@@ -16,7 +15,6 @@ from deploy_helpers import (
     BUCKET,
     ROLE,
     Cloud,
-    artifact,
     changing,
     environment,
     project_in,
@@ -103,7 +101,7 @@ class Audited:
         os.chdir(self.path)
         try:
             flags = ["--json"] if in_json else []
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
                 try:
                     code = deploy.main(
                         project_in(self.path), ["audit", *words, "--stage", stage, *flags]
@@ -115,7 +113,7 @@ class Audited:
             os.environ.clear()
             os.environ.update(before)
         text = out.getvalue()
-        return code, json.loads(text[text.index("{") :]) if in_json else text
+        return code, json.loads(text) if in_json else text
 
     def audit(self, *words):
         code, result = self.run(*words)
