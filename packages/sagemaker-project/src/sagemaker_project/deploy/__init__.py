@@ -14,6 +14,7 @@
     artifact             check a model.tar.gz
     endpoint_test*, smoke_test    invoke an endpoint with recorded requests, judge, report
     status, display      what serves and what happened; results as text
+    audit                trace a prediction back to the data and the commit
     config*              the settings of a stage
 
 Public are the names in `__all__`; the rest may change with any version.
