@@ -8,6 +8,9 @@ import io
 import json
 import os
 import re
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError
 
 import boto3
 import pytest
@@ -22,8 +25,9 @@ from deploy_helpers import (
 )
 from sagemaker_emulator import attach
 from sagemaker_emulator import testing as faults
-from sagemaker_project import deploy
+from sagemaker_project import deploy, pages
 
+PAGE = pages.text("audit")
 MODULE = "pipelines.abalone.pipeline"
 ROW = "M,0.455,0.365,0.095,0.514,0.2245,0.101,0.15"
 VALUES = ["M", *map(float, ROW.split(",")[1:])]
@@ -217,7 +221,7 @@ def test_records_of_one_id_are_all_audited_and_at_narrows(audited):
     result = audited.audit("prediction", "twice")
     assert len(result["Audits"][0]["Predictions"]) == 2
     time = result["Audits"][0]["Predictions"][0]["Time"]
-    for at in (time, time.removesuffix("Z"), time[:16]):
+    for at in (time, time[:16]):
         found = audited.audit("prediction", "twice", "--at", at)["Audits"][0]["Predictions"]
         assert time in [one["Time"] for one in found]
         assert all(one["Time"].startswith(at.removesuffix("Z")) for one in found)
@@ -242,6 +246,7 @@ def test_an_id_without_a_record_is_refused_and_says_where_it_looked(audited):
         (["all", "1"], "takes no other word"),
         (["all", "--at", "2026-01-01T00:00"], "--at is for audit prediction"),
         (["prediction", "x", "--at", "noon"], "expected UTC as"),
+        (["prediction", "x", "--at", "2026-02-31T00:00"], "expected UTC as"),
         (["predictions", "x"], "invalid choice"),
     ],
 )
@@ -250,10 +255,29 @@ def test_words_that_make_no_sense_are_refused(audited, words, reason):
     assert result["ExitCode"] == 2 and reason in result["Message"]
 
 
-def test_an_audit_changes_nothing(audited):
+def test_an_audit_changes_nothing_and_asks_what_its_page_says(audited):
     faults.clear_calls(audited.cloud.local)
     audited.audit("all")
-    assert changing(faults.calls(audited.cloud.local)) == []
+    calls = faults.calls(audited.cloud.local)
+    assert changing(calls) == []
+    permissions = PAGE.partition("## Permissions")[2].partition("\n## ")[0]
+    asked = {call["operation"].replace("ListObjectsV2", "ListBucket") for call in calls}
+    assert asked == set(re.findall(r"`([A-Z]\w+)`", permissions)) - {"KmsKeyId"}
+
+
+def test_the_page_tells_how_to_recompute_the_hash_of_the_definition(audited):
+    metadata = audited.package()["CustomerMetadataProperties"]
+    answer = audited.cloud.sm.describe_pipeline_definition_for_execution(
+        PipelineExecutionArn=metadata["PipelineExecutionArn"]
+    )
+    [code] = re.findall(r"python3 -c '(.+)'", PAGE)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=answer["PipelineDefinition"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == metadata["DefinitionSha256"]
 
 
 # What was changed fails, and its link alone
@@ -310,10 +334,27 @@ def test_one_byte_of_a_captured_body(audited, part):
     with audited.changed(
         key, lambda body: body.replace(line, line.replace(*map(str.encode, (old, new))))
     ):
-        for words in (("prediction", "one-csv"), ("all",)):
-            result = audited.audit(*words)
-            assert (result["ExitCode"], failed(result)) == (1, ["prediction made anew"])
-            assert f"captured {new if part == 'answer' else answer}" in result["Message"]
+        words = ("prediction", "one-csv") if part == "request" else ("all",)
+        result = audited.audit(*words)
+    assert (result["ExitCode"], failed(result)) == (1, ["prediction made anew"])
+    assert f"captured {new if part == 'answer' else answer}" in result["Message"]
+
+
+@pytest.mark.parametrize("installed", ["0.1", ""])
+def test_another_answer_with_other_libraries_proves_nothing(audited, monkeypatch, installed):
+    def version(name):
+        if not installed:
+            raise PackageNotFoundError(name)
+        return installed
+
+    monkeypatch.setattr("sagemaker_project.deploy.audit.anew.version", version)
+    [key] = {key for key, record in audited.records() if ROW in str(record)}
+    with audited.changed(key, lambda body: body.replace(b"0.455,0.365", b"0.955,0.365")):
+        result = audited.audit("prediction", "one-csv")
+    [prediction] = result["Audits"][0]["Predictions"]
+    assert (result["ExitCode"], prediction["Status"]) == (0, "recorded")
+    wanted = "scikit-learn 0.1, trained with" if installed else "the project's full environment"
+    assert wanted in prediction["Note"]
 
 
 def test_a_captured_line_that_cannot_be_read(audited):
@@ -337,6 +378,15 @@ def test_one_byte_of_the_ledger(audited):
     assert "00000001.json" in result["Message"]
 
 
+def test_a_ledger_of_which_nothing_can_be_read(audited):
+    with contextlib.ExitStack() as stack:
+        for key in audited.keys("abalone/deploy/staging/ledger/"):
+            stack.enter_context(audited.changed(key, one_byte(-5)))
+        for words in (("prediction", "one-csv"), ("all",)):
+            result = audited.audit(*words)
+            assert result["ExitCode"] == 1 and "FAILED: ledger: " in result["Message"]
+
+
 def test_metadata_that_contradicts_the_execution(audited):
     for name, link in (("DefinitionSha256", "definition"), ("GitCommit", "commit")):
         real = audited.package()["CustomerMetadataProperties"][name]
@@ -349,3 +399,44 @@ def test_metadata_that_contradicts_the_execution(audited):
             audited.cloud.sm.update_model_package(
                 ModelPackageArn=audited.arn, CustomerMetadataProperties={name: real}
             )
+
+
+def test_a_variant_that_serves_another_version_is_audited_as_that_version(place):
+    first, second = place.register(factor=2), place.register(factor=3)
+    config = json.loads((place.project / "deploy/staging-config.json").read_text())
+    [variant] = config["ProductionVariants"]
+    both = [variant, {**variant, "VariantName": "Before", "ModelPackageVersion": 1}]
+    place.settings("staging", ProductionVariants=both)
+    assert place.deploy("promote", "--model-package-arn", second)["ExitCode"] == 0
+    runtime = place.cloud.client("sagemaker-runtime")
+    for name in ("AllTraffic", "Before"):
+        runtime.invoke_endpoint(
+            EndpointName=f"{place.name}-staging",
+            Body="5",
+            ContentType="text/csv",
+            TargetVariant=name,
+            InferenceId="both",
+        )
+    captured = until(lambda: len(both_answers(place)) == 2 and both_answers(place))
+    assert captured == {("AllTraffic", "15.0"), ("Before", "10.0")}
+    result = place.deploy("audit", "prediction", "both")
+    assert result["ExitCode"] == 0, result["Message"]
+    found = {audit["VariantName"]: audit["ModelPackageArn"] for audit in result["Audits"]}
+    assert found == {"AllTraffic": second, "Before": first}
+    made = [one["Value"] for audit in result["Audits"] for one in audit["Predictions"]]
+    assert made == ["identical", "identical"]
+
+
+def both_answers(place):
+    """{(variant, answer)} of the captured requests with the inference id `both`."""
+    listed = place.s3.list_objects_v2(Bucket=BUCKET, Prefix="datacapture-staging/")
+    found = set()
+    for item in listed.get("Contents", []):
+        if f"/{place.name}-staging/" in item["Key"]:
+            body = place.s3.get_object(Bucket=BUCKET, Key=item["Key"])["Body"].read()
+            for record in map(json.loads, body.splitlines()):
+                if record["eventMetadata"].get("inferenceId") == "both":
+                    answer = json.loads(record["captureData"]["endpointOutput"]["data"])
+                    variant = item["Key"].partition(f"{place.name}-staging/")[2].split("/")[0]
+                    found.add((variant, str(answer["predictions"][0])))
+    return found

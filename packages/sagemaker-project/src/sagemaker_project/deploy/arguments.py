@@ -14,7 +14,7 @@ from sagemaker_project.project import Project
 EXIT_CODES = """\
 exit codes:
   0    done
-  1    the deployment failed and what served before serves again; or a test failed
+  1    the deployment failed and what served before serves again; or a test or audit failed
   2    the arguments, settings or credentials cannot be used; nothing was changed
   3    a gate says no, or there is too little to judge by; what serves was not changed
   4    busy: another deployment is in progress, or AWS does not answer; run again later

@@ -40,6 +40,8 @@ class Answers:
 
 def made_anew(subject: Subject, records: Sequence[Record]) -> list[Link]:
     """Return the last link of each record; all are of the variant that `subject` is about."""
+    if not records:
+        return []
     if problem := _cannot(subject):
         return [_link("not made", RECORDED, problem) for _ in records]
     complete = [record for record in records if record.request and record.answer]
@@ -106,17 +108,18 @@ def _run(subject: Subject, folder: Path, records: Sequence[Record]) -> dict[str,
     ]
     [container] = subject.package.get("InferenceSpecification", {}).get("Containers", [{}])
     environment = {name: v for name, v in os.environ.items() if not name.startswith("AWS_")}
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("answer.py"))],
-        input=json.dumps({"folder": str(folder), "requests": requests}),
-        env=environment | container.get("Environment", {}),
-        capture_output=True,
-        text=True,
-        timeout=subject.sources.context.request.timeout_seconds,
-    )
     try:
+        done = subprocess.run(
+            [sys.executable, str(Path(__file__).with_name("answer.py"))],
+            input=json.dumps({"folder": str(folder), "requests": requests}).encode(),
+            env=environment | container.get("Environment", {}),
+            capture_output=True,
+            timeout=subject.sources.context.request.timeout_seconds,
+        )
         answered: dict[str, Any] = json.loads(done.stdout)
         return answered
+    except subprocess.TimeoutExpired:
+        return {"problem": "its process did not end in time", "answers": []}
     except ValueError:
         return {"problem": f"its process ended with {done.returncode}", "answers": []}
 
@@ -148,14 +151,16 @@ def _judged(record: Record, answers: Answers, body: bytes | str | None) -> Link:
         return _link("not made", RECORDED, "the settings do not capture both request and answer")
     if isinstance(body, bytes) and _same(body, record.answer.data):
         return _link("identical", VERIFIED, f"to what was captured at {record.time}")
+    made = isinstance(body, bytes)
     found = _shown(body) if isinstance(body, bytes) else body or answers.problem
+    value = "differs" if made else "not made"
     note = f"captured {_shown(record.answer.data)}, made anew {found}"
     if answers.missing:
         needs = "it needs the project's full environment (requirements.lock)"
         return _link("not made", RECORDED, f"{needs}: {answers.other_versions}")
     if answers.other_versions:
-        return _link("differs", RECORDED, f"{note}; with {answers.other_versions}")
-    return _link("differs", FAILED, f"{note}; {record.source}")
+        return _link(value, RECORDED, f"{note}; with {answers.other_versions}")
+    return _link(value, FAILED, f"{note}; {record.source}")
 
 
 def _same(one: bytes, other: bytes) -> bool:

@@ -53,15 +53,20 @@ class Audit:
 def audit(context: Context) -> Members:
     """Audit what the request names, and write the report; nothing in AWS is changed."""
     with Sources(context) as sources:
-        audits = list(_audits(sources))
-        about = _about(context)
+        about, damage = _about(context), sources.ledger[1]
+        try:
+            audits = list(_audits(sources))
+        except Refused:  # what is looked for may be in an entry that cannot be read
+            if not damage:
+                raise
+            audits = []
         content: Members = {
             "Stage": context.target.stage,
             "EndpointName": context.target.endpoint,
             "Subject": about,
             "Time": context.clock.now().isoformat(timespec="seconds"),
             "AuditedBy": context.aws.caller,
-            **_verdict(about, audits),
+            **_verdict(about, audits, damage),
             "Audits": [one.described() for one in audits],
         }
     body = (json.dumps(content, indent=2) + "\n").encode()
@@ -85,7 +90,7 @@ def _of_prediction(sources: Sources, inference_id: str, at: str) -> Iterator[Aud
     folders = {name: folder_of(sources, d) for name, d in sources.deployments.items()}
     records, unreadable = list[Record](), list[Record]()
     for name, folder in folders.items():
-        for record in captured(sources, sources.deployments[name], folder) if folder else ():
+        for record in captured(sources, sources.deployments[name], folder, at) if folder else ():
             if record.problem:
                 unreadable.append(record)
             elif record.inference_id == inference_id and record.time.startswith(at):
@@ -140,8 +145,10 @@ def _about(context: Context) -> str:
     return " ".join(filter(None, [request.audit, request.audited, request.at]))
 
 
-def _verdict(about: str, audits: Sequence[Audit]) -> Members:
+def _verdict(about: str, audits: Sequence[Audit], damage: str) -> Members:
     """Return Outcome and Message, which names the links that failed."""
+    if not audits:
+        return {"Outcome": "Failed", "Message": f"audit of {about}: FAILED: ledger: {damage}"}
     links = [link for one in audits for link in (*one.links, *one.anew)]
     wrong = [link for one in audits for link in one.failed]
     if wrong:

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from sagemaker_project.deploy.audit.sources import Sources, parts
@@ -64,15 +65,26 @@ def folder_of(sources: Sources, deployment: Members) -> str:
     return f"{destination}/{target.endpoint}" if destination.endswith(f"/{name}") else ""
 
 
-def captured(sources: Sources, deployment: Members, folder: str) -> Iterator[Record]:
-    """Yield every record of a deployment, in the order of the files."""
+def captured(sources: Sources, deployment: Members, folder: str, at: str = "") -> Iterator[Record]:
+    """Yield every record of a deployment, in the order of the files.
+
+    Args:
+        at: only files of this hour, and of the ones before and after, are read.
+    """
     bucket, prefix = parts(folder)
     keys = [key for key in sources.keys(bucket, f"{prefix}/") if key.endswith(".jsonl")]
+    if at:
+        keys = [key for key in keys if any(hour in key for hour in _hours_around(at))]
     for key, body in zip(keys, sources.bodies(bucket, keys), strict=True):
         variant = key.removeprefix(f"{prefix}/").partition("/")[0]
         for number, line in enumerate(body.splitlines(), start=1):
             where = f"s3://{bucket}/{key} line {number}"
             yield _record(deployment["EndpointConfigName"], variant, where, line)
+
+
+def _hours_around(at: str) -> list[str]:
+    moment = datetime.fromisoformat(at)
+    return [f"/{moment + timedelta(hours=hours):%Y/%m/%d/%H}/" for hours in (-1, 0, 1)]
 
 
 def _record(config: str, variant: str, where: str, line: bytes) -> Record:
@@ -104,9 +116,12 @@ def _payload(item: Any) -> Payload | None:
 def check_time(at: str) -> str:
     """Return --at without its zone; raise UsageError unless it is a minute or second in UTC."""
     found = AT.match(at)
-    if not found:
+    try:
+        datetime.fromisoformat(found[0] if found else "")
+    except ValueError:
         raise UsageError(
             f"--at {at!r}: expected UTC as 2026-01-31T23:59 (that minute) or 2026-01-31T23:59:58"
             " (that second)"
-        )
+        ) from None
+    assert found is not None  # an empty text is no time
     return found[0]
