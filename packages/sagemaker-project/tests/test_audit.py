@@ -28,6 +28,7 @@ from sagemaker_emulator import testing as faults
 from sagemaker_project import deploy, pages
 
 PAGE = pages.text("audit")
+ACCEPTANCE = pytest.mark.acceptance
 MODULE = "pipelines.abalone.pipeline"
 ROW = "M,0.455,0.365,0.095,0.514,0.2245,0.101,0.15"
 VALUES = ["M", *map(float, ROW.split(",")[1:])]
@@ -167,7 +168,10 @@ def one_byte(position):
     return change
 
 
-@pytest.mark.parametrize("inference_id", ["one-csv", "csv-charset", "one-json"])
+@pytest.mark.parametrize(
+    "inference_id",
+    ["one-csv", *(pytest.param(i, marks=ACCEPTANCE) for i in ("csv-charset", "one-json"))],
+)
 def test_every_link_of_a_prediction_is_verified_down_to_the_prediction_made_anew(
     audited, inference_id
 ):
@@ -340,7 +344,7 @@ def test_one_byte_of_a_captured_body(audited, part):
     assert f"captured {new if part == 'answer' else answer}" in result["Message"]
 
 
-@pytest.mark.parametrize("installed", ["0.1", ""])
+@pytest.mark.parametrize("installed", ["0.1", pytest.param("", marks=ACCEPTANCE)])
 def test_another_answer_with_other_libraries_proves_nothing(audited, monkeypatch, installed):
     def version(name):
         if not installed:
@@ -357,6 +361,7 @@ def test_another_answer_with_other_libraries_proves_nothing(audited, monkeypatch
     assert wanted in prediction["Note"]
 
 
+@ACCEPTANCE
 def test_a_captured_line_that_cannot_be_read(audited):
     key = audited.records()[0][0]
     with audited.changed(key, lambda body: body + b"{not JSON\n"):
