@@ -10,6 +10,7 @@ Only `get_pipeline()` functions import this module: it imports the SageMaker SDK
 seconds.
 """
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from sagemaker.core.model_metrics import MetricsSource, ModelMetrics
 from sagemaker.core.processing import Processor
 from sagemaker.core.shapes import (
     MetricDefinition,
+    ModelPackageModelCard,
     ProcessingInput,
     ProcessingOutput,
     ProcessingS3Input,
@@ -205,14 +207,18 @@ class Steps:
             **described,
         )
 
-    def register(self, name, model, group, approval_status, metrics, metadata, **described):
+    def register(
+        self, name, model, group, approval_status, metrics, metadata, model_card, **described
+    ):
         """A ModelStep that adds a version to the model package group `group`.
 
         Args:
             model: S3 URI of model.tar.gz, which holds its own inference code.
             metrics: S3 URI of a file in the Model Quality format.
             metadata: {name: text or pipeline variable}, kept with the package.
+            model_card: file in SageMaker's schema of a model package's card.
         """
+        card = json.loads((self.folder / model_card).read_text(encoding="utf-8"))
         builder = ModelBuilder(
             image_uri=self.image,
             s3_model_data_url=model,
@@ -232,6 +238,9 @@ class Steps:
                 model_statistics=MetricsSource(content_type="application/json", s3_uri=metrics)
             ),
             customer_metadata_properties=metadata,
+            model_card=ModelPackageModelCard(
+                model_card_content=json.dumps(card), model_card_status="Draft"
+            ),
         )
         return ModelStep(name=name, step_args=step_args, retry_policies=RETRIES, **described)
 

@@ -219,6 +219,43 @@ def test_a_canary_takes_its_share_and_is_described(patient):
     assert {invoke(cloud, name) for _ in range(10)} == {"new"}
 
 
+def test_each_version_in_a_canary_captures_where_its_own_configuration_says(cloud):
+    configs = {
+        word: simple(cloud, word, count=2, DataCaptureConfig=capture(word)) for word in OLD_AND_NEW
+    }
+    name, watched = endpoint(cloud, configs["old"])["EndpointName"], alarm(cloud)
+    update(cloud, name, configs["new"], blue_green(size=50, wait=3600) | watching(watched))
+    baking(cloud, name, share=1)
+    sent = collections.Counter(invoke(cloud, name) for _ in range(8))
+    trip(cloud, watched)
+    settled(cloud, name)
+    assert set(sent) == set(OLD_AND_NEW)
+    found = until(lambda: (all_there := answers_in_s3(cloud)).total() == 8 and all_there)
+    assert found == {(word, word): number for word, number in sent.items()}
+
+
+OLD_AND_NEW = ("old", "new")
+
+
+def capture(word):
+    return {
+        "InitialSamplingPercentage": 100,
+        "DestinationS3Uri": f"s3://bucket/apart/{word}",
+        "CaptureOptions": [{"CaptureMode": "Output"}],
+        "CaptureContentTypeHeader": {"CsvContentTypes": ["text/csv", "text/plain"]},
+    }
+
+
+def answers_in_s3(cloud):
+    """{(folder, answer): how many} of what the two versions captured."""
+    listed = cloud.s3.list_objects_v2(Bucket="bucket", Prefix="apart/").get("Contents", [])
+    return collections.Counter(
+        (item["Key"].split("/")[1], json.loads(line)["captureData"]["endpointOutput"]["data"])
+        for item in listed
+        for line in cloud.get(item["Key"]).decode().splitlines()
+    )
+
+
 def test_linear_steps_and_their_waits(cloud):
     name = endpoint(cloud, simple(cloud, "old", count=3))["EndpointName"]
     policy = blue_green("LINEAR", 1, 300, unit="INSTANCE_COUNT", last=120)

@@ -440,7 +440,8 @@ def test_an_answer_after_a_change_of_the_route_leaves_the_shares_as_they_are(tmp
     runtime, sent = SageMaker(tmp_path).runtime, []
     fleet = SimpleNamespace(busy=0, send=lambda request, done, seconds: sent.append(done))
     one, other = Destination("A", fleet, 1.0), Destination("B", fleet, 1.0)
-    runtime.routes.set("us-east-1", Route("e", (one,), capture=capture("late")))
+    capturing = Destination("A", fleet, 1.0, capture=capture("late"))
+    runtime.routes.set("us-east-1", Route("e", (capturing,)))
     runtime.handle("/endpoints/e/invocations", {}, b"")
     runtime.routes.set("us-east-1", Route("e", (one, other)))
     first = runtime.routes.find("us-east-1", "e").choose()

@@ -185,6 +185,8 @@ def _change(defs):
     """Change what a stage cannot set, and what AWS documents but the service model lacks."""
     defs["ProductionVariant"]["properties"].update(OURS)
     defs["DataCaptureConfig"]["required"].remove("DestinationS3Uri")
+    # deploy-model appends a slash and the name of the endpoint configuration.
+    defs["DataCaptureConfig"]["properties"]["DestinationS3Uri"]["maxLength"] -= 1 + 63
     serverless = defs["ProductionVariantServerlessConfig"]["properties"]
     memory = RULES["serverless-memory"]
     sizes = list(range(memory.least, memory.most + 1, memory.least))

@@ -645,7 +645,14 @@ def test_endpoint_config_members_are_the_apis_own(config, read):
             variant(InitialVariantWeight=1),
             variant(VariantName="B", InitialVariantWeight=1),
         ],
-        "DataCaptureConfig": {**CAPTURE, "DestinationS3Uri": "s3://bucket/datacapture-prod"},
+        "DataCaptureConfig": {
+            **CAPTURE,
+            "DestinationS3Uri": "s3://bucket/datacapture-prod",
+            "CaptureContentTypeHeader": {
+                "CsvContentTypes": ["text/csv"],
+                "JsonContentTypes": ["application/json"],
+            },
+        },
         "AsyncInferenceConfig": {
             "OutputConfig": {
                 "S3OutputPath": "s3://bucket/async-output/abalone-prod",
@@ -661,10 +668,12 @@ def test_endpoint_config_members_are_the_apis_own(config, read):
     assert settings.content == before
 
 
-def test_an_address_in_s3_that_is_given_is_kept(config, read):
-    capture = {**CAPTURE, "DestinationS3Uri": "s3://mine/x"}
+def test_what_is_given_of_data_capture_is_kept(config, read):
+    headers = {"JsonContentTypes": ["application/jsonlines"]}
+    own = {"DestinationS3Uri": "s3://mine/x", "CaptureContentTypeHeader": headers}
+    capture = {**CAPTURE, **own}
     members = config.endpoint_config_members(read({**GOOD, "DataCaptureConfig": capture}), "b", "e")
-    assert members["DataCaptureConfig"]["DestinationS3Uri"] == "s3://mine/x"
+    assert members["DataCaptureConfig"] == capture
 
 
 def test_only_counts_are_retained_unless_the_file_says_otherwise(config, read):

@@ -123,7 +123,10 @@ def test_right_endpoint_passes_and_every_request_is_sent():
     assert (result["Invocations"], result["Errors"]) == (23, 0)
     # wake, samples, timed, malformed, after
     assert len(endpoint.seen) == 2 + 3 + 20 + 2 + 2
-    assert ("application/x-npy", b"\x93NUMPY", {}) in endpoint.seen
+    assert ("application/x-npy", b"\x93NUMPY") in [seen[:2] for seen in endpoint.seen]
+    ids = {members.pop("InferenceId") for _, _, members in endpoint.seen}
+    assert len(ids) == len(endpoint.seen) and all(one.startswith("deploy-model-") for one in ids)
+    assert all(members == {} for _, _, members in endpoint.seen)
     assert sum(result["Histogram"]["Counts"]) == 20
     assert result["Requests"]["Variants"] == {"AllTraffic": 23}
     assert summary(result).startswith("Passed: 13 checks, 23 invocations, p50 ")
@@ -367,7 +370,9 @@ def invoke(objects, **options):
         objects, objects, "s3://bucket/in/", clock=lambda: now[0], sleep=sleep, **options
     )
     try:
-        return runtime.invoke_endpoint(EndpointName="e", ContentType=CSV, Accept=CSV, Body=b"1,2")
+        return runtime.invoke_endpoint(
+            EndpointName="e", ContentType=CSV, Accept=CSV, Body=b"1,2", InferenceId="i"
+        )
     finally:
         assert objects.kept == {}
 

@@ -154,6 +154,19 @@ def test_the_package_says_where_it_comes_from(project, aws):
     )
     assert metadata["GitCommit"].removesuffix("-dirty") == commit.stdout.strip()
     assert float(metadata["Mse"]) == metrics["regression_metrics"]["mse"]["value"]
+    assert (
+        metadata["DataSha256"]
+        == hashlib.sha256(read_object(aws, metadata["InputDataUrl"])).hexdigest()
+    )
+    steps = aws("sagemaker").list_pipeline_execution_steps(
+        PipelineExecutionArn=metadata["PipelineExecutionArn"]
+    )["PipelineExecutionSteps"]
+    jobs = {kind: about.get("Arn", "") for s in steps for kind, about in s["Metadata"].items()}
+    assert jobs["RegisterModel"] == package["ModelPackageArn"]
+    assert jobs["TrainingJob"].endswith(f"/{metadata['TrainingJobName']}")
+    assert package["ModelCard"]["ModelCardStatus"] == "Draft"
+    card = json.loads(package["ModelCard"]["ModelCardContent"])
+    assert card["additional_information"]["custom_details"]["owner"] == "Data Science Team"
     assert "sagemaker-scikit-learn:1.9-0" in container["Image"]
     assert container["Environment"]["OMP_NUM_THREADS"] == "1"
     with tarfile.open(fileobj=io.BytesIO(model)) as tar:
@@ -173,7 +186,8 @@ def test_the_same_metric_to_the_last_digit_in_another_project(first_run, aws, ma
         "print(json.dumps(package['CustomerMetadataProperties']))",
     )
     expected = first_package(aws("sagemaker"))["CustomerMetadataProperties"]
-    assert metadata | {"GitCommit": ""} == expected | {"GitCommit": ""}
+    own = dict.fromkeys(("GitCommit", "PipelineExecutionArn", "TrainingJobName"), "")
+    assert metadata | own == expected | own
 
 
 def test_unchanged_steps_are_taken_from_the_earlier_execution(project, first_run, server):

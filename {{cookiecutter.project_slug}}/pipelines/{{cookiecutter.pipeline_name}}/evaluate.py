@@ -27,6 +27,7 @@ import json
 import math
 import os
 import platform
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -40,6 +41,7 @@ CSV, JSON, NPY = "text/csv", "application/json", "application/x-npy"
 MANY_ROWS = 100  # records of the largest sample request
 FEW = 3  # every third of these records is also sent in the other forms
 MAX_MESSAGE = 1024  # bytes of an ExitMessage
+REGISTERED = re.compile(r"[\w .:/=+@-]{1,256}")  # what the metadata of a model package may hold
 
 
 # Predictions
@@ -293,11 +295,17 @@ def evaluate(model_folder, test, data_report, output):
 
 
 def read_data_report(folder):
-    """Return the name and sha256 of the data, and the report's section on it as HTML."""
+    """Return where the data came from, and the report's section on it as HTML."""
     path = folder / "data_report.json"
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        about = {"file": data["file"], "sha256": data["data_sha256"]}
+        url, fits = data["url"], REGISTERED.fullmatch(data["url"])
+        about = {
+            "file": data["file"],
+            "sha256": data["data_sha256"],
+            "url": url,
+            "registered_url": url if fits else "see provenance.json",
+        }
         return about, evaluation_report.data_section(data)
     except FileNotFoundError:
         raise BadInput(f"{path}: not there; preprocess.py writes it") from None

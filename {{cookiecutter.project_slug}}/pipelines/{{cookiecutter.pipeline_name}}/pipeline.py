@@ -166,7 +166,7 @@ def get_pipeline(
         script="preprocess.py",
         inputs={"input-data": input_data},
         outputs=["train", "validation", "test", "report"],
-        arguments=["--seed", seed.to_string()],
+        arguments=["--seed", seed.to_string(), "--job", "/opt/ml/config/processingjobconfig.json"],
         environment={"INPUT_DATA_VERSION": input_data_version},
         instance_type=processing_instance,
         instance_count=processing_instance_count,
@@ -223,11 +223,15 @@ def get_pipeline(
         metadata={
             "GitCommit": git_commit,
             "DefinitionSha256": definition,
+            "PipelineExecutionArn": ExecutionVariables.PIPELINE_EXECUTION_ARN,
+            "TrainingJobName": train.properties.TrainingJobName,
+            "InputDataUrl": Join(on="", values=[evaluated(provenance_file, "data.registered_url")]),
             "DataSha256": Join(on="", values=[evaluated(provenance_file, "data.sha256")]),
             "ModelSha256": Join(on="", values=[evaluated(provenance_file, "model.sha256")]),
             "SamplesSha256": Join(on="", values=[evaluated(provenance_file, "samples.sha256")]),
             "Mse": Join(on="", values=[mse]),
         },
+        model_card="model_card.json",
     )
     refuse = FailStep(
         name=f"Refuse{NAME}Model",

@@ -541,7 +541,7 @@ def write_all(writers):
 # Command
 
 
-def preprocess(source, train, validation, test, report, seed):
+def preprocess(source, train, validation, test, report, seed, job):
     path = find_file(source)
     try:
         check_format(path)
@@ -555,6 +555,7 @@ def preprocess(source, train, validation, test, report, seed):
     parts = {name: table.take(part_of == index) for index, name in enumerate(SPLITS)}
     content = {
         "file": path.name,
+        "url": data_url(job),
         "data_sha256": sha256_of(path),
         "seed": seed,
         "header": has_header,
@@ -579,6 +580,16 @@ def preprocess(source, train, validation, test, report, seed):
     writers[report / "data_report.json"] = lambda out: dump(out, content)
     write_all(writers)
     return content
+
+
+def data_url(job):
+    """Return the S3 URI of the data, which only the description of the job knows, or "unknown"."""
+    try:
+        inputs = json.loads(job.read_bytes())["ProcessingInputs"]
+        [url] = [item["S3Input"]["S3Uri"] for item in inputs if item["InputName"] == "input-data"]
+        return url
+    except (OSError, ValueError, LookupError, TypeError):
+        return "unknown"
 
 
 def summary(report):
@@ -617,6 +628,7 @@ def parse(argv, args=None):
         ("--validation", base / "validation", "folder for validation.csv"),
         ("--test", base / "test", "folder for test.csv"),
         ("--report", base / "report", "folder for data_report.json"),
+        ("--job", "/opt/ml/config/processingjobconfig.json", "the job's description, if it is one"),
     ):
         parser.add_argument(name, type=Path, default=default, help=text)
     parser.add_argument(
@@ -630,7 +642,13 @@ def main(argv=None):
     try:
         parse(argv, args)
         report = preprocess(
-            args.input_data, args.train, args.validation, args.test, args.report, args.seed
+            args.input_data,
+            args.train,
+            args.validation,
+            args.test,
+            args.report,
+            args.seed,
+            args.job,
         )
     except (BadInput, OSError) as error:
         return fail(error, args.message)

@@ -63,6 +63,17 @@ def splits_in(folder):
     return {name: (folder / name / f"{name}.csv").read_text().splitlines() for name in names}
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_report_says_where_the_data_came_from_if_the_job_does(run, tmp_path, known):
+    data = {"InputName": "input-data", "S3Input": {"S3Uri": "s3://bucket/data.csv"}}
+    code = {"InputName": "code", "S3Input": {"S3Uri": "s3://bucket/preprocess.py"}}
+    job = tmp_path / "job.json"
+    job.write_text(json.dumps({"ProcessingInputs": [data, code] if known else [code]}))
+    code, folder = run(text_of(), "--job", str(job))
+    assert code == 0
+    assert report_in(folder)["url"] == ("s3://bucket/data.csv" if known else "unknown")
+
+
 def test_every_row_lands_in_one_split_unchanged(run):
     code, folder = run(text_of())
     splits = splits_in(folder)

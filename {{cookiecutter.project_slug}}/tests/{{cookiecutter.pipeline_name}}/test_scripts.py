@@ -516,6 +516,22 @@ def test_provenance_ties_metrics_to_data_and_model(run):
     assert provenance["hyperparameters"]["max_iter"] == 150
 
 
+@pytest.mark.parametrize(
+    "url, registered",
+    [
+        ("s3://bucket/input/data.csv", "s3://bucket/input/data.csv"),
+        ("s3://bucket/" + "long/" * 60, "see provenance.json"),
+        ("s3://bucket/data (1).csv", "see provenance.json"),
+    ],
+)
+def test_a_url_that_the_registry_does_not_take_is_in_provenance_only(copy, url, registered):
+    data = copy.json("report", "data_report.json") | {"url": url}
+    (copy.report / "data_report.json").write_text(json.dumps(data))
+    assert run_evaluate(copy) == 0
+    data = copy.json("evaluation", "provenance.json")["data"]
+    assert (data["url"], data["registered_url"]) == (url, registered)
+
+
 def replay(model, request):
     """The status and the numbers with which the model answers a request of samples.json."""
     body = request.get("body")
@@ -730,10 +746,11 @@ def test_model_json_of_another_shape_is_refused_in_one_line(copy, capsys, change
         lambda data: data | {"splits": {"train": "x"}},
         lambda data: data | {"dropped": [{}]},
         lambda data: data | {"warnings": 3},
+        lambda data: data | {"url": None},
         lambda data: data | {"columns": {"sex": {}}},
         *(
             lambda data, key=key: {name: data[name] for name in data if name != key}
-            for key in ("file", "data_sha256", "seed", "rows", "splits", "warnings", "columns")
+            for key in "file url data_sha256 seed rows splits warnings columns".split()
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""`sagemaker-project demo`: from data to a rollback in prod, on this machine.
+"""`sagemaker-project demo`: from data to a rollback in prod and an audit, on this machine.
 
 Train and register a model, approve it, deploy it to staging, test it, promote it to prod; a second
 version by canary; a third one that is broken in a way that no test has seen, which its canary
@@ -7,6 +7,7 @@ machine.
 """
 
 import io
+import json
 import os
 import random
 import shlex
@@ -89,6 +90,9 @@ class Demo:
 
         print_title(f"What happened to {self.last}")
         self.deploy("history", self.last)
+
+        print_title("8. Trace a prediction of the canary back to the data and the commit")
+        self.deploy("audit", self.last, "prediction", captured_id(self.endpoint, version=2))
         took = f"{time.monotonic() - started:.0f} s"
         print(f"\n{took}. Look around: .venv/bin/sagemaker-local up")
 
@@ -173,7 +177,8 @@ class Demo:
             "ModelDataUrl": f"s3://{bucket}/{key}",
         }
         metadata = dict(package["CustomerMetadataProperties"])
-        del metadata["ModelSha256"]  # of the original artifact
+        for name in ("ModelSha256", "TrainingJobName", "PipelineExecutionArn"):
+            del metadata[name]  # no execution made the copy
         specification = {
             name: value
             for name, value in package["InferenceSpecification"].items()
@@ -257,12 +262,29 @@ def break_model(body: bytes) -> bytes:
     return buffer.getvalue()
 
 
+def captured_id(endpoint: str, version: int) -> str:
+    """Return the inference id of the first request of the demo that a version has answered."""
+    s3 = boto3.client("s3")
+    config = boto3.client("sagemaker").list_endpoint_configs(NameContains=f"{endpoint}-v{version}-")
+    name = config["EndpointConfigs"][0]["EndpointConfigName"]
+    about = boto3.client("sagemaker").describe_endpoint_config(EndpointConfigName=name)
+    folder = about["DataCaptureConfig"]["DestinationS3Uri"]
+    bucket, _, prefix = folder.removeprefix("s3://").partition("/")
+    for item in s3.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/").get("Contents", []):
+        for line in s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read().splitlines():
+            found = str(json.loads(line)["eventMetadata"].get("inferenceId", ""))
+            if found.startswith("demo-"):
+                return found
+    raise RunFailed(f"no request that version {version} answered was captured in {folder}")
+
+
 class Traffic:
     """Invoke the endpoint while the block runs; one record in ten has a missing value."""
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
         self.answers = {"answered": 0, "failed": 0}
+        self.name = f"demo-{int(time.time())}"
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self._send)
         rows = [line.split(",") for line in Path(SAMPLE).read_text().splitlines()]
@@ -285,7 +307,10 @@ class Traffic:
                 record[3] = ""
             try:
                 runtime.invoke_endpoint(
-                    EndpointName=self.endpoint, Body=",".join(record), ContentType="text/csv"
+                    EndpointName=self.endpoint,
+                    Body=",".join(record),
+                    ContentType="text/csv",
+                    InferenceId=f"{self.name}-{sum(self.answers.values()) + 1}",
                 )
                 self.answers["answered"] += 1
             except runtime.exceptions.ModelError:

@@ -123,7 +123,6 @@ class Hosting:
             green=green.destinations() if green and both else (),
             green_share=share if both else 0.0,
             shadows=newest.destinations("Shadows"),
-            capture=newest.snapshot.get("DataCaptureConfig"),
             asynchronous=newest.snapshot.get("AsyncInferenceConfig"),
         )
         self.routes.set(region_of(arn), route)

@@ -132,13 +132,13 @@ class Runtime:
                     0, f"the response has {len(content)} bytes, at most {MAX_BODY} are allowed"
                 )
             response = self._response(invocation, answered, content)
-            traffic = invocation.traffic
-            if traffic.capture and traffic.captured.take(traffic.capture.share):
+            capture = invocation.destination.capture
+            if capture and invocation.traffic.captured.take(capture.share):
                 exchange = Exchange(invocation.headers, invocation.body, answered, content)
                 names = (invocation.endpoint, invocation.destination.variant)
                 answer = partial(later.set_answer, response)
                 at_once = not self.under_way
-                self.capture.add(traffic.capture, *names, exchange, answer, at_once)
+                self.capture.add(capture, *names, exchange, answer, at_once)
                 return
         except Exception as error:
             response = error_response(error)

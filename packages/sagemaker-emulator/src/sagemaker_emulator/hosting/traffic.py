@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sagemaker_emulator.api.documents import Document
 from sagemaker_emulator.api.moto_services import ACCOUNT
 from sagemaker_emulator.errors import AwsError
-from sagemaker_emulator.hosting.capture_record import CaptureFormat, capture_format
+from sagemaker_emulator.hosting.capture_record import CaptureFormat
 from sagemaker_emulator.hosting.fleet import Fleet
 
 
@@ -24,6 +24,7 @@ class Destination:
     fleet: Fleet
     weight: float
     max_concurrency: int | None = None  # of a serverless variant: more at once is throttled
+    capture: CaptureFormat | None = None  # as its endpoint configuration says
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,6 @@ class Route:
     green: tuple[Destination, ...] = ()
     green_share: float = 0.0  # from 0 to 1
     shadows: tuple[Destination, ...] = ()  # the weight is the share of requests that is copied
-    capture: Document | None = None  # DataCaptureConfig
     asynchronous: Document | None = None  # AsyncInferenceConfig
 
 
@@ -59,7 +59,6 @@ class Traffic:
 
     def __init__(self, route: Route) -> None:
         self.route = route
-        self.capture: CaptureFormat | None = capture_format(route.capture)
         self.shifted, self.captured = EvenShare(), EvenShare()
         self.copied = [EvenShare() for _ in route.shadows]
         self.blue_credits = [0.0] * len(route.blue)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from sagemaker_emulator.api.documents import Document
+from sagemaker_emulator.hosting.capture_record import capture_format
 from sagemaker_emulator.hosting.container import Container
 from sagemaker_emulator.hosting.deployment_config import instances
 from sagemaker_emulator.hosting.fleet import Fleet, FleetHost
@@ -67,7 +68,8 @@ class VariantFleets:
     def _destination(self, variant: Document) -> Destination:
         name, serverless = variant["VariantName"], variant["Serverless"] or {}
         limit = serverless.get("MaxConcurrency")
-        return Destination(name, self.fleets[name], variant["Weight"], limit)
+        capture = capture_format(self.snapshot.get("DataCaptureConfig"))
+        return Destination(name, self.fleets[name], variant["Weight"], limit, capture)
 
 
 def _container(variant: Document) -> Container:

@@ -20,6 +20,7 @@
     recommendation, advice, verdict, rollout    what is concluded from it, and what to type
     status, display, status_display    what serves and what happened; results as text
     registry, next_command    approve and reject; the command to type after another one
+    audit                trace a prediction back to the data and the commit
     config*              the settings of a stage
     endpoint_rules       what SageMaker allows for an endpoint
 

@@ -15,7 +15,7 @@ from sagemaker_project.project import Project
 EXIT_CODES = """\
 exit codes:
   0    done
-  1    the deployment failed and what served before serves again; or a test failed
+  1    the deployment failed and what served before serves again; or a test or audit failed
   2    the arguments, settings or credentials cannot be used; nothing was changed
   3    a gate says no, or there is too little to judge by; what serves was not changed
   4    busy: another deployment is in progress, or AWS does not answer; run again later
@@ -30,6 +30,7 @@ COMMANDS = {
     "rollback": "undo the last promotion: the version before serves again; once, if repeated",
     "status": "say what serves, whether it is well, and what to type if it is not",
     "history": "list what happened to the stage, and entries of the ledger that are damaged",
+    "audit": "trace a prediction, or a version, back to the data and the commit, link by link",
     "cleanup": "delete what earlier deployments left and nothing needs",
     "approve": "approve a version of the model registry, which promote then may deploy",
     "reject": "reject a version, or withdraw its approval; what serves is not changed",
@@ -55,7 +56,10 @@ class _Parser(argparse.ArgumentParser):
 
 def parse(project: Project, argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line; exit where it cannot be read, or only help is wanted."""
-    args = _parser(project, "--json" in argv).parse_args(argv)
+    parser = _parser(project, "--json" in argv)
+    args = parser.parse_args(argv)
+    if args.command == "audit" and (wrong := _wrong_audit(args)):
+        parser.error(wrong)
     if args.command != "help" and args.model_package_group_name is None:
         # CodeBuild's variable is about the first pipeline, not about the endpoints of another one.
         group = os.environ.get(GROUP_VARIABLE) if project.is_first(args.pipeline) else None
@@ -127,8 +131,46 @@ def _parser(project: Project, in_json: bool) -> _Parser:
             )
         if name == "ledger":
             _add_acceptance(command)
+        if name == "audit":
+            _add_audit(command)
     _add_help(commands)
     return parser
+
+
+def _add_audit(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "audit",
+        choices=("prediction", "version", "all"),
+        help="a captured prediction, a version, or everything that the stage served",
+    )
+    command.add_argument(
+        "audited",
+        nargs="?",
+        default="",
+        metavar="INFERENCE-ID | N",
+        help="the InferenceId that the request had, or the number of the version",
+    )
+    command.add_argument(
+        "--at",
+        default="",
+        metavar="TIME",
+        help="of a prediction: when, in UTC; 2026-01-31T23:59 is that minute, with seconds that"
+        " second",
+    )
+
+
+def _wrong_audit(args: argparse.Namespace) -> str:
+    """Return what is wrong with the words of an audit; empty where nothing is."""
+    what, which = args.audit, args.audited
+    if what == "all" and which:
+        return f"audit all takes no other word, {which!r} was given"
+    if what == "prediction" and not which:
+        return "audit prediction needs the InferenceId that the request had"
+    if what == "version" and not (which.isascii() and which.isdecimal()):
+        return f"audit version needs the number of a version, {which!r} was given"
+    if args.at and what != "prediction":
+        return f"--at is for audit prediction, not for audit {what}"
+    return ""
 
 
 def _add_help(commands: Any) -> None:

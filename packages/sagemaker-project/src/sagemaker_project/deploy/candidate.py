@@ -87,17 +87,37 @@ def candidate(
         name = resource_name(target.name, target.stage, served["ModelPackageVersion"], model)
         models[name] = {"ModelName": name, **model, "Tags": target.tags_of(arn)}
         variant["ModelName"] = name
-    content = [members, [{**model, "Tags": None} for model in models.values()]]
+    content = [
+        _capturing_apart(members, ""),
+        [{**model, "Tags": None} for model in models.values()],
+    ]
     name = resource_name(target.name, target.stage, version, content)
     tags = target.tags_of(package["ModelPackageArn"])
     return Candidate(
         package=package,
         pinned=pinned,
         models=tuple(models.values()),
-        endpoint_config={"EndpointConfigName": name, **members, "Tags": tags},
+        endpoint_config={
+            "EndpointConfigName": name,
+            **_capturing_apart(members, name),
+            "Tags": tags,
+        },
         config_hash=config_hash(target.config, package["ModelPackageArn"]),
         scaling=scaling(target.config),
     )
+
+
+def _capturing_apart(members: Members, name: str) -> Members:
+    """Return the members with the configuration's name at the end of where it captures data.
+
+    During a canary two configurations of an endpoint capture at once, under the same endpoint and
+    variant; the folder says which version answered.
+    """
+    capture = members.get("DataCaptureConfig")
+    if not capture:
+        return members
+    destination = f"{capture['DestinationS3Uri'].rstrip('/')}/{name}"
+    return {**members, "DataCaptureConfig": {**capture, "DestinationS3Uri": destination}}
 
 
 def config_hash(config: Config, package_arn: str) -> str:

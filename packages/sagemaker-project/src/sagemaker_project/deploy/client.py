@@ -337,7 +337,8 @@ def named(members: Members) -> str:
         return f"s3://{members['Bucket']}/{members.get('Key') or members.get('Prefix', '')}"
     names = (
         *("EndpointName", "EndpointConfigName", "ModelName", "ModelPackageName", "ResourceId"),
-        *("ResourceIds", "ModelPackageGroupName", "repositoryName", "AlarmNames", "ResourceArn"),
+        *("TrainingJobName", "PipelineExecutionArn", "ResourceIds", "ModelPackageGroupName"),
+        *("repositoryName", "AlarmNames", "ResourceArn"),
     )
     return next((str(members[name]) for name in names if members.get(name)), "").strip()
 

@@ -8,6 +8,7 @@ and nothing else.
 
 from collections.abc import Callable, Sequence
 
+from sagemaker_project.deploy.audit.command import audit
 from sagemaker_project.deploy.calls import Call, Members
 from sagemaker_project.deploy.cleanup import plan_cleanup
 from sagemaker_project.deploy.context import Context
@@ -168,6 +169,7 @@ COMMANDS: dict[str, Command] = {
     "rollback": rollback,
     "status": status,
     "history": history,
+    "audit": audit,
     "cleanup": cleanup,
     "ledger": accept,
     "approve": approve,

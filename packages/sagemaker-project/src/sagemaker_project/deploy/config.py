@@ -67,6 +67,7 @@ DEFAULTS: dict[str, Any] = {
         "Tolerance": 1e-6,
     },
 }
+CAPTURED_AS_TEXT = {"CsvContentTypes": ["text/csv"], "JsonContentTypes": ["application/json"]}
 NOT_RETAINED = [
     {"VariantPropertyType": "DesiredWeight"},
     {"VariantPropertyType": "DataCaptureConfig"},
@@ -113,6 +114,8 @@ def endpoint_config_members(config: Config, bucket: str, endpoint_name: str) -> 
                 del variant[name]
     if capture := members.get("DataCaptureConfig"):
         capture.setdefault("DestinationS3Uri", f"s3://{bucket}/datacapture-{config.stage}")
+        # A type that is not named here is captured in base64, which Model Monitor does not read.
+        capture.setdefault("CaptureContentTypeHeader", copy.deepcopy(CAPTURED_AS_TEXT))
     if asynchronous := members.get("AsyncInferenceConfig"):
         output = asynchronous["OutputConfig"]
         output.setdefault("S3OutputPath", f"s3://{bucket}/async-output/{endpoint_name}")

@@ -34,16 +34,9 @@ if TYPE_CHECKING:
     from sagemaker_project.deploy.gates import Gate
 
 OUTCOMES = {1: "Failed", 2: "Invalid", 3: "Refused", 4: "Busy", 5: "NeedsHuman"}
-TEST_EXIT_CODES = {"Failed": 1, "Inconclusive": 3}  # by the outcome of `test`
-ACTS = (
-    "promote",
-    "test",
-    "rollback",
-    "cleanup",
-    "approve",
-    "reject",
-    "ledger",
-)  # their code tells what they did
+REPORT_EXIT_CODES = {"Failed": 1, "Inconclusive": 3}  # by the outcome of `test` and `audit`
+# Their exit code tells what they have done.
+ACTS = ("promote", "test", "rollback", "cleanup", "approve", "reject", "ledger")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 Result = dict[str, Any]
 
@@ -111,8 +104,8 @@ def _do(
         result = commands.run(opened, gates)
     except ProjectError as error:
         return {"Outcome": OUTCOMES[error.exit_code], "Message": str(error)}, error.exit_code
-    if args.command == "test":
-        return result, TEST_EXIT_CODES.get(result["Outcome"], 0)
+    if "Report" in result:
+        return result, REPORT_EXIT_CODES.get(result["Outcome"], 0)
     return result, result.get("ExitCode", 0)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from sagemaker_project.deploy import history
+from sagemaker_project.deploy.audit.report import text_rows
 
 Result: TypeAlias = Mapping[str, Any]  # what --json prints
 Row: TypeAlias = Sequence[str]
@@ -12,7 +13,8 @@ Row: TypeAlias = Sequence[str]
 
 def show(command: str, result: Result) -> None:
     """Print what `command` returned, and the command to type next."""
-    {"plan": _plan, "status": _status, "history": history.show}.get(command, _message)(result)
+    shown = {"plan": _plan, "status": _status, "history": history.show, "audit": _audit}
+    shown.get(command, _message)(result)
     if following := result.get("Next") or result.get("Who"):
         print(f"next: {following}")
 
@@ -41,6 +43,17 @@ def _status(result: Result) -> None:
     from sagemaker_project.deploy import status_display
 
     status_display.show(result, lambda rows: _table(None, rows))
+
+
+def _audit(result: Result) -> None:
+    print(result["Message"])
+    print(f"{'Report':<20}{result['Report']}")
+    one_by_one = result["Subject"].startswith("prediction ")
+    for audit in result["Audits"]:
+        print(f"\n{audit['EndpointConfigName']}  {audit['VariantName']}".rstrip())
+        for status, link, value, source, note in text_rows(audit, one_by_one):
+            about = "; ".join(filter(None, [source, note]))
+            print(f"{status:<9} {link:<23} {value}{f' ({about})' if about else ''}")
 
 
 def _table(header: Row | None, rows: Sequence[Row]) -> None:

@@ -51,7 +51,7 @@ class AsyncRuntime:
         self.clock, self.sleep = clock, sleep
 
     def invoke_endpoint(
-        self, *, EndpointName: str, ContentType: str, Accept: str, Body: bytes
+        self, *, EndpointName: str, ContentType: str, Accept: str, Body: bytes, InferenceId: str
     ) -> dict[str, Any]:
         """Return {"Body", "ContentType"} of the answer.
 
@@ -67,6 +67,7 @@ class AsyncRuntime:
                 InputLocation=uri,
                 ContentType=ContentType,
                 Accept=Accept,
+                InferenceId=InferenceId,
             )
             return {"Body": self._wait(response), "ContentType": Accept}
         finally:

@@ -60,7 +60,9 @@ def _keep(context: Context, state: State, deployment: Deployment, report: TestRe
     ledger_writer.append(context, state.ledger, "Tested", entry, state.endpoint)
     message, where = f"{context.target.endpoint}: {endpoint_test.summary(report)}", uri
     try:
-        where = str(_write(context, body, page))
+        folder = Path("reports") / f"{context.target.endpoint}-test"
+        path = Path(context.request.export_test_results or folder / "report.json")
+        where = str(write_files(path, body, page))
     except OSError as error:
         message += (
             f"; the test is recorded and its report is {uri}, but it could not be written to this"
@@ -92,10 +94,8 @@ def _upload(context: Context, state: State, body: bytes, page: bytes) -> str:
     return f"s3://{target.bucket}/{folder}/report.json"
 
 
-def _write(context: Context, body: bytes, page: bytes) -> Path:
-    """Write both reports to disk; return the path of the HTML."""
-    folder = Path("reports") / f"{context.target.endpoint}-test"
-    path = Path(context.request.export_test_results or folder / "report.json")
+def write_files(path: Path, body: bytes, page: bytes) -> Path:
+    """Write a report as JSON and, beside it, as HTML; return the path of the HTML."""
     for file, content in ((path, body), (path.with_suffix(".html"), page)):
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_name(f".{file.name}.part")

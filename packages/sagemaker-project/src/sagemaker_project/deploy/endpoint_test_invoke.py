@@ -1,5 +1,6 @@
 """Send requests to an endpoint, and tell answers, errors of the endpoint and refusals apart."""
 
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ from sagemaker_project.deploy.endpoint_test_samples import Request
 from sagemaker_project.errors import UsageError
 
 WAKE_SECONDS = 120
+INFERENCE_ID = "deploy-model"  # captured data of tests can be told from those of users
 MAX_SECONDS = 900  # for a whole test; requests in progress end by their own time limits
 
 THROTTLED = {"ThrottlingException", "Throttling", "TooManyRequestsException"}
@@ -101,6 +103,7 @@ class Endpoint:
                     ContentType=request.content_type,
                     Accept=request.accept,
                     Body=request.body,
+                    InferenceId=f"{INFERENCE_ID}-{uuid.uuid4()}",
                 )
             )
         except ClientError as error:

@@ -12,6 +12,7 @@ from sagemaker_project.deploy.endpoint_test_result import (
     Check,
     Histogram,
     MalformedResult,
+    Status,
     TestReport,
 )
 
@@ -105,12 +106,37 @@ def report_html(report: TestReport) -> str:
         malformed(report["Malformed"]),
         *errors(report["ErrorKinds"]),
     ]
+    return page(f"{title}: {status}", parts)
+
+
+# What every report is made of
+
+
+def page(title: str, parts: Iterable[str]) -> str:
+    """Return a whole page of HTML that needs no other file."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}: {escape(status)}</title><style>{STYLE}</style></head>"
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>"
         f"<body><main>{''.join(parts)}</main></body></html>\n"
     )
+
+
+def verdict_card(status: Status, heading: str, text: str) -> str:
+    icon = (
+        '<svg viewBox="0 0 52 52" aria-hidden="true" fill="none" stroke="currentColor" '
+        'stroke-width="4" stroke-linecap="round" stroke-linejoin="round">'
+        f'<circle cx="26" cy="26" r="23" stroke-width="3"/>{DRAWN[status]}</svg>'
+    )
+    return (
+        f'<div class="verdict {status}">{icon}<div><strong>{escape(heading)}</strong>'
+        f"<p>{escape(text)}</p></div></div>"
+    )
+
+
+def facts_card(shown: Iterable[tuple[str, object]]) -> str:
+    items = "".join(f"<dt>{name}</dt><dd>{marked(value)}</dd>" for name, value in shown)
+    return f'<div class="card"><dl>{items}</dl></div>'
 
 
 def escape(value: object) -> str:
@@ -127,15 +153,7 @@ def verdict(report: TestReport) -> str:
     if status != "Passed":
         verb = "failed" if status == "Failed" else "could not be judged"
         found = f"{len(bad)} of {len(checks)} checks {verb}: {', '.join(bad)}."
-    icon = (
-        '<svg viewBox="0 0 52 52" aria-hidden="true" fill="none" stroke="currentColor" '
-        'stroke-width="4" stroke-linecap="round" stroke-linejoin="round">'
-        f'<circle cx="26" cy="26" r="23" stroke-width="3"/>{DRAWN[status]}</svg>'
-    )
-    return (
-        f'<div class="verdict {status}">{icon}<div><strong>{status}</strong>'
-        f"<p>{escape(found)} {MEANS[status]}</p></div></div>"
-    )
+    return verdict_card(status, status, f"{found} {MEANS[status]}")
 
 
 def tiles(report: TestReport) -> str:
@@ -194,8 +212,7 @@ def facts(report: TestReport) -> str:
         ),
         ("Answered by", answered or "nothing"),
     ]
-    items = "".join(f"<dt>{name}</dt><dd>{marked(value)}</dd>" for name, value in shown)
-    return f'<div class="card"><dl>{items}</dl></div>'
+    return facts_card(shown)
 
 
 def moment(text: str) -> str:

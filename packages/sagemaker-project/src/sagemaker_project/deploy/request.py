@@ -49,6 +49,9 @@ class DeployRequest:
     probe: bool = False
     local: bool = False
     in_json: bool = False
+    audit: str = ""  # "prediction", "version" or "all"
+    audited: str = ""  # the inference id, or the version
+    at: str = ""
 
     @property
     def emergency(self) -> dict[str, Any]:
@@ -86,6 +89,9 @@ class DeployRequest:
             probe=given.get("probe", False),
             local=given["local"],
             in_json=given["json"],
+            audit=given.get("audit", ""),
+            audited=given.get("audited", ""),
+            at=given.get("at", ""),
         )
 
 
