@@ -178,7 +178,7 @@ class Demo:
         }
         metadata = dict(package["CustomerMetadataProperties"])
         for name in ("ModelSha256", "TrainingJobName", "PipelineExecutionArn"):
-            del metadata[name]  # no execution made the copy
+            metadata.pop(name, None)  # no execution made the copy
         specification = {
             name: value
             for name, value in package["InferenceSpecification"].items()
