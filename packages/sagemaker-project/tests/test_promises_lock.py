@@ -387,6 +387,10 @@ def test_row_47_a_damaged_ledger_stops_every_command_and_is_left_as_it_is(histor
     try:
         for command in COMMANDS:
             result, calls = place.logged(*words(place, command))
+            if command == "status":  # it shows what serves all the same
+                assert (result["ExitCode"], result["State"]) == (1, "ledger damaged"), result
+                assert result["Outcome"] == "InService" and only_locks(place, calls)
+                continue
             assert result["ExitCode"] == 5, (command, result)
             assert f"s3://{BUCKET}/{place.name}/deploy/staging/ledger/" in result["Message"]
             said = "update the checkout" if damage is newer else "Nothing was done. Restore"
