@@ -446,7 +446,7 @@ def lists(order=lambda operation, items: items, loop=None):
         member = rules["result_key"]
         member = member[0] if isinstance(member, list) else member
         asked = {k: v for k, v in params.items() if k not in (rules["input_token"], "MaxResults")}
-        key = operation, json.dumps(asked)
+        key = operation, json.dumps(asked, default=str)
         if rules["input_token"] not in params:
             kept[key] = whole(client, operation, asked, rules, member)
         page, items = dict(kept[key][0]), kept[key][1]
