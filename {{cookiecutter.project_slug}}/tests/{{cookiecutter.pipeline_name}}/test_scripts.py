@@ -750,7 +750,10 @@ def test_model_json_of_another_shape_is_refused_in_one_line(copy, capsys, change
         lambda data: data | {"columns": {"sex": {}}},
         *(
             lambda data, key=key: {name: data[name] for name in data if name != key}
-            for key in "file url data_sha256 seed rows splits warnings columns".split()
+            for key in (
+                *("file", "url", "data_sha256", "seed"),
+                *("rows", "splits", "warnings", "columns"),
+            )
         ),
     ],
 )
