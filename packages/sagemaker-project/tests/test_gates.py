@@ -307,7 +307,7 @@ REFUSED = {
     "no such alarm": (
         evidence(where=GUARDED, **serving(1)),
         UsageError,
-        "errors is not a metric alarm.*/2 --now --reason 'WHY'",
+        "errors is not a metric alarm.*/2 --now --reason WHY",
     ),
     "an alarm without data": (
         evidence(where=GUARDED, **serving(1, alarms=NO_DATA)),

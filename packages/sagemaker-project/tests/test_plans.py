@@ -136,17 +136,25 @@ PROMOTIONS = {
     ),
     "what serves, with an artifact copy that was deleted": (
         evidence(**serving(2), **existing(2) | {"copies": {}}),
-        ["Started", "CopyArtifact", "SmokeTest", "Promoted"],
+        ["Started", "CopyArtifact", "SmokeTest", "LastLook", "Promoted"],
     ),
     "a version whose artifact was copied before": (
         evidence(**serving(1), copies=copies(2)),
-        ["Started", *NEW[1:], "UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "Promoted"],
+        [
+            "Started",
+            *NEW[1:],
+            "UpdateEndpoint",
+            "WaitForEndpoint",
+            "SmokeTest",
+            "LastLook",
+            "Promoted",
+        ],
     ),
     "the next version, where the configuration of this one was deleted": (
         evidence(**serving(1, endpoint_config=None), live_parts=without_config(1)),
         [
             *("Started", "CreateEndpointConfig", *NEW),
-            *("UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "Promoted"),
+            *("UpdateEndpoint", "WaitForEndpoint", "SmokeTest", "LastLook", "Promoted"),
         ],
     ),
     "another version after one that was killed": (
@@ -555,7 +563,7 @@ def test_a_version_that_fails_and_cannot_be_replaced_is_for_a_person():
         def say(self, text):
             pass
 
-        def endpoint(self):
+        def described(self):
             return endpoint(NAME)
 
         def send(self, call):
@@ -576,9 +584,8 @@ def test_p20_a_version_that_was_serverless_is_not_put_back():
     serverless = {"ProductionVariants": [SERVERLESS]}
     configs = {NAME: evidence().candidate.endpoint_config, FIRST: serverless}
     doing = SimpleNamespace(
-        aws=SimpleNamespace(
-            endpoint=lambda name: endpoint(NAME), endpoint_config=lambda name: configs[name]
-        ),
+        aws=SimpleNamespace(endpoint_config=lambda name: configs[name]),
+        described=lambda: endpoint(NAME),
         target=target(),
         ledger=serving(1)["ledger"],
         say=lambda text: None,

@@ -188,7 +188,7 @@ def test_p34_several_are_set_aside_at_once_and_a_damaged_acceptance_is_damage_to
         (("accept", "2", "3", "--reason", "x"), 3, "entry 3 is intact"),
         (("accept", "2", "--reason", "  "), 2, "must be one line"),
         (("accept", "2"), 2, "--reason"),
-        (("accept", "zero", "--reason", "x"), 2, "is not a number of 1 or more"),
+        (("accept", "zero", "--reason", "x"), 2, "is not a number from 1"),
     ],
 )
 def test_p34_only_a_damaged_entry_is_set_aside_and_with_a_reason(

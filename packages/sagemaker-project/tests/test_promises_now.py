@@ -180,7 +180,7 @@ def test_p20_now_asks_no_alarm_and_moves_the_traffic_at_once(guarded, alarm, act
     act(guarded, alarm)
     arn = guarded.register(factor=3)
     which = ("--model-package-arn", arn)
-    way_out = f"deploy-model promote --stage staging --model-package-arn {arn} --now --reason 'WHY'"
+    way_out = f"deploy-model promote --stage staging --model-package-arn {arn} --now --reason WHY"
     refused(*guarded.logged("promote", *which), alarm, way_out, code=2)
     planned, calls = guarded.logged("plan", *which, *WHY)
     assert planned["Outcome"] == "Planned", planned

@@ -17,10 +17,11 @@ from evidence_helpers import (
     target,
     then,
 )
+from sagemaker_project.deploy.drift import owner_tags
 from sagemaker_project.deploy.ledger import Ledger
+from sagemaker_project.deploy.ledger_read import Damage
 from sagemaker_project.deploy.observation import (
     Before,
-    Damage,
     Observation,
     Probe,
     Unread,
@@ -46,6 +47,7 @@ def seen(version=None, of=(), where=STAGING, **changes):
         "request": request(command="status", stage=where.stage),
         "target": where,
         "now": NOW,
+        "tags": owner_tags(where),
         "models": {model["ModelName"]: model for model in names} if version else {},
         "packages": {arn(number): package(number) for number in (*of, version or 1)},
     }
@@ -280,7 +282,7 @@ TABLE = {
         "deploy-model rollback --stage staging --to 1 --accept-drift",
     ),
     "not ours": (
-        seen(endpoint=endpoint("other"), endpoint_config={"ProductionVariants": []}, foreign=True),
+        seen(endpoint=endpoint("other"), endpoint_config={"ProductionVariants": []}, tags={}),
         "not ours",
         "degraded",
         "its owner must say what it is",
@@ -394,7 +396,7 @@ TABLE = {
         "deploy-model rollback --stage staging --to 1",
     ),
     "ledger damaged": (
-        seen(1, ledger=Ledger(), damage=(Damage(3, "s3://b/00000003.json", "not JSON"),)),
+        seen(1, ledger=Ledger(), damage=(Damage(3, "00000003.json", "not JSON", "", 3),)),
         "ledger damaged",
         "degraded",
         "deploy-model ledger accept 3 --stage staging --reason",

@@ -6,6 +6,7 @@ Nothing here calls AWS; names follow from content (names.py).
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import timezone
 
 from sagemaker_project.deploy.calls import Members
 from sagemaker_project.deploy.config import (
@@ -148,7 +149,7 @@ def approval(package: Members) -> Members:
         by = package.get("CreatedBy")
     return {
         "By": identity(by),
-        "Time": time.isoformat() if time else "unknown",
+        "Time": time.astimezone(timezone.utc).isoformat() if time else "unknown",
         "Reason": package.get("ApprovalDescription", ""),
     }
 

@@ -46,7 +46,7 @@ from sagemaker_project.deploy.rollback import versions_below
 from sagemaker_project.errors import AwsError, Refused, UsageError
 
 PINNED = ("ModelDataUrl", "VersionId", "ETag", "Sha256", "Image", "ImageDigest")
-AT_ONCE = ("--now", "--reason", "'WHY'")  # of a command to type
+AT_ONCE = ("--now", "--reason", "WHY")  # of a command to type
 AnyState = TypeVar("AnyState", bound=State)
 Gate = Callable[[Evidence], None]
 

@@ -30,6 +30,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias, TypedDict
 
 VERSION = 2  # of what is written; 1, which has no SetAside, is read as well
@@ -272,9 +273,8 @@ class Ledger:
         serving: list[tuple[str, bool]] = []  # (endpoint configuration, under this approval)
         for entry in self.entries:
             deployment = entry.get("Deployment") or {}
-            matches = (
-                deployment.get("ModelPackageArn") == package_arn
-                and deployment.get("Approval", {}).get("Time") == approved_at
+            matches = deployment.get("ModelPackageArn") == package_arn and _same_moment(
+                deployment["Approval"]["Time"], approved_at
             )
             ended = entry["Kind"] == "Failed" and entry["Action"] == "promote" and matches
             if entry["Kind"] == "Promoted":
@@ -366,6 +366,13 @@ def _left_by(names: list[str], entry: Entry) -> int:
     if goal in names:
         return len(names) - names[::-1].index(goal)
     return max(0, len(names) - 1)
+
+
+def _same_moment(one: str, other: str) -> bool:
+    """Whether two times are the same; earlier versions wrote them in the machine's time zone."""
+    if "unknown" in (one, other):
+        return one == other
+    return datetime.fromisoformat(one) == datetime.fromisoformat(other)
 
 
 def _deleted(entry: Entry) -> ResourceNames:
