@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shlex
+from datetime import datetime, timedelta, timezone
 
 from deploy_helpers import BUCKET, artifact, until
 
@@ -190,6 +191,7 @@ def fails_or_slow(place):
         {
             "MetricName": name,
             "Value": value,
+            "Timestamp": datetime.now(timezone.utc) + timedelta(seconds=2),
             "Dimensions": [{"Name": name, "Value": value} for name, value in dimensions.items()],
         }
         for name, value in (("Invocations", 100), ("Invocation5XXErrors", 7))

@@ -27,7 +27,7 @@ from sagemaker_project.deploy.observation import (
     Unread,
 )
 from sagemaker_project.deploy.recommendation import RULES, findings
-from sagemaker_project.deploy.traffic import Traffic, queries, traffic
+from sagemaker_project.deploy.traffic import Traffic, begin, queries, traffic
 from sagemaker_project.deploy.verdict import judge
 
 pytestmark = pytest.mark.fast
@@ -463,7 +463,9 @@ def test_nobody_is_sent_in_a_circle_by_more_than_five_people():
 
 
 def test_metrics_before_the_last_change_do_not_count():
-    asked = queries("e", ["All"], NOW)["MetricDataQueries"]
+    assert begin(NOW, NOW.replace(hour=13)) == NOW.replace(hour=12, minute=55)
+    assert begin(NOW.replace(microsecond=1), NOW) == NOW.replace(second=1)
+    asked = queries("e", ["All"], NOW, NOW)["MetricDataQueries"]
     assert [query["MetricStat"]["Stat"] for query in asked] == ["Sum", "Sum", "p50", "p99"]
     before = NOW.replace(hour=11)
     results = [

@@ -237,14 +237,16 @@ def _traffic(
     if not endpoint or not variants:
         return None
     client = aws.client_in_haste("cloudwatch")
-    members = traffics.queries(target.endpoint, variants, aws.now())
+    now = aws.now()
+    since = traffics.begin(endpoint["LastModifiedTime"], now)
+    members = traffics.queries(target.endpoint, variants, since, now)
     results: list[Members] = []
     try:
         while True:
             page = client.get_metric_data(**members)
             results += page.get("MetricDataResults", [])
             if not page.get("NextToken"):
-                return traffics.traffic(variants, results, endpoint["LastModifiedTime"])
+                return traffics.traffic(variants, results, since)
             members["NextToken"] = page["NextToken"]
     except ClientError as error:
         about = {"EndpointName": target.endpoint}

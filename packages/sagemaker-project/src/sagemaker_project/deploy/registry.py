@@ -20,7 +20,7 @@ def approve(context: Context) -> Members:
             " approval of another person (Approval.RequireTwoPeople)"
         )
     return _decide(
-        context, package, "Approved", is_recent(package, context.target, context.clock.now())
+        context, package, "Approved", is_recent(package, context.target, context.aws.now())
     )
 
 

@@ -39,7 +39,13 @@ class Traffic(NamedTuple):
         return self.errors / self.requests
 
 
-def queries(endpoint: str, variants: Sequence[str], now: datetime) -> Members:
+def begin(changed: datetime, now: datetime) -> datetime:
+    """Return from when on requests count: the last minutes, since the endpoint was changed."""
+    whole = changed.replace(microsecond=0)
+    return max(now - timedelta(minutes=MINUTES), whole + timedelta(seconds=whole < changed))
+
+
+def queries(endpoint: str, variants: Sequence[str], since: datetime, now: datetime) -> Members:
     """Return the members of GetMetricData that ask for all variants at once."""
     return {
         "MetricDataQueries": [
@@ -61,7 +67,7 @@ def queries(endpoint: str, variants: Sequence[str], now: datetime) -> Members:
             for number, variant in enumerate(variants)
             for name, (metric, statistic) in METRICS.items()
         ],
-        "StartTime": now - timedelta(minutes=MINUTES),
+        "StartTime": since,
         "EndTime": now + timedelta(minutes=1),
     }
 
@@ -69,7 +75,10 @@ def queries(endpoint: str, variants: Sequence[str], now: datetime) -> Members:
 def traffic(
     variants: Sequence[str], results: Iterable[Members], since: datetime
 ) -> tuple[Traffic, ...]:
-    """Return what the MetricDataResults say of each variant, from `since` on."""
+    """Return what the MetricDataResults say of each variant.
+
+    CloudWatch begins at the minute in which `since` is; that minute is left out.
+    """
     values: dict[str, list[float]] = {}
     for result in results:
         pairs = zip(result.get("Timestamps", []), result.get("Values", []), strict=False)
