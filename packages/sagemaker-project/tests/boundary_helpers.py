@@ -205,6 +205,7 @@ class Clients:
 
     def __init__(self):
         self.used, self.spare, self.in_child = {}, {}, False
+        self.owners = {}  # {boto3 client: what it tells of its answers}
 
     def install(self, patch):
         from sagemaker_project import usage
@@ -212,17 +213,29 @@ class Clients:
 
         make = client.Client._new_client
 
-        def new_client(session, service, retries):
+        def new_client(owner, service, retries):
             if service == "sagemaker-runtime":
-                return make(session, service, retries)
+                return make(owner, service, retries)
             if service not in self.used:
-                self.used[service] = make(session, service, retries)
-                self.spare[service] = make(session, service, retries)
-            return (self.spare if self.in_child else self.used)[service]
+                for made in (self.used, self.spare):
+                    made[service] = make(owner, service, retries)
+                    self.owners[made[service]] = owner
+            found = (self.spare if self.in_child else self.used)[service]
+            self.hand_over(found, owner)
+            return found
 
-        self.used.clear(), self.spare.clear()
+        self.used.clear(), self.spare.clear(), self.owners.clear()
         patch.setattr(client.Client, "_new_client", new_client)
         patch.setattr(usage, "check_region", lambda *_: None)
+
+    def hand_over(self, found, owner):
+        """Let a client tell another owner of its answers: its deadline and its lock count."""
+        before, events = self.owners[found], found.meta.events
+        events.unregister("needs-retry", before._before_a_retry)
+        events.unregister("before-parse", before._learn_time)
+        events.unregister("before-send", before._check_fence)
+        owner._listen(found)
+        self.owners[found] = owner
 
 
 CLIENTS = Clients()

@@ -6,12 +6,13 @@ those that a kill at any call of promote, rollback and cleanup leaves, each obje
 changes by hand, and damage of the ledger.
 """
 
+import contextlib
 import itertools
 import signal
 
 import pytest
 from boundary_helpers import CLIENTS, kill, locked, run, state, unlock
-from deploy_helpers import BUCKET, Place, artifact
+from deploy_helpers import BUCKET, Place, artifact, until
 from on_call_helpers import DOES_NOT_LOAD, name_of, status, typed
 
 MOST = 3  # commands
@@ -191,7 +192,7 @@ def original_and_copy(place):
 
 def the_endpoint(place):
     place.sm.delete_endpoint(EndpointName=name_of(place))
-    settle_deleted(place)
+    until(lambda: place.live() is None)
 
 
 def the_endpoint_and_its_config(place):
@@ -257,12 +258,6 @@ def both_approvals(place):
         place.approve(place.entries()[number]["Deployment"]["ModelPackageArn"], "Rejected")
 
 
-def settle_deleted(place):
-    from deploy_helpers import until
-
-    until(lambda: place.live() is None)
-
-
 BY_HAND = (
     *(the_live_config, the_live_model, the_live_copy, the_goals_config, the_goals_model),
     *(both_configs, the_live_package, the_live_original, original_and_copy, the_endpoint),
@@ -274,7 +269,14 @@ BY_HAND = (
 )
 
 
-@pytest.mark.parametrize("change", BY_HAND, ids=lambda change: change.__name__)
+FIRST = (the_live_config, the_live_package, the_endpoint, an_earlier_config_by_hand, both_approvals)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [pytest.param(c, marks=() if c in FIRST else pytest.mark.acceptance) for c in BY_HAND],
+    ids=lambda change: change.__name__,
+)
 def test_what_was_done_by_hand_is_put_right_by_what_status_says(place, change):
     two_versions(place)
     change(place)
@@ -294,13 +296,15 @@ def test_a_rollback_after_what_was_done_by_hand_ends_well(place, change):
 
 
 @pytest.mark.acceptance
-@pytest.mark.parametrize("changes", itertools.combinations(BY_HAND[:12], 2), ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    list(itertools.combinations(BY_HAND[:12], 2)),
+    ids=lambda changes: " and ".join(change.__name__ for change in changes),
+)
 def test_two_things_done_by_hand_are_put_right_by_what_status_says(place, changes):
     two_versions(place)
     for change in changes:
         if place.live():
-            try:
+            with contextlib.suppress(place.sm.exceptions.ClientError):  # the other deleted it
                 change(place)
-            except place.sm.exceptions.ClientError:
-                pass  # the other one has deleted it
     walk(place)

@@ -135,11 +135,15 @@ class Client:
             client = self.session.client(service, region_name=self.region, config=config)
         except BotoCoreError as error:
             raise UsageError(f"AWS credentials: {error}") from None
-        client.meta.events.register_first("needs-retry", self._before_a_retry)
         client.meta.events.register_first("before-parse", _check_whole)
+        self._listen(client)
+        return client
+
+    def _listen(self, client: Any) -> None:
+        """Let a boto3 client tell of its answers, and ask before it sends."""
+        client.meta.events.register_first("needs-retry", self._before_a_retry)
         client.meta.events.register_first("before-parse", self._learn_time)
         client.meta.events.register_last("before-send", self._check_fence)
-        return client
 
     def _learn_time(self, response_dict: Members, **_: Any) -> None:
         """Correct `now` where it is none at which an answer with this Date could arrive."""
