@@ -82,7 +82,7 @@ def newer(template):
     package = template / "packages/sagemaker-project"
     change(package / "pyproject.toml", 'version = "0.1.0"', 'version = "0.1.1"')
     source = package / "src/sagemaker_project/deploy/arguments.py"
-    change(source, "say what serves, and whether", "newer: say what serves, and whether")
+    change(source, "say what serves, whether", "newer: say what serves, whether")
 
 
 # Upgrade
@@ -341,7 +341,7 @@ def test_an_ejected_engine_is_the_repository_s_own(project, bare_environment):
     env = environment("") | {"PYTHONPATH": ""}
     subprocess.run([python, *install, "--editable", "."], cwd=project, check=True, env=env)
     source = project / "engine/sagemaker_project/deploy/arguments.py"
-    change(source, "say what serves, and whether", "patched: say what serves, and whether")
+    change(source, "say what serves, whether", "patched: say what serves, whether")
     for command, word in (
         (["deploy-model", "--help"], "patched: say what serves"),
         (["run-pipeline", "--help"], "--local"),

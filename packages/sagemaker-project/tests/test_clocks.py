@@ -119,7 +119,8 @@ def test_p7_a_rollback_by_sagemaker_is_seen_whatever_the_clock_says(place, kille
     place.clock = Machine(rerun)
     result, calls = place.logged(*words)
     assert result["ExitCode"] == 1 and "rolled back" in result["Message"], result
-    assert {call["operation"] for call in changing(calls)} == {"PutObject", "DeleteObject"}
+    made = {call["operation"] for call in changing(calls)}
+    assert made == {"PutObject", "AddTags", "DeleteObject"}
     assert (place.version(), kinds(place)[-1]) == (1, "Failed")
 
 

@@ -140,12 +140,8 @@ def test_commands_to_type_name_the_pipeline(place, churn):
         promote in result["Message"] and f", then deploy-model test {where} " in (result["Message"])
     )
     churn.staged(arn)
-    churn.sm.delete_endpoint_config(EndpointConfigName=churn.live())
-    result = churn.deploy("promote", "--model-package-arn", churn.register())
-    assert (
-        f"deploy-model promote --stage staging --pipeline {churn.pipeline} --model"
-        in (result["Message"])
-    )
+    message = churn.deploy("rollback")["Message"]
+    assert f"deploy-model promote --stage staging --pipeline {churn.pipeline} --latest" in message
 
 
 # Stages

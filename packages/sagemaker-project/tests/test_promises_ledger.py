@@ -49,7 +49,7 @@ def head_of(place):
 
 def done(place, *words, stage="staging"):
     result = place.deploy(*words, stage=stage)
-    assert result["ExitCode"] == 0, result
+    assert result["ExitCode"] == 0 or words == ("status",), result
     return result
 
 

@@ -4,7 +4,6 @@ Nearly all tests are about a project with version 1 in prod and version 2 tested
 leave it as it was: what is refused changes nothing.
 """
 
-import base64
 import hashlib
 import json
 import re
@@ -559,11 +558,11 @@ def test_p21_a_first_deployment_says_so_and_is_smoke_tested(place):
     bodies = [
         record["captureData"]["endpointInput"]["data"] for record in until(lambda: captured(place))
     ]
-    assert {base64.b64decode(body) for body in bodies} == {b"1", b"2\n3"}, bodies
+    assert set(bodies) == {"1", "2\n3"}, bodies
 
 
 def captured(place):
-    prefix = f"datacapture-staging/{place.name}-staging/"
+    prefix = f"datacapture-staging/{place.live()}/{place.name}-staging/"
     found = place.s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", [])
     bodies = [place.s3.get_object(Bucket=BUCKET, Key=item["Key"])["Body"].read() for item in found]
     lines = b"".join(bodies).splitlines()

@@ -640,7 +640,7 @@ def test_p28_a_configuration_deleted_by_hand(place):
     place.sm.delete_endpoint_config(EndpointConfigName=place.live())
     assert place.deploy("rollback")["ExitCode"] == 0 and place.version() == 2
     place.sm.delete_endpoint_config(EndpointConfigName=place.live())
-    assert place.deploy("rollback")["ExitCode"] == 0 and place.version() == 1
+    assert place.deploy("rollback", "--to", "1")["ExitCode"] == 0 and place.version() == 1
 
 
 def test_p28_a_configuration_made_and_deleted_by_hand(place):

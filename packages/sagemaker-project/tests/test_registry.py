@@ -46,7 +46,7 @@ def test_p30_the_author_of_a_version_cannot_approve_it(place):
 @pytest.mark.parametrize("reason", ["", " ", "two\nlines", "x" * 1025])
 def test_a_reason_is_one_line(place, reason):
     arn = place.register(approve=False)
-    refused(*decide(place, "approve", arn, reason), "--reason: one line", code=2)
+    refused(*decide(place, "approve", arn, reason), "argument --reason: it ", code=2)
 
 
 def test_what_is_of_another_group_or_does_not_exist_is_refused(place):

@@ -14,6 +14,8 @@ def next_command(context: Context, result: Members) -> str:
     """Return the next command, complete."""
     request, target = context.request, context.target
     match request.command:
+        case "history" | "audit":
+            return ""
         case "plan" if result["Outcome"] == "Planned":
             token = ("--plan-token", result["PlanToken"])
             return target.command("promote", *_flags(request, result), *token)

@@ -117,6 +117,7 @@ Step: TypeAlias = (
     | LastLook
     | RestoreVariants
 )
+CALLING = (RecordEntry, SendCall, CopyArtifact, DeleteUnused)  # those that have a call
 
 
 @dataclass(frozen=True)
@@ -129,11 +130,7 @@ class Plan:
     @property
     def calls(self) -> list[Call]:
         """The calls that the steps will send, but for those that depend on what a step reads."""
-        return [
-            step.call
-            for step in self.steps
-            if isinstance(step, RecordEntry | SendCall | CopyArtifact | DeleteUnused)
-        ]
+        return [step.call for step in self.steps if isinstance(step, CALLING)]
 
     def calls_with_tags(self, has_endpoint: bool) -> Iterator[Call]:
         """Yield `calls`, and those that tag the endpoint with each entry of the ledger.
@@ -142,7 +139,7 @@ class Plan:
             has_endpoint: whether there is one before the first step.
         """
         for step in self.steps:
-            if isinstance(step, RecordEntry | SendCall | DeleteUnused):
+            if isinstance(step, CALLING):
                 yield step.call
                 has_endpoint = has_endpoint or step.call.operation == "CreateEndpoint"
             if isinstance(step, RecordEntry) and has_endpoint:
