@@ -142,8 +142,8 @@ def test_p25_the_lock_is_renewed_while_the_new_version_is_tried(place, monkeypat
     arn = place.register(body=slow(0.15))
     result, calls = place.logged("promote", "--model-package-arn", arn)
     assert result["ExitCode"] == 0, result
-    tried = next(n for n, call in enumerate(calls) if call["operation"] == "InvokeEndpoint")
-    assert len(lock_writes(calls[tried:])) >= 3
+    looks = [n for n, call in enumerate(calls) if call["operation"] == "DescribeEndpoint"]
+    assert len(lock_writes(calls[looks[-2] : looks[-1]])) >= 3  # the last one is the last look
     assert calls[-1]["operation"] == "DeleteObject" and calls[-1]["status"] == 204
     assert not locked(place)
 
