@@ -6,6 +6,8 @@ import pytest
 from evidence_helpers import (
     ALARMED,
     NOW,
+    SERVERLESS,
+    VARIANT,
     arn,
     deployed,
     endpoint,
@@ -13,6 +15,7 @@ from evidence_helpers import (
     evidence,
     package,
     request,
+    rolling_back,
     serving,
     target,
     then,
@@ -97,6 +100,27 @@ FAILED = ("Failed", {"Action": "promote", "Deployment": deployed(1), "Reason": "
 PROMOTE = "deploy-model promote --stage staging --model-package-arn"
 TO_PROD = "deploy-model promote --stage prod --model-package-arn"
 ABSENT_2 = entries(*[("Failed", FAILED[1])] * 2)
+URGENT = then(serving(1), ("Started", {**STARTED, "Now": True, "Reason": "emergency"}))
+DIRTY = package(1, CustomerMetadataProperties={"GitCommit": "0123456789abcdef-dirty"})
+
+
+def two(first, second, endpoint_config):
+    """A deployment after another one, which serves."""
+    ends = [{"Action": "promote", "Deployment": deployment} for deployment in (first, second)]
+    kinds = [(kind, end) for end in ends for kind in ("Started", "Promoted")]
+    live = endpoint(second["EndpointConfigName"])
+    return {"ledger": entries(*kinds), "endpoint": live, "endpoint_config": endpoint_config}
+
+
+ONCE = deployed(1, where=target("staging", ProductionVariants=[SERVERLESS]))
+SINCE_SERVERLESS = two(ONCE, deployed(2, ONCE), evidence(2).candidate.endpoint_config)
+BIGGER = target("staging", ProductionVariants=[{**VARIANT, "InitialInstanceCount": 2}])
+BIGGER_MODELS = {model["ModelName"]: model for model in evidence(2, BIGGER).candidate.models}
+RESIZED = two(
+    deployed(2),
+    deployed(2, deployed(2), where=BIGGER),
+    evidence(2, BIGGER).candidate.endpoint_config,
+)
 TABLE = {
     # what is seen: (state, verdict, the start of the command or of who must act)
     "healthy, not tested": (seen(1), "healthy", "healthy", "deploy-model test --stage staging"),
@@ -303,7 +327,62 @@ TABLE = {
         seen(2, (1,), endpoint_config=None, target=target("staging", EnableNetworkIsolation=True)),
         "configuration deleted",
         "degraded",
-        "aws sagemaker delete-endpoint --endpoint-name shellfish-staging --region us-east-1",
+        f"{PROMOTE} {arn(2)}",
+    ),
+    "a rollback was interrupted, and the endpoint is gone": (
+        seen(2, **rolling_back(**GONE)),
+        "interrupted",
+        "down",
+        f"{PROMOTE} {arn(1)}",
+    ),
+    "a rollback was interrupted, and something else was put there by hand": (
+        seen(
+            2,
+            **rolling_back(
+                endpoint=endpoint(evidence(3).candidate.name),
+                endpoint_config=evidence(3).candidate.endpoint_config,
+            ),
+        ),
+        "interrupted",
+        "degraded",
+        "deploy-model rollback --stage staging --accept-drift",
+    ),
+    "an emergency was interrupted, and its alarm is on": (
+        seen(1, **URGENT, where=GUARDED, alarms={"errors": {"StateValue": "ALARM"}}),
+        "interrupted",
+        "degraded",
+        f"{PROMOTE} {arn(2)} --now --reason emergency",
+    ),
+    "slow, and the version before was serverless": (
+        seen(2, **SINCE_SERVERLESS, traffic=(Traffic("All", 100, 50, 1, 1),)),
+        "fails or slow",
+        "degraded",
+        f"{PROMOTE} {arn(1)} --retry",
+    ),
+    "slow, and the version before is the same with other settings": (
+        seen(2, **RESIZED, models=BIGGER_MODELS, traffic=(Traffic("All", 100, 50, 1, 1),)),
+        "fails or slow",
+        "degraded",
+        "deploy-model rollback --stage staging",
+    ),
+    "prod has nothing, and the stage before a damaged ledger": (
+        prod(before=replace(staged(1), damage=(Damage(3, "3.json", "not JSON", "", 3),))),
+        "nothing deployed",
+        "healthy",
+        "deploy-model ledger accept 3 --stage staging",
+    ),
+    "tested, with changes that no commit has": (
+        seen(
+            1,
+            ledger=staged(1).ledger,
+            packages={arn(1): DIRTY},
+            **GONE,
+            where=LAST,
+            before=staged(1),
+        ),
+        "endpoint deleted",
+        "down",
+        "the author of the model must commit",
     ),
     "Failed": (
         seen(1, endpoint=endpoint(evidence(1).candidate.name, "Failed")),

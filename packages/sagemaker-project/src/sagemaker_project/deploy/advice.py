@@ -9,7 +9,10 @@ from typing import NamedTuple
 
 from sagemaker_project.deploy.candidate import approval
 from sagemaker_project.deploy.drift import differences
+from sagemaker_project.deploy.endpoint_rules import conversion
 from sagemaker_project.deploy.evidence import STEADY, is_recent
+from sagemaker_project.deploy.ledger_look import accept_command
+from sagemaker_project.deploy.names import is_uncommitted
 from sagemaker_project.deploy.observation import Observation, version_of
 
 ALARM_OWNER = "the owner of the alarm"
@@ -64,8 +67,14 @@ def back(seen: Observation, *words: str) -> Advice | None:
     goal, end = seen.ledger.rollback_target, seen.last_end
     if goal is None or (end and end["Kind"] == "RolledBack"):
         return None
-    version = str(goal["ModelPackageVersion"])
-    return Advice(seen.target.command("rollback", "--to", version, *words))
+    resources = goal.get("Resources")
+    rule = conversion(seen.endpoint_config, resources["EndpointConfig"] if resources else None)
+    if rule and not rule.allowed:  # an endpoint of instances does not become serverless again
+        return Advice(promote(seen, goal["ModelPackageArn"], *words))
+    version, current = goal["ModelPackageVersion"], seen.ledger.current
+    same = current is not None and current["ModelPackageVersion"] == version
+    named = () if same else ("--to", str(version))  # with other settings, it has no other name
+    return Advice(seen.target.command("rollback", *named, *words))
 
 
 def back_or_author(seen: Observation) -> Advice:
@@ -78,12 +87,18 @@ def again(seen: Observation) -> Advice:
     """Run the interrupted command again; undo a promotion that its gates would refuse by now."""
     pending = seen.pending
     assert pending is not None  # only an interrupted deployment is run again
-    words = ["--now", "--reason", str(pending.get("Reason"))] if pending.get("Now") else []
+    now = bool(pending.get("Now"))
+    words = ["--now", "--reason", str(pending.get("Reason"))] if now else []
     arn = pending["Deployment"]["ModelPackageArn"]
     if pending["Action"] == "rollback":
+        if seen.endpoint is None:
+            return redeploy(seen, arn)
+        if differences(seen):
+            words.append("--accept-drift")
         return Advice(seen.target.command("rollback", *words))
     settled = seen.status in STEADY and seen.live is not None
-    if settled and seen.ledger.current and (seen.withdrawn(arn) or bad_alarms(seen)):
+    refused = seen.withdrawn(arn) or is_too_old(seen, arn) or (bad_alarms(seen) and not now)
+    if settled and seen.ledger.current and refused:
         return Advice(seen.target.command("rollback"))
     if seen.withdrawn(arn):
         return approve(seen, arn)
@@ -98,19 +113,24 @@ def redeploy(seen: Observation, arn: str, *words: str) -> Advice:
         return back(seen, *words) or approve(seen, arn)
     test = seen.before.test(arn) if seen.before else None
     if not seen.target.before or (test and test["Status"] == "Passed"):
-        return Advice(promote(seen, arn, *words))
+        return _promote_or_author(seen, arn, *words)
     return newest(seen, *words)
 
 
 def newest(seen: Observation, *words: str) -> Advice:
     """Bring the newest version into service: the approved one, or what the stage before tested."""
     if not seen.target.before:
+        if seen.endpoint and not seen.approved:  # the registry was not asked
+            return Advice(seen.target.command("promote", "--latest-approved", *words))
         if not seen.approved:
             return approve(seen, seen.waiting)
         return _promote_or_author(seen, seen.approved, *words)
     before = seen.before
     if before is None:
         return read_again(seen, ["the stage before"])
+    if before.damage:
+        reason = "it cannot be restored"
+        return Advice(accept_command(before.target, before.damage, reason))
     tested = before.ledger.current
     if tested is None:
         if not seen.approved:
@@ -142,7 +162,25 @@ def _promote_or_author(seen: Observation, arn: str, *words: str) -> Advice:
     if len(failed) > 1:
         why = failed[-1].get("Reason", "")
         return Advice(who=f"{AUTHOR} must fix version {version_of(arn)}, which failed twice: {why}")
+    if seen.target.config.last and _is_uncommitted(seen, arn):
+        return commit(seen, arn)
     return Advice(promote(seen, arn, *words))
+
+
+def commit(seen: Observation, arn: str) -> Advice:
+    """Let the author commit what a version was made with; the last stage refuses it until then."""
+    return Advice(
+        who=f"{AUTHOR} must commit the changes that version {version_of(arn)} was made with and"
+        " run the pipeline again; promote --accept-uncommitted deploys it all the same"
+    )
+
+
+def _is_uncommitted(seen: Observation, arn: str) -> bool:
+    """Whether the stage's gate refuses the commit of a version."""
+    metadata = (seen.packages.get(arn) or {}).get("CustomerMetadataProperties", {})
+    allowed = seen.target.config.content.get("AllowUncommitted", False)
+    accepted = "--accept-uncommitted" in promote(seen, arn).split()
+    return is_uncommitted(metadata.get("GitCommit", "")) and not allowed and not accepted
 
 
 def promote(seen: Observation, arn: str, *words: str) -> str:

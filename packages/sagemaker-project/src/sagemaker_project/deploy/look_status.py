@@ -96,7 +96,7 @@ def _look(context: Context, target: Target, before: Target | None, reads: _Reads
     goal_read = reads.start("rollback target", lambda: _missing(aws, goal), none_missing)
     arns = _arns(ledger, live_name)
     packages = {arn: _package(reads, aws, arn) for arn in arns}
-    newest_read = _newest(reads, aws, target, endpoint is None, ledger)
+    newest_read = _newest(reads, aws, target, endpoint is None)
     config = config_read()
     models, tagged = _models(reads, aws, config, ledger.deployed(live_name) is None)
     owner, lives, lock_damaged = lock_read()
@@ -142,7 +142,10 @@ def _lock(aws: Aws, target: Target) -> tuple[Members | None, bool, str]:
 
 
 def _before(context: Context, before: Target | None) -> Before | None:
-    return Before(before, examine_ledger(context, before).ledger) if before else None
+    if before is None:
+        return None
+    ledger, damage, _ = examine_ledger(context, before)
+    return Before(before, ledger, damage)
 
 
 def _config(aws: Aws, name: str) -> Members | None:
@@ -195,9 +198,7 @@ def _tags(aws: Aws, endpoint: Members | None) -> dict[str, str]:
     return aws.tags(endpoint["EndpointArn"]) if endpoint else {}
 
 
-def _newest(
-    reads: _Reads, aws: Aws, target: Target, absent: bool, ledger: Ledger
-) -> Callable[[], tuple[str, str]]:
+def _newest(reads: _Reads, aws: Aws, target: Target, absent: bool) -> Callable[[], tuple[str, str]]:
     """Read the newest approved version and, without one, the newest that waits for approval."""
     if not absent:
         return lambda: ("", "")

@@ -42,7 +42,8 @@ def _flags(request: DeployRequest, result: Members) -> list[str]:
         "--accept-uncommitted": request.accept_uncommitted,
     }
     arn = ["--model-package-arn", str(result["ModelPackageArn"])]
-    return arn + [flag for flag, wanted in given.items() if wanted]
+    now = ["--now", "--reason", request.reason] if request.now else []
+    return arn + [flag for flag, wanted in given.items() if wanted] + now
 
 
 def _status(target: Target) -> str:

@@ -13,6 +13,7 @@ from sagemaker_project.deploy.calls import Members
 from sagemaker_project.deploy.candidate import approval, config_hash
 from sagemaker_project.deploy.evidence import State
 from sagemaker_project.deploy.ledger import Deployment, Entry, Ledger, Test
+from sagemaker_project.deploy.ledger_read import Damage
 from sagemaker_project.deploy.scaling import all_variants
 from sagemaker_project.deploy.target import Target
 from sagemaker_project.deploy.traffic import Traffic
@@ -40,6 +41,7 @@ class Before:
 
     target: Target
     ledger: Ledger
+    damage: tuple[Damage, ...] = ()
 
     def test(self, arn: str) -> Test | None:
         """Return the last test of a version with the settings of now, None where there is none."""

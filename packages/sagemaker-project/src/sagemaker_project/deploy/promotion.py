@@ -233,7 +233,8 @@ def token(plan: Plan, evidence: Evidence) -> str:
         [call.service, call.operation, call.resource, call.members]
         for call in (lock, *plan.calls, unlock)
     ]
-    return digest([calls, evidence.ledger.previous_sha256, evidence.live])[:32]
+    made_from = [evidence.ledger.previous_sha256, evidence.live, evidence.request.emergency]
+    return digest([calls, *made_from])[:32]
 
 
 # For the person who reads the plan

@@ -18,10 +18,10 @@ from sagemaker_project.deploy.candidate import config_hash
 from sagemaker_project.deploy.drift import differences, is_ours
 from sagemaker_project.deploy.evidence import is_of
 from sagemaker_project.deploy.interrupted import rolled_back_because
-from sagemaker_project.deploy.ledger import Deployment
 from sagemaker_project.deploy.ledger_look import accept_command
+from sagemaker_project.deploy.names import is_uncommitted
 from sagemaker_project.deploy.observation import Observation, version_of
-from sagemaker_project.deploy.recovery import recovery
+from sagemaker_project.deploy.recovery import recovery_commands
 
 Verdict: TypeAlias = Literal["healthy", "degraded", "unknown", "down"]
 EXIT_CODES: dict[Verdict, int] = {"healthy": 0, "degraded": 1, "unknown": 4, "down": 5}
@@ -177,15 +177,8 @@ def needs_a_person(seen: Observation) -> Finding | None:
     reason = seen.endpoint.get("FailureReason", "")
     mixed = seen.status == "UpdateRollbackFailed"  # old and new instances serve side by side
     text = f"its status is {seen.status}{f' ({reason})' if reason else ''}"
-    typed = recovery_command(seen)
+    typed, *_ = recovery_commands(seen.target, seen.status, seen.ledger)
     return Finding("failed", "degraded" if mixed else "down", text, Advice(typed))
-
-
-def recovery_command(seen: Observation) -> str:
-    """Return the first command that recovers an endpoint that SageMaker has given up."""
-    words = recovery(seen.target, seen.status, seen.ledger)
-    _, _, command = words.partition("aws sagemaker ")
-    return f"aws sagemaker {command.partition(', then ')[0]}"
 
 
 def live_parts_are_deleted(seen: Observation) -> Finding | None:
@@ -199,8 +192,8 @@ def live_parts_are_deleted(seen: Observation) -> Finding | None:
     arn = seen.serving_arn
     text = f"{', '.join(gone)}, which it runs, was deleted: SageMaker cannot update it"
     found = advice.redeploy(seen, arn)
-    if seen.recorded and _settings_changed(seen, seen.recorded):
-        # Its settings have changed since, so a promotion would make another configuration.
+    if seen.recorded and "Resources" not in seen.recorded and _settings_changed(seen):
+        # A promotion would make another configuration, and cannot make this one again.
         name = seen.target.endpoint
         text += "; with the settings of now it can only be made anew, and does not serve meanwhile"
         delete = f"aws sagemaker delete-endpoint --endpoint-name {name} {seen.target.aws_flags}"
@@ -208,11 +201,12 @@ def live_parts_are_deleted(seen: Observation) -> Finding | None:
     return Finding("configuration deleted", "degraded", text, found)
 
 
-def _settings_changed(seen: Observation, recorded: Deployment) -> bool:
+def _settings_changed(seen: Observation) -> bool:
     """Whether a promotion with the settings of now would make another configuration."""
-    config = seen.target.config
-    readable = bool(config.production_variants)
-    return readable and recorded["ConfigHash"] != config_hash(config, recorded["ModelPackageArn"])
+    config, recorded = seen.target.config, seen.recorded
+    if not config.production_variants or not recorded:
+        return False
+    return recorded["ConfigHash"] != config_hash(config, recorded["ModelPackageArn"])
 
 
 def is_other_than_the_ledger(seen: Observation) -> Finding | None:
@@ -350,6 +344,8 @@ def is_healthy(seen: Observation) -> Finding:
         if test and test["Status"] == "Passed":
             words = ("--model-package-arn", current["ModelPackageArn"])
             found = Advice(target.command("promote", *words, stage=target.after))
+            if is_uncommitted(seen.commit):
+                found = advice.commit(seen, current["ModelPackageArn"])
     return Finding("healthy", "healthy", "", found)
 
 

@@ -5,20 +5,29 @@ from sagemaker_project.deploy.ledger import Deployment, Ledger
 from sagemaker_project.deploy.target import Target
 
 
-def recovery(target: Target, status: str, ledger: Ledger) -> str:
-    """Return the commands for an endpoint in a status that SageMaker does not leave by itself."""
-    name, current = target.endpoint, ledger.current
-    region = f" {target.aws_flags}"
+def recovery_commands(target: Target, status: str, ledger: Ledger) -> list[str]:
+    """Return what to type for an endpoint in a status that SageMaker does not leave by itself."""
+    name, current, flags = target.endpoint, ledger.current, target.aws_flags
     if status == "Failed" or not current:
-        delete = f"aws sagemaker delete-endpoint --endpoint-name {name}{region}"
+        delete = f"aws sagemaker delete-endpoint --endpoint-name {name} {flags}"
         if status == "Failed" and not current and ledger.pending:
             delete = target.command("rollback")  # deletes all that the first promotion made
-        again = promote_again(target, current)
-        return f"It does not serve and cannot be updated. Type: {delete}, then {again}"
+        return [delete, promote_again(target, current)]
+    config = current["EndpointConfigName"]
+    return [
+        f"aws sagemaker update-endpoint --endpoint-name {name} --endpoint-config-name {config}"
+        f" {flags}"
+    ]
+
+
+def recovery(target: Target, status: str, ledger: Ledger) -> str:
+    """Say what is wrong with such an endpoint, and what to type."""
+    commands = ", then ".join(recovery_commands(target, status, ledger))
+    if status == "Failed" or not ledger.current:
+        return f"It does not serve and cannot be updated. Type: {commands}"
     return (
-        "See its log group /aws/sagemaker/Endpoints/" + name + ", then put the last good version"
-        f" back: aws sagemaker update-endpoint --endpoint-name {name} --endpoint-config-name"
-        f" {current['EndpointConfigName']}{region}"
+        f"See its log group /aws/sagemaker/Endpoints/{target.endpoint}, then put the last good"
+        f" version back: {commands}"
     )
 
 
