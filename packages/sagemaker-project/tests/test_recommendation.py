@@ -372,14 +372,7 @@ TABLE = {
         "deploy-model ledger accept 3 --stage staging",
     ),
     "tested, with changes that no commit has": (
-        seen(
-            1,
-            ledger=staged(1).ledger,
-            packages={arn(1): DIRTY},
-            **GONE,
-            where=LAST,
-            before=staged(1),
-        ),
+        prod(1, staged(1), packages={arn(1): DIRTY}, **GONE),
         "endpoint deleted",
         "down",
         "the author of the model must commit",
