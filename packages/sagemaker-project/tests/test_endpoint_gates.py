@@ -66,7 +66,7 @@ NO_ROLLBACK = {
         back(**rolling_back(), request=back_to(3)),
         Refused,
         "rollback to version 1 of .* was interrupted: end it with deploy-model rollback --stage"
-        " prod, then deploy-model rollback --stage prod --to 3",
+        " prod, then deploy-model promote --stage prod --latest-approved",
     ),
     "the first promotion failed": (
         back(**failed()),

@@ -121,6 +121,12 @@ RESIZED = two(
     deployed(2, deployed(2), where=BIGGER),
     evidence(2, BIGGER).candidate.endpoint_config,
 )
+SLOW = (Traffic("All", 100, 50, 1, 1),)
+REJECTED = package(2, ModelApprovalStatus="Rejected")
+SECOND = {
+    "endpoint": endpoint(evidence(2).candidate.name),
+    "endpoint_config": evidence(2).candidate.endpoint_config,
+}
 TABLE = {
     # what is seen: (state, verdict, the start of the command or of who must act)
     "healthy, not tested": (seen(1), "healthy", "healthy", "deploy-model test --stage staging"),
@@ -354,13 +360,13 @@ TABLE = {
         f"{PROMOTE} {arn(2)} --now --reason emergency",
     ),
     "slow, and the version before was serverless": (
-        seen(2, **SINCE_SERVERLESS, traffic=(Traffic("All", 100, 50, 1, 1),)),
+        seen(2, **SINCE_SERVERLESS, traffic=SLOW),
         "fails or slow",
         "degraded",
         f"{PROMOTE} {arn(1)} --retry",
     ),
     "slow, and the version before is the same with other settings": (
-        seen(2, **RESIZED, models=BIGGER_MODELS, traffic=(Traffic("All", 100, 50, 1, 1),)),
+        seen(2, **RESIZED, models=BIGGER_MODELS, traffic=SLOW),
         "fails or slow",
         "degraded",
         "deploy-model rollback --stage staging",
@@ -370,6 +376,30 @@ TABLE = {
         "nothing deployed",
         "healthy",
         "deploy-model ledger accept 3 --stage staging",
+    ),
+    "tested, and taken back in prod": (
+        seen(1, ledger=staged(1).ledger, after=entries(FAILED)),
+        "healthy",
+        "healthy",
+        "the author of the model must fix version 1, which failed in prod",
+    ),
+    "tested, and in prod already": (
+        seen(1, ledger=staged(1).ledger, after=serving(1)["ledger"]),
+        "healthy",
+        "healthy",
+        "",
+    ),
+    "interrupted, and it serves badly": (
+        seen(2, **then(serving(1), ("Started", STARTED)) | SECOND, traffic=SLOW),
+        "interrupted",
+        "degraded",
+        "deploy-model rollback --stage staging",
+    ),
+    "slow, and the version before was rejected": (
+        seen(3, (1, 2), packages={arn(2): REJECTED}, traffic=SLOW),
+        "fails or slow",
+        "degraded",
+        "deploy-model rollback --stage staging --to 1",
     ),
     "tested, with changes that no commit has": (
         prod(1, staged(1), packages={arn(1): DIRTY}, **GONE),

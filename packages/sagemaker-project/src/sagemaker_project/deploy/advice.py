@@ -11,6 +11,7 @@ from sagemaker_project.deploy.candidate import approval
 from sagemaker_project.deploy.drift import differences
 from sagemaker_project.deploy.endpoint_rules import conversion
 from sagemaker_project.deploy.evidence import STEADY, is_recent
+from sagemaker_project.deploy.ledger import Deployment, Ledger
 from sagemaker_project.deploy.ledger_look import accept_command
 from sagemaker_project.deploy.names import is_uncommitted
 from sagemaker_project.deploy.observation import Observation, version_of
@@ -29,6 +30,7 @@ class Advice(NamedTuple):
 
 
 NONE = Advice()
+REASON = "as deploy-model status recommends"
 
 
 def look_again(seen: Observation, *words: str) -> Advice:
@@ -54,7 +56,7 @@ def approve(seen: Observation, arn: str) -> Advice:
             who=f"{APPROVER} must approve a version of {seen.target.group}; there is none"
         )
     return Advice(
-        seen.target.registry_command("approve", arn, "looked at again"),
+        seen.target.registry_command("approve", arn, REASON),
         f"{APPROVER} must look at version {version_of(arn)} first",
     )
 
@@ -64,7 +66,9 @@ def back(seen: Observation, *words: str) -> Advice | None:
 
     A second rollback in a row goes further back than anybody has decided to.
     """
-    goal, end = seen.ledger.rollback_target, seen.last_end
+    end = seen.last_end
+    below = [d for d in reversed(seen.ledger.stack[:-1]) if not _withdrawn(seen, d)]
+    goal = below[0] if below else None
     if goal is None or (end and end["Kind"] == "RolledBack"):
         return None
     resources = goal.get("Resources")
@@ -75,6 +79,36 @@ def back(seen: Observation, *words: str) -> Advice | None:
     same = current is not None and current["ModelPackageVersion"] == version
     named = () if same else ("--to", str(version))  # with other settings, it has no other name
     return Advice(seen.target.command("rollback", *named, *words))
+
+
+def _withdrawn(seen: Observation, deployment: Deployment) -> bool:
+    return bool(seen.withdrawn(deployment["ModelPackageArn"]))
+
+
+def onward(seen: Observation, current: Deployment) -> Advice:
+    """Let a version that passed its test go to the next stage, unless that took it back before."""
+    target, arn = seen.target, current["ModelPackageArn"]
+    if is_uncommitted(seen.commit):
+        return commit(seen, arn)
+    after = seen.after or Ledger()  # its gates look again
+    there = after.current
+    if there and there["ModelPackageArn"] == arn:
+        return NONE
+    used = after.uses(arn, current["Approval"]["Time"])
+    if used and used["Kind"] != "Promoted":
+        how = "was rolled back" if used["Kind"] == "RolledBack" else "failed"
+        return Advice(
+            who=f"{AUTHOR} must fix version {version_of(arn)}, which {how} in {target.after} on"
+            f" {used['Time'][:16]}"
+        )
+    return Advice(target.command("promote", "--model-package-arn", arn, stage=target.after))
+
+
+def undo_interrupted(seen: Observation) -> Advice:
+    """Roll back an interrupted promotion that serves; without a version before, tell its author."""
+    if seen.ledger.current:
+        return Advice(seen.target.command("rollback"))
+    return back_or_author(seen)
 
 
 def back_or_author(seen: Observation) -> Advice:
@@ -129,8 +163,7 @@ def newest(seen: Observation, *words: str) -> Advice:
     if before is None:
         return read_again(seen, ["the stage before"])
     if before.damage:
-        reason = "it cannot be restored"
-        return Advice(accept_command(before.target, before.damage, reason))
+        return Advice(accept_command(before.target, before.damage, REASON))
     tested = before.ledger.current
     if tested is None:
         if not seen.approved:

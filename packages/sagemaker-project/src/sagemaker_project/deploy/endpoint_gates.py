@@ -6,7 +6,7 @@ from sagemaker_project.deploy.creation import lost_for_good
 from sagemaker_project.deploy.drift import differences, is_ours, owner_tags
 from sagemaker_project.deploy.endpoint_rules import conversion
 from sagemaker_project.deploy.evidence import Evidence, Rollback, State, is_of
-from sagemaker_project.deploy.interrupted import closing_entries
+from sagemaker_project.deploy.interrupted import closing_entries, ended
 from sagemaker_project.deploy.ledger import Ledger
 from sagemaker_project.deploy.names import package_parts
 from sagemaker_project.deploy.recovery import missing_config, promote_again, recovery
@@ -124,14 +124,25 @@ def there_is_an_endpoint(state: State) -> None:
 
 def no_other_rollback_was_interrupted(rollback: Rollback) -> None:
     """An interrupted rollback goes on to where it was to lead."""
-    resumed, to = rollback.resumed, rollback.request.to
+    resumed, to, target = rollback.resumed, rollback.request.to, rollback.target
     if resumed and to not in (None, resumed["Deployment"]["ModelPackageVersion"]):
+        following = target.command("rollback", "--to", str(to))
+        if to not in versions_below(rollback.ledger.after(("RolledBack", ended(resumed)))):
+            following = _promotion_of(rollback, int(to or 0))
         raise Refused(
             "the rollback to version"
             f" {resumed['Deployment']['ModelPackageVersion']} of {resumed['Time'][:16]} was"
-            f" interrupted: end it with {rollback.target.command('rollback')},"
-            f" then {rollback.target.command('rollback', '--to', str(to))}"
+            f" interrupted: end it with {target.command('rollback')}, then {following}"
         )
+
+
+def _promotion_of(rollback: Rollback, version: int) -> str:
+    """Return the command that deploys a version which a rollback cannot name."""
+    for entry in reversed(rollback.ledger.entries):
+        deployment = entry.get("Deployment")
+        if deployment and deployment["ModelPackageVersion"] == version:
+            return promote_again(rollback.target, deployment, "--retry")
+    return promote_again(rollback.target, None)
 
 
 def there_is_a_way_back(rollback: Rollback) -> None:
@@ -153,9 +164,10 @@ def there_is_a_way_back(rollback: Rollback) -> None:
             f" {versions} (for the first of them:"
             f" {target.command('rollback', '--to', str(below[0]))})"
         )
+    forward = promote_again(target, None) if to is None else _promotion_of(rollback, to)
     raise Refused(
         f"no version before version {ledger.current['ModelPackageVersion']} is left to roll back"
-        f" to in {target.stage}; to go forward, promote another one: {promote_again(target, None)}"
+        f" to in {target.stage}; to go forward, promote another one: {forward}"
     )
 
 

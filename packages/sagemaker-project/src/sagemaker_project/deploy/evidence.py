@@ -72,6 +72,13 @@ class State:
         return self.endpoint["EndpointConfigName"] if self.endpoint else None
 
     @property
+    def live_members(self) -> Members | None:
+        """The live endpoint configuration; where it was deleted, as the ledger recorded it."""
+        recorded = self.ledger.deployed(self.live) if self.live else None
+        resources = recorded.get("Resources") if recorded else None
+        return self.endpoint_config or (resources["EndpointConfig"] if resources else None)
+
+    @property
     def status(self) -> str:
         """The endpoint's status; empty where there is no endpoint."""
         return self.endpoint["EndpointStatus"] if self.endpoint else ""

@@ -313,7 +313,20 @@ def _test_again(evidence: Evidence) -> str:
 def _promote(evidence: Evidence, *words: str, stage: str | None = None) -> str:
     """Return the command that promotes the candidate."""
     which = ("--model-package-arn", evidence.candidate.arn)
-    return evidence.target.command("promote", *which, *words, stage=stage)
+    given = [] if stage else _given(evidence, words)
+    return evidence.target.command("promote", *which, *words, *given, stage=stage)
+
+
+def _given(evidence: Evidence, words: tuple[str, ...]) -> list[str]:
+    """Return the flags of this command that the next one needs as well."""
+    request = evidence.request
+    flags = {
+        "--retry": request.retry,
+        "--accept-drift": request.accept_drift,
+        "--accept-uncommitted": request.accept_uncommitted,
+    }
+    given = [flag for flag, wanted in flags.items() if wanted and flag not in words]
+    return given + (["--now", "--reason", request.reason] if request.now else [])
 
 
 # The alarms

@@ -96,7 +96,8 @@ def look_at_stage(context: Context, scaled: Iterable[str] = (), strict: bool = T
     examine = intact_ledger if strict else examine_ledger
     ledger, damage, _ = examine(context, target, tags)
     live = aws.endpoint_config(endpoint["EndpointConfigName"]) if endpoint else None
-    variants = {v["VariantName"] for v in all_variants(live)} | set(scaled)
+    there = (endpoint or {}).get("ProductionVariants", [])  # also where the configuration is gone
+    variants = {v["VariantName"] for v in (*there, *all_variants(live))} | set(scaled)
     lost = None
     if endpoint and not live and not is_changing(endpoint):
         lost = ledger.deployed(endpoint["EndpointConfigName"])

@@ -5,7 +5,7 @@ unread, with the reason. A look takes about READ_SECONDS at most, however AWS an
 """
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -68,14 +68,17 @@ def look_for_status(
     with ThreadPoolExecutor(THREADS) as pool, ThreadPoolExecutor(len(shown)) as stages:
         return list(
             stages.map(
-                lambda target: _look(context, target, by_name.get(target.before), _Reads(pool)),
+                lambda target: _look(context, target, by_name, _Reads(pool)),
                 shown,
             )
         )
 
 
-def _look(context: Context, target: Target, before: Target | None, reads: _Reads) -> Observation:
+def _look(
+    context: Context, target: Target, stages: Mapping[str, Target], reads: _Reads
+) -> Observation:
     """Read one stage: first what needs only its name, then what follows from that."""
+    before, after = stages.get(target.before), stages.get(target.after)
     aws = context.aws
     nothing, no_tags = Examined(Ledger(), ()), dict[str, str]()
     no_lock: tuple[Members | None, bool, str] = (None, False, "")
@@ -85,6 +88,7 @@ def _look(context: Context, target: Target, before: Target | None, reads: _Reads
     lock_read = reads.start("lock", lambda: _lock(aws, target), no_lock)
     alarms_read = reads.start("alarms", lambda: aws.alarms(target.config.alarms), no_alarms)
     before_read = reads.start("the stage before", lambda: _before(context, before), None)
+    after_read = reads.start("the stage after", lambda: _after(context, after), None)
     endpoint = endpoint_read()
     tags = reads.start("tags", lambda: _tags(aws, endpoint), no_tags)()  # before the ledger
     ledger_read = reads.start("ledger", lambda: examine_ledger(context, target, tags), nothing)
@@ -119,6 +123,7 @@ def _look(context: Context, target: Target, before: Target | None, reads: _Reads
         alarms=alarms_read(),
         traffic=traffic_read(),
         before=before_read(),
+        after=after_read(),
         approved=approved,
         waiting=waiting,
         goal_missing=goal_read(),
@@ -146,6 +151,10 @@ def _before(context: Context, before: Target | None) -> Before | None:
         return None
     ledger, damage, _ = examine_ledger(context, before)
     return Before(before, ledger, damage)
+
+
+def _after(context: Context, after: Target | None) -> Ledger | None:
+    return examine_ledger(context, after).ledger if after else None
 
 
 def _config(aws: Aws, name: str) -> Members | None:

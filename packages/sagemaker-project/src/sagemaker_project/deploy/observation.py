@@ -72,6 +72,7 @@ class Observation(State):
     alarms: Mapping[str, Members] = field(default_factory=dict)
     traffic: tuple[Traffic, ...] | None = None
     before: Before | None = None
+    after: Ledger | None = None  # of the stage that a version goes to next
     approved: str = ""
     waiting: str = ""
     goal_missing: tuple[str, ...] = ()

@@ -68,7 +68,7 @@ class _Scaling:
         off = scaling.in_the_way(
             candidate.scaling,
             evidence.scaling,
-            evidence.endpoint_config,
+            evidence.live_members,
             candidate.endpoint_config,
         )
         kept = scaling.without(evidence.scaling, off)

@@ -19,7 +19,6 @@ from sagemaker_project.deploy.drift import differences, is_ours
 from sagemaker_project.deploy.evidence import is_of
 from sagemaker_project.deploy.interrupted import rolled_back_because
 from sagemaker_project.deploy.ledger_look import accept_command
-from sagemaker_project.deploy.names import is_uncommitted
 from sagemaker_project.deploy.observation import Observation, version_of
 from sagemaker_project.deploy.recovery import recovery_commands
 
@@ -115,7 +114,7 @@ def ledger_is_damaged(seen: Observation) -> Finding | None:
     text = f"entry {first.number} of the ledger ({first.key}) is damaged: {first.why}"
     if others:
         text += f"; and so are {len(others)} others"
-    found = Advice(accept_command(seen.target, damage, "it cannot be restored"))
+    found = Advice(accept_command(seen.target, damage, advice.REASON))
     if not damage:
         found = Advice(who=f"the owner of this checkout must update it: {first.why}")
     return Finding("ledger damaged", "degraded", text, found)
@@ -139,6 +138,9 @@ def is_interrupted(seen: Observation) -> Finding | None:
             return None
         verdict, reason = "down", seen.endpoint.get("FailureReason", "")
         text = f"{what} was interrupted, and the endpoint is {seen.status}: {reason}"
+    elif wrong := _serves_badly(seen):
+        text = f"{what} was interrupted, it serves, and {wrong}"
+        return Finding("interrupted", verdict, text, advice.undo_interrupted(seen))
     elif seen.live == deployment["EndpointConfigName"]:
         text = f"the ledger says {recorded}: {what} was interrupted, and SageMaker finished it"
     elif why := rolled_back_because(seen):
@@ -146,6 +148,15 @@ def is_interrupted(seen: Observation) -> Finding | None:
     else:
         text = f"{what} was interrupted before it served"
     return Finding("interrupted", verdict, text, advice.again(seen))
+
+
+def _serves_badly(seen: Observation) -> str:
+    """Return what is wrong with an interrupted promotion that serves; empty where nothing is."""
+    pending = seen.pending
+    if not pending or pending["Action"] != "promote" or not is_of(pending["Deployment"], seen.live):
+        return ""
+    wrong = answers_wrong(seen) or fails_or_is_slow(seen)
+    return wrong.text if wrong else ""
 
 
 def does_not_exist(seen: Observation) -> Finding | None:
@@ -342,10 +353,7 @@ def is_healthy(seen: Observation) -> Finding:
     if current and is_of(current, seen.live) and target.after:
         test = seen.ledger.test(current["ModelPackageArn"], current["ConfigHash"])
         if test and test["Status"] == "Passed":
-            words = ("--model-package-arn", current["ModelPackageArn"])
-            found = Advice(target.command("promote", *words, stage=target.after))
-            if is_uncommitted(seen.commit):
-                found = advice.commit(seen, current["ModelPackageArn"])
+            found = advice.onward(seen, current)
     return Finding("healthy", "healthy", "", found)
 
 

@@ -129,7 +129,7 @@ def _moves(rollback: Rollback, goal: Deployment, before: Snapshot | None) -> lis
     registered = rollback.scaling
     if not _serves(rollback, goal):
         off = scaling.in_the_way(
-            goal["Scaling"], registered, rollback.endpoint_config, rollback.goal_config
+            goal["Scaling"], registered, rollback.live_members, rollback.goal_config
         )
         registered = scaling.without(registered, off)
         steps += [SendCall(scaling.deregistration(endpoint, variant)) for variant in off]
