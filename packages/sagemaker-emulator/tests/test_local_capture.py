@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sqlite3
+import sys
 import threading
 import urllib.parse
 from functools import partial
@@ -19,6 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from local_helpers import Cloud, until
 from sagemaker_emulator import client as local_client
+from sagemaker_emulator.api.http import Later
+from sagemaker_emulator.api.request import Response
+from sagemaker_emulator.errors import as_aws_error
 from sagemaker_emulator.hosting import capture_delivery, data_capture
 from sagemaker_emulator.hosting.capture_record import CaptureFormat, Exchange
 from sagemaker_emulator.hosting.clock import Clock
@@ -279,6 +283,62 @@ def test_a_full_disk_is_told_once_and_stops_no_answer(tmp_path, monkeypatch, cap
     lost = len(bodies) + 2 - len(kept)
     assert len(told) == 2 and "No space left on device" in told[0]
     assert told[1] == f"data capture: writing works again; {lost} records were lost"
+
+
+class FullLog:
+    """A log on a disk that is full."""
+
+    def write(self, text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    flush = write
+
+
+def test_a_full_disk_that_has_the_log_too_stops_no_answer(tmp_path, monkeypatch):
+    capturing, full = Capturing(tmp_path), True
+
+    def write(descriptor, content, write=os.write):
+        if full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(descriptor, content)
+
+    capturing.loop.set_exception_handler(lambda loop, context: pytest.fail(str(context)))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", write)
+        patch.setattr(sys, "stderr", FullLog())
+        capturing.add(b"1", b"2")
+        assert as_aws_error(RuntimeError()).status == 500
+        full = False
+        capturing.add(b"3")
+    assert capturing.answered == [b"1", b"2", b"3"] and capturing.end() == [b"3"]
+
+
+def test_answers_are_given_once_whatever_happens_to_their_records(tmp_path, monkeypatch):
+    capturing, answers = Capturing(tmp_path), []
+    chosen, exchange = CaptureFormat(config()), Exchange({}, b"", {}, b"")
+
+    def request(name):
+        later = Later()
+        later.on_answer = lambda answer: answers.append((name, answer.status))
+        give = partial(later.set_answer, Response(200))
+        try:
+            capturing.capture.add(chosen, "e", "A", exchange, give, at_once=True)
+        except ZeroDivisionError:  # as the runtime does
+            later.set_answer(Response(500))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(data_capture.CaptureFile, "write", lambda self: 1 / 0)
+        request("1")
+    request("2")
+    assert answers == [("1", 200), ("2", 200)]
+
+
+def test_a_request_has_one_answer():
+    later, answers = Later(), []
+    later.on_answer = answers.append
+    for status in (200, 500):
+        later.set_answer(Response(status))
+    assert [answer.status for answer in answers] == [200] and later.answer.status == 200
 
 
 def test_a_cut_line_is_left_out_after_a_kill(tmp_path):

@@ -12,13 +12,13 @@ import contextlib
 import errno
 import os
 import shutil
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from sagemaker_emulator.errors import log
 from sagemaker_emulator.hosting.clock import Clock
 from sagemaker_emulator.jobs.s3_files import bucket_and_key
 
@@ -113,4 +113,4 @@ class Delivery:
 
 
 def tell(message: str) -> None:
-    print(f"data capture: {message}", file=sys.stderr, flush=True)
+    log(f"data capture: {message}")
