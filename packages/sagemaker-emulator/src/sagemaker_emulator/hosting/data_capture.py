@@ -203,6 +203,8 @@ class DataCapture:
         self._write(file)
         try:
             self.delivery.add(file.close())
+        except FileNotFoundError:
+            tell(f"{file.path} is gone, and its records are lost")
         except OSError as error:
             tell(f"cannot rename {file.path}: {error}; the next start of the server delivers it")
 
