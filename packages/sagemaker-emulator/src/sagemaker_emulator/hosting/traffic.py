@@ -61,8 +61,8 @@ class Traffic:
     def __init__(self, route: Route) -> None:
         self.route = route
         self.shifted = EvenShare()
-        # One for all would be in step with the routing, and leave out whole variants.
-        self.captured: defaultdict[Destination, EvenShare] = defaultdict(EvenShare)
+        # By fleet: one for all would be in step with the routing, and leave out whole variants.
+        self.captured: defaultdict[Fleet, EvenShare] = defaultdict(EvenShare)
         self.copied = [EvenShare() for _ in route.shadows]
         self.blue_credits = [0.0] * len(route.blue)
         self.green_credits = [0.0] * len(route.green)
@@ -94,7 +94,7 @@ class Traffic:
     def capture(self, destination: Destination) -> CaptureFormat | None:
         """Return how the next answer of a destination is captured; None if it is not."""
         chosen = destination.capture
-        return chosen if chosen and self.captured[destination].take(chosen.share) else None
+        return chosen if chosen and self.captured[destination.fleet].take(chosen.share) else None
 
 
 def _most_credit(destinations: Sequence[Destination], credits: list[float]) -> Destination:
