@@ -14,7 +14,9 @@ from sagemaker_emulator import client as local_client
 from sagemaker_emulator.api.metric_statistics import statistic
 from sagemaker_emulator.api.moto_services import _values
 from sagemaker_emulator.api.store import Store
+from sagemaker_emulator.hosting import alarms
 from sagemaker_emulator.hosting.alarms import judge
+from sagemaker_emulator.hosting.clock import Clock
 
 
 @pytest.fixture(scope="module")
@@ -372,6 +374,40 @@ def test_statistics():
     names = ("SampleCount", "Sum", "Minimum", "Maximum", "Average", "p50", "p99", "p99.5", "p100")
     expected = (100, 217, 1, 100, 2.17, 1, 10, 100, 100)
     assert tuple(statistic(name, values) for name in names) == expected
+
+
+@pytest.mark.parametrize(
+    "name, number, rank", [("p99.9", 1000, 999), ("p55", 100, 55), ("p28", 50, 14)]
+)
+def test_a_percentile_is_exact(name, number, rank):
+    assert statistic(name, {float(value): 1 for value in range(1, number + 1)}) == rank
+
+
+def test_a_statistic_set_of_no_samples_is_ignored(watch):
+    metric = unique("metric")
+    name = put_alarm(watch, metric, Statistic="Average", TreatMissingData="notBreaching")
+    nothing = {"SampleCount": 0.0, "Sum": 0.0, "Minimum": 0.0, "Maximum": 0.0}
+    data = [{"MetricName": metric, "StatisticValues": nothing}]
+    watch.put_metric_data(Namespace="Test", MetricData=data)
+    about = {"Namespace": "Test", "MetricName": metric, "Period": 3600, **within_minutes()}
+    for kind in ({"Statistics": ["Minimum", "Average"]}, {"ExtendedStatistics": ["p90"]}):
+        assert watch.get_metric_statistics(**about, **kind)["Datapoints"] == []
+    watch.put_metric_data(Namespace="Test", MetricData=[*data, {"MetricName": metric, "Value": 9}])
+    becomes(watch, name, "ALARM")
+
+
+def test_an_alarm_that_cannot_be_evaluated_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
+    evaluated = []
+
+    def evaluate(self, alarm):
+        evaluated.append(alarm)
+        if alarm == "bad":
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(alarms, "alarms", lambda: ["bad", "good"])
+    monkeypatch.setattr(alarms.Alarms, "_evaluate", evaluate)
+    alarms.Alarms(Store(tmp_path / "state.db"), Clock()).evaluate()
+    assert evaluated == ["bad", "good"] and "ZeroDivisionError" in capsys.readouterr().err
 
 
 def test_a_statistic_set_keeps_its_sum_and_its_extremes():

@@ -6,8 +6,10 @@ import errno
 import http.client
 import json
 import os
+import shutil
 import signal
 import sqlite3
+import sys
 import threading
 import urllib.parse
 from functools import partial
@@ -19,6 +21,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from local_helpers import Cloud, until
 from sagemaker_emulator import client as local_client
+from sagemaker_emulator.api.http import Later
+from sagemaker_emulator.api.other_services import OtherServices
+from sagemaker_emulator.api.request import Response
+from sagemaker_emulator.errors import as_aws_error
 from sagemaker_emulator.hosting import capture_delivery, data_capture
 from sagemaker_emulator.hosting.capture_record import CaptureFormat, Exchange
 from sagemaker_emulator.hosting.clock import Clock
@@ -201,6 +207,12 @@ def test_captured_files_wait_while_the_disk_is_too_full_for_s3(tmp_path):
 # In this process
 
 
+NO_BUCKET = Response(
+    *(404, []),
+    b"<Error><Code>NoSuchBucket</Code><Message>the bucket does not exist</Message></Error>",
+)
+
+
 class Capturing:
     """Data capture without a server: `capture` gets records, `objects` is S3."""
 
@@ -208,11 +220,13 @@ class Capturing:
         self.loop = asyncio.new_event_loop()
         self.clock = Clock(data_capture.CAPTURE_SECONDS / seconds)
         self.objects, self.answered = {}, []
+        self.refusals = {"missing": NO_BUCKET}  # S3's answers by bucket
         self.capture = data_capture.DataCapture(folder, self.put, self.loop, self.clock)
 
     def put(self, bucket, key, content):
-        if bucket == "missing":
-            raise LookupError("NoSuchBucket: the bucket does not exist")
+        answer = self.refusals.get(bucket, Response(200))
+        s3 = SimpleNamespace(call=lambda *args, **members: answer)
+        OtherServices.write_object(s3, bucket, key, content)
         self.objects[key] = content
 
     def add(self, *bodies, **members):
@@ -281,6 +295,62 @@ def test_a_full_disk_is_told_once_and_stops_no_answer(tmp_path, monkeypatch, cap
     assert told[1] == f"data capture: writing works again; {lost} records were lost"
 
 
+class FullLog:
+    """A log on a disk that is full."""
+
+    def write(self, text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    flush = write
+
+
+def test_a_full_disk_that_has_the_log_too_stops_no_answer(tmp_path, monkeypatch):
+    capturing, full = Capturing(tmp_path), True
+
+    def write(descriptor, content, write=os.write):
+        if full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(descriptor, content)
+
+    capturing.loop.set_exception_handler(lambda loop, context: pytest.fail(str(context)))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", write)
+        patch.setattr(sys, "stderr", FullLog())
+        capturing.add(b"1", b"2")
+        assert as_aws_error(RuntimeError()).status == 500
+        full = False
+        capturing.add(b"3")
+    assert capturing.answered == [b"1", b"2", b"3"] and capturing.end() == [b"3"]
+
+
+def test_answers_are_given_once_whatever_happens_to_their_records(tmp_path, monkeypatch):
+    capturing, answers = Capturing(tmp_path), []
+    chosen, exchange = CaptureFormat(config()), Exchange({}, b"", {}, b"")
+
+    def request(name):
+        later = Later()
+        later.on_answer = lambda answer: answers.append((name, answer.status))
+        give = partial(later.set_answer, Response(200))
+        try:
+            capturing.capture.add(chosen, "e", "A", exchange, give, at_once=True)
+        except ZeroDivisionError:  # as the runtime does
+            later.set_answer(Response(500))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(data_capture.CaptureFile, "write", lambda self: 1 / 0)
+        request("1")
+    request("2")
+    assert answers == [("1", 200), ("2", 200)]
+
+
+def test_a_request_has_one_answer():
+    later, answers = Later(), []
+    later.on_answer = answers.append
+    for status in (200, 500):
+        later.set_answer(Response(status))
+    assert [answer.status for answer in answers] == [200] and later.answer.status == 200
+
+
 def test_a_cut_line_is_left_out_after_a_kill(tmp_path):
     capturing = Capturing(tmp_path)
     capturing.add(b"1", b"2")
@@ -324,6 +394,54 @@ def test_a_missing_bucket_is_told_and_holds_up_nothing(tmp_path, capsys):
     assert "NoSuchBucket: the bucket does not exist; its 2 records are dropped" in (
         capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize("body", [b"<Error><Code>SlowDown</Code></Error>", b"", b"not XML"])
+def test_records_are_kept_while_s3_fails_and_hold_up_nothing(tmp_path, capsys, body):
+    capturing = Capturing(tmp_path)
+    capturing.refusals["failing"] = Response(503, [], body)
+    capturing.add(b"1", DestinationS3Uri="s3://failing")
+    capturing.add(b"2")
+    assert capturing.end() == [b"2"] and [path.name for path in tmp_path.iterdir()] == ["1.done"]
+    assert capsys.readouterr().err.count("it is kept, and tried again") == 1
+    assert Capturing(tmp_path).end() == [b"1"] and not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_put_holds_up_nothing(tmp_path, capsys):
+    lasting = {"gone": b"", "failing": b"s3://failing/k\nr\n", "web": b"https://bucket/k\nr\n"}
+    clock, put = UnderLoad(), []
+    clock.rate = 0
+
+    def write(bucket, key, content):
+        if bucket == "failing":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        put.append(key)
+
+    delivery = capture_delivery.Delivery(write, lambda: clock.records, clock)
+    for number, content in enumerate([*lasting.values(), b"s3://bucket/good\nr\n"]):
+        path = tmp_path / f"{number}.done"
+        path.write_bytes(content)
+        delivery.add(path)
+    (tmp_path / "0.done").unlink()
+    threading.Thread(target=delivery.run, daemon=True).start()
+    until(lambda: [path.name for path in tmp_path.iterdir()] == ["1.done"])
+    tried = clock.time
+    until(lambda: clock.time > tried + 10 * capture_delivery.RETRY_SECONDS)
+    told = capsys.readouterr().err.splitlines()
+    assert put == ["good"] and len(told) == 3
+    assert "0.done is gone, and its records are lost" in told[0]
+    assert "Input/output error; it is kept, and tried again" in told[1]
+    assert "is not an s3:// URI; its 1 records are dropped" in told[2]
+    delivery.putting.acquire()  # the thread tries no more
+
+
+def test_records_whose_folder_is_removed_are_told_to_be_lost(tmp_path, capsys):
+    folder = tmp_path / "capture"
+    capturing = Capturing(folder)
+    capturing.add(b"1")
+    shutil.rmtree(folder)
+    assert capturing.end() == []
+    assert "1.open is gone, and its records are lost" in capsys.readouterr().err
 
 
 class UnderLoad(Clock):

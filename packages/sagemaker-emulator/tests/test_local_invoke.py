@@ -16,11 +16,15 @@ from types import SimpleNamespace
 
 import pytest
 from botocore.exceptions import ClientError
+from botocore.loaders import Loader
+from botocore.model import ServiceModel
 from endpoint_helpers import SCRIPT, config, describe, endpoint, variant
 from local_helpers import IMAGE, ROLE, Cloud, unique, until
 from sagemaker_emulator import client as local_client
 from sagemaker_emulator.api.http import Connection, Later
 from sagemaker_emulator.api.sagemaker import SageMaker
+from sagemaker_emulator.hosting.capture_record import CaptureFormat
+from sagemaker_emulator.hosting.runtime import ID_PATTERN, MAX_ID
 from sagemaker_emulator.hosting.traffic import Destination, Route, Routes, Traffic
 
 # What a request's body asks for is what happens.
@@ -118,6 +122,31 @@ def refused(runtime, name, body="x", **members):
 
 
 # One request
+
+
+@pytest.mark.parametrize(
+    "given, rule",
+    [
+        ("x" * 65, "have length less than or equal to 64"),
+        ("a\tb", "satisfy regular expression pattern"),
+        ("aé", "satisfy regular expression pattern"),
+    ],
+)
+def test_an_inference_id_is_one_that_aws_takes(cloud, runtime, name, given, rule):
+    error = refused(runtime, name, InferenceId=given)["Error"]
+    assert error["Code"] == "ValidationError" and "at 'inferenceId' failed" in error["Message"]
+    assert f"Member must {rule}" in error["Message"]
+    with pytest.raises(ClientError, match=rule):
+        runtime.invoke_endpoint_async(EndpointName=name, Body=b"x", InferenceId=given)
+    assert said(invoke(runtime, name, InferenceId="!" + "~ " * 31 + "~")) == "one"
+
+
+@pytest.mark.fast
+def test_the_rules_for_inference_ids_are_awss():
+    model = ServiceModel(Loader().load_service_model("sagemaker-runtime", "service-2"))
+    for operation in ("InvokeEndpoint", "InvokeEndpointAsync"):
+        shape = model.operation_model(operation).input_shape.members["InferenceId"]
+        assert shape.metadata == {"min": 1, "max": MAX_ID, "pattern": ID_PATTERN}
 
 
 def test_an_answer_is_awss(cloud, runtime, name):
@@ -436,6 +465,25 @@ def test_shares_are_even_at_every_moment():
         assert Counter(seen[start : start + 10]) == {"a": 7, "b": 3}
 
 
+def sampled(traffic, number):
+    """How many of so many requests are captured, by fleet."""
+    chosen = (traffic.choose() for _ in range(number))
+    return Counter(d.fleet for d in chosen if traffic.capture(d))
+
+
+def sampling(percentage):
+    return CaptureFormat(capture("any", percentage=percentage))
+
+
+def test_every_destination_is_sampled_whatever_the_routing():
+    half, tenth = sampling(50), sampling(10)
+    both = [Destination(name, name, 1.0, capture=half) for name in "AB"]
+    assert sampled(Traffic(Route("e", (*both,))), 1000) == {"A": 250, "B": 250}
+    blue = (Destination("A", "blue", 1.0, capture=tenth),)
+    green = (Destination("A", "green", 1.0, capture=tenth),)
+    assert sampled(Traffic(Route("e", blue, green, 0.1)), 1000) == {"blue": 90, "green": 10}
+
+
 def test_an_answer_after_a_change_of_the_route_leaves_the_shares_as_they_are(tmp_path):
     runtime, sent = SageMaker(tmp_path).runtime, []
     fleet = SimpleNamespace(busy=0, send=lambda request, done, seconds: sent.append(done))
@@ -664,6 +712,17 @@ def test_nothing_is_captured_where_it_is_off(cloud, runtime):
     assert "Contents" not in cloud.s3.list_objects_v2(Bucket="bucket", Prefix=prefix)
 
 
+@pytest.mark.parametrize("enabled", [True, False])
+def test_data_is_captured_in_s3_alone(cloud, enabled):
+    chosen = capture("x", EnableCapture=enabled) | {"DestinationS3Uri": "https://bucket/x"}
+    made = variant(obedient(cloud))
+    if not enabled:
+        config(cloud, made, DataCaptureConfig=chosen)
+        return
+    with pytest.raises(ClientError, match="UnsupportedOperation.*DestinationS3Uri other than s3"):
+        config(cloud, made, DataCaptureConfig=chosen)
+
+
 @pytest.mark.acceptance
 def test_what_is_captured_last_is_kept_when_the_server_ends(tmp_path, monkeypatch):
     monkeypatch.setenv("SAGEMAKER_LOCAL_SPEED", "0.1")  # nothing is written before the end
@@ -701,6 +760,23 @@ def arrives(cloud, uri):
             return cloud.get(key).decode()
 
     return until(there)
+
+
+def test_asynchronous_requests_are_captured(cloud, runtime):
+    prefix = unique("capture")
+    output = {"OutputConfig": {"S3OutputPath": "s3://bucket/out"}}
+    made, chosen = variant(obedient(cloud)), capture(prefix, percentage=50)
+    name = serving(cloud, made, DataCaptureConfig=chosen, AsyncInferenceConfig=output)
+    for number in range(2):
+        answer = runtime.invoke_endpoint_async(
+            EndpointName=name, Body=b"1,2", ContentType="text/csv", InferenceId=f"id-{number}"
+        )
+        arrives(cloud, answer["OutputLocation"])
+    (key,), (record,) = captured(cloud, prefix, 1)
+    assert key.startswith(f"{prefix}/{name}/AllTraffic/")
+    assert record["captureData"]["endpointInput"]["data"] == "1,2"
+    assert base64.b64decode(record["captureData"]["endpointOutput"]["data"]) == b"one"
+    assert record["eventMetadata"]["inferenceId"] == "id-1"
 
 
 def test_an_asynchronous_request_goes_through_s3(cloud, runtime, later):

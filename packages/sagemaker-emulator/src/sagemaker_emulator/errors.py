@@ -12,6 +12,8 @@ and catch among themselves are defined beside their code. Anything else that is 
 this package: a client gets InternalFailure, and the traceback goes to server.log.
 """
 
+import contextlib
+import sys
 import traceback
 
 MAX_REASON = 1024  # characters of a FailureReason
@@ -68,5 +70,15 @@ def as_aws_error(error: Exception) -> AwsError:
     """Return the error that a client gets; print the traceback of anything but an AwsError."""
     if isinstance(error, AwsError):
         return error
-    traceback.print_exception(error)
+    log_traceback(error)
     return AwsError("InternalFailure", f"sagemaker_emulator broke: {error!r}", 500)
+
+
+def log(message: str) -> None:
+    """Write to server.log. If that fails, as on a full disk, go on: it must stop no answer."""
+    with contextlib.suppress(OSError, ValueError):
+        print(message, file=sys.stderr, flush=True)
+
+
+def log_traceback(error: Exception) -> None:
+    log("".join(traceback.format_exception(error)).rstrip())

@@ -22,7 +22,6 @@ import socket
 import struct
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
 from email.utils import formatdate
@@ -31,6 +30,8 @@ from itertools import chain
 from typing import NamedTuple, Protocol, TypeAlias
 
 import httptools
+
+from sagemaker_emulator.errors import log_traceback
 
 MAX_WAITING = 16  # requests read ahead of the one that is being answered
 TOGETHER_SECONDS = 0.001  # an answer waits no longer to be written together with the next one
@@ -93,9 +94,11 @@ class Later:
     on_answer: Callable[[Answer], None] | None = None
 
     def set_answer(self, answer: Answer) -> None:
-        self.answer = answer
-        if self.on_answer:
-            self.on_answer(answer)
+        """Give the answer; ignore a second one, which would be taken for the next request's."""
+        if self.answer is None:
+            self.answer = answer
+            if self.on_answer:
+                self.on_answer(answer)
 
 
 Handler: TypeAlias = Callable[[str, str, Headers, bytes], Answer | Later]
@@ -283,8 +286,8 @@ class Connection(Reader):
         else:
             try:
                 answer = self.handler(*request[:4])
-            except Exception:
-                answer = internal_error()
+            except Exception as error:
+                answer = internal_error(error)
         if not isinstance(answer, Later):
             self._send(answer)
         elif answer.answer is not None:
@@ -331,9 +334,9 @@ class Connection(Reader):
             self.transport.write(whole[: len(whole) - (len(response.body) + 1) // 2])
 
 
-def internal_error() -> Plain:
-    """Print the traceback of the exception being handled; return the response for it."""
-    traceback.print_exc()
+def internal_error(error: Exception) -> Plain:
+    """Log the traceback of an unexpected exception; return the response for it."""
+    log_traceback(error)
     return Plain(500)
 
 

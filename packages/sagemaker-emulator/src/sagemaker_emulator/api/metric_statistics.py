@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from fractions import Fraction
 
 Values = Mapping[float, float]  # {value: number of times}
 SIMPLE = ("SampleCount", "Sum", "Minimum", "Maximum", "Average")
@@ -26,7 +27,7 @@ def statistic(name: str, values: Values) -> float:
     }
     if name in simple:
         return simple[name]
-    rank = float(name.removeprefix("p")) / 100 * number
+    rank = float(Fraction(name.removeprefix("p")) * Fraction(number) / 100)  # rounded only once
     seen = 0.0
     for value in sorted(values):
         seen += values[value]

@@ -72,7 +72,7 @@ class Moto:
             return self._dispatcher
         if request.service not in self._applications:
             if request.service == "monitoring":
-                _add_percentiles()
+                _correct_cloudwatch()
             found = self._dispatcher.get_application(_environ(request))
             self._applications[request.service] = found
         return self._applications[request.service]
@@ -221,14 +221,18 @@ def add_measurement(
             old_data.remove(old)
 
 
-def _add_percentiles() -> None:
-    """Make moto's CloudWatch answer percentiles, and refuse statistics that it leaves out."""
+def _correct_cloudwatch() -> None:
+    """Make moto's CloudWatch answer percentiles, and refuse statistics that it leaves out.
+
+    A statistic set of no samples is ignored: moto would take it for data.
+    """
     from moto.cloudwatch import models, responses
     from moto.cloudwatch.exceptions import ValidationError
 
     response = responses.CloudWatchResponse
     simple = models.Statistics.get_statistics_for_type
     answer_data, answer_statistics = response.get_metric_data, response.get_metric_statistics
+    put_data = models.CloudWatchBackend.put_metric_data
 
     def check(names: Iterable[str]) -> None:
         if refused := unknown(names):
@@ -251,9 +255,20 @@ def _add_percentiles() -> None:
             point.extended_statistics = {n: get_statistics_for_type(point, n) for n in names}
         return answer
 
+    def put_metric_data(
+        self: "CloudWatchBackend", namespace: str, metric_data: list[dict[str, Any]]
+    ) -> None:
+        put_data(self, namespace, [datum for datum in metric_data if _has_samples(datum)])
+
+    setattr(models.CloudWatchBackend, put_metric_data.__name__, put_metric_data)
     setattr(models.Statistics, get_statistics_for_type.__name__, get_statistics_for_type)
     for answered in (get_metric_data, get_metric_statistics):
         setattr(response, answered.__name__, answered)
+
+
+def _has_samples(datum: Mapping[str, Any]) -> bool:
+    """Return whether a datum of PutMetricData is more than a statistic set of no samples."""
+    return float((datum.get("StatisticValues") or {}).get("SampleCount", 1)) != 0
 
 
 def _all_values(statistics: "Statistics") -> Mapping[float, float]:

@@ -120,8 +120,10 @@ class OtherServices:
         return (response.header("etag") or "").strip('"') if response.status == 200 else None
 
     def write_object(self, bucket: str, key: str, body: bytes) -> None:
-        """Write an object; raise LookupError with S3's message if that fails."""
+        """Write an object; raise LookupError if S3 refuses it, AwsError if S3 itself fails."""
         response = self.call("s3", "PUT", quote(f"/{bucket}/{key}"), body=body)
+        if response.status >= 500:
+            raise AwsError("InternalFailure", f"S3: {_error_text(response)}", response.status)
         if response.status >= 300:
             raise LookupError(_error_text(response))
 
@@ -169,5 +171,8 @@ class OtherServices:
 
 
 def _error_text(response: Response) -> str:
-    page = ElementTree.fromstring(response.body or b"<Error/>")
+    try:
+        page = ElementTree.fromstring(response.body)
+    except ElementTree.ParseError:
+        page = ElementTree.Element("Error")
     return f"{page.findtext('Code', str(response.status))}: {page.findtext('Message', '')}"

@@ -68,7 +68,9 @@ class SageMaker:
         services.after["monitoring"] = self.cloudwatch.after_request
         plane = DataPlane(loop, routes, self.cloudwatch.measure)
         self.capture = DataCapture(self.folder / "capture", services.write_object, loop, clock)
-        asynchronous = AsyncInvocations(plane, services.read_object, services.write_object, clock)
+        asynchronous = AsyncInvocations(
+            plane, services.read_object, services.write_object, self.capture, clock
+        )
         self.runtime = Runtime(plane, self.capture, asynchronous)
         self.fleets = FleetHost(self.folder, loop, services.read_object, self._environment)
         self.hosting = Hosting(

@@ -107,8 +107,8 @@ class Front:
             answer: http.Answer
             try:
                 answer = self._answer_or_fault(request)
-            except Exception:
-                answer = http.internal_error()
+            except Exception as error:
+                answer = http.internal_error(error)
             self.sagemaker.runtime.loop.call_soon_threadsafe(later.set_answer, answer)
 
         _in_background(work)

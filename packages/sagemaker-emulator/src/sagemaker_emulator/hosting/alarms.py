@@ -21,7 +21,7 @@ from sagemaker_emulator.api.moto_services import (
     state_changes,
 )
 from sagemaker_emulator.api.store import Store
-from sagemaker_emulator.errors import AlreadyExists
+from sagemaker_emulator.errors import AlreadyExists, log_traceback
 from sagemaker_emulator.hosting.clock import Clock
 
 if TYPE_CHECKING:
@@ -59,7 +59,10 @@ class Alarms:
 
     def evaluate(self) -> None:
         for alarm in alarms():
-            self._evaluate(alarm)
+            try:
+                self._evaluate(alarm)
+            except Exception as error:  # which must not stop the other alarms
+                log_traceback(error)
 
     def tripped(self, region: str, name: str, since: float) -> bool:
         """Return whether an alarm is in the ALARM state, or was at any time after `since`."""

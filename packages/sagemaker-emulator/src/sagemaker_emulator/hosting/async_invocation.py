@@ -8,15 +8,16 @@ Objects are read and written by threads, everything else happens on the event lo
 import asyncio
 import json
 import re
-import sys
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from sagemaker_emulator.api.documents import Document
 from sagemaker_emulator.api.request import Response
-from sagemaker_emulator.errors import AwsError, as_aws_error
+from sagemaker_emulator.errors import AwsError, as_aws_error, log
+from sagemaker_emulator.hosting.capture_record import Exchange
 from sagemaker_emulator.hosting.clock import Clock
+from sagemaker_emulator.hosting.data_capture import DataCapture
 from sagemaker_emulator.hosting.invocation import FORWARDED, DataPlane, Invocation
 from sagemaker_emulator.hosting.responses import PREFIX, request_id
 from sagemaker_emulator.jobs.s3_files import bucket_and_key
@@ -49,11 +50,13 @@ class AsyncInvocations:
         plane: DataPlane,
         read_object: Callable[[str, str], bytes | None],
         write_object: Callable[[str, str, bytes], None],
+        capture: DataCapture,
         clock: Clock,
     ) -> None:
         self.plane = plane
         self.read_object = read_object
         self.write_object = write_object
+        self.capture = capture
         self.clock = clock
         self.unanswered: dict[str, AsyncRequest] = {}  # by the URI of the output
         self.limits: dict[tuple[str, str], tuple[int, asyncio.Semaphore]] = {}
@@ -116,7 +119,13 @@ class AsyncInvocations:
             done = loop.create_future()
             invocation.send(lambda: done.set_result(None))
             await done
-        return invocation.result()[2]
+        _, answered, content = invocation.result()
+        if chosen := invocation.traffic.capture(invocation.destination):
+            exchange, written = Exchange(headers, body, answered, content), loop.create_future()
+            names = (request.endpoint, invocation.destination.variant)
+            self.capture.add(chosen, *names, exchange, lambda: written.set_result(None))
+            await written
+        return content
 
     def _limit(self, region: str, endpoint: str) -> asyncio.Semaphore:
         """Return the semaphore of an endpoint's requests; a new one if its size changed."""
@@ -142,8 +151,8 @@ class AsyncInvocations:
     def _write(self, uri: str, content: bytes) -> None:
         try:
             self.write_object(*bucket_and_key(uri), content)
-        except LookupError as error:
-            print(f"cannot write {uri}: {error}", file=sys.stderr, flush=True)
+        except (LookupError, AwsError) as error:
+            log(f"cannot write {uri}: {error}")
 
 
 def _source(headers: dict[str, str], body: bytes) -> str | None:

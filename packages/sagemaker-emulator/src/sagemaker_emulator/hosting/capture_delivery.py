@@ -12,14 +12,15 @@ import contextlib
 import errno
 import os
 import shutil
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from sagemaker_emulator.errors import log
 from sagemaker_emulator.hosting.clock import Clock
+from sagemaker_emulator.jobs.kinds import JobError
 from sagemaker_emulator.jobs.s3_files import bucket_and_key
 
 LATEST_SECONDS = 120
@@ -48,7 +49,7 @@ class Delivery:
         self.files: deque[Waiting] = deque()
         self.number = threading.Semaphore(0)  # of files that nothing has been done about
         self.putting = threading.Lock()
-        self.failing = False
+        self.failing: dict[Path, str] = {}  # {file that could not be put: why}
 
     def add(self, path: Path) -> None:
         self.files.append(Waiting(path, self.clock.monotonic() + LATEST_SECONDS))
@@ -73,12 +74,12 @@ class Delivery:
     def close(self, seconds: float) -> None:
         """Put what waits, for so long; the next start puts the rest."""
         deadline = self.clock.monotonic() + seconds
-        while self.files and self.clock.monotonic() < deadline:
-            if not self._put_first():
-                return
+        for _ in range(len(self.files)):
+            if self.clock.monotonic() < deadline:
+                self._put_first()
 
     def _put_first(self) -> bool:
-        """Put the file that has waited longest; return False if that is to be tried again."""
+        """Put the first file; return False if that failed and the file is now the last."""
         with self.putting:
             if not self.files:
                 return True
@@ -86,12 +87,13 @@ class Delivery:
             try:
                 self._put(path)
             except Exception as error:
-                if not self.failing:
-                    reason = f"{type(error).__name__}: {error}"
+                reason = f"{type(error).__name__}: {error}"
+                if reason not in self.failing.values():
                     tell(f"cannot put {path} into S3: {reason}; it is kept, and tried again")
-                self.failing = True
+                self.failing[path] = reason
+                self.files.rotate(-1)
                 return False
-            self.failing = False
+            self.failing.pop(path, None)
             self.files.popleft()
             with contextlib.suppress(OSError):  # then it is put again at the next start
                 path.unlink()
@@ -99,7 +101,11 @@ class Delivery:
 
     def _put(self, path: Path) -> None:
         """Put the whole lines of a file; a kill or a full disk may have cut the last one."""
-        uri, _, lines = path.read_bytes().partition(b"\n")
+        try:
+            uri, _, lines = path.read_bytes().partition(b"\n")
+        except FileNotFoundError:
+            tell(f"{path} is gone, and its records are lost")
+            return
         whole = lines[: lines.rfind(b"\n") + 1]
         if not whole:
             return
@@ -107,10 +113,10 @@ class Delivery:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         try:
             self.put(*bucket_and_key(uri.decode()), whole)
-        except LookupError as error:
+        except (LookupError, JobError) as error:  # it would fail forever
             number = whole.count(b"\n")
             tell(f"cannot write {uri.decode()}: {error}; its {number} records are dropped")
 
 
 def tell(message: str) -> None:
-    print(f"data capture: {message}", file=sys.stderr, flush=True)
+    log(f"data capture: {message}")

@@ -5,11 +5,11 @@ nothing to publish and no alarm.
 """
 
 import threading
-import traceback
 from collections.abc import Callable
 
 from sagemaker_emulator.api import moto_services
 from sagemaker_emulator.api.store import Store
+from sagemaker_emulator.errors import log_traceback
 from sagemaker_emulator.hosting.alarms import Alarms
 from sagemaker_emulator.hosting.clock import Clock
 from sagemaker_emulator.hosting.metrics import InvocationMetrics, Measured
@@ -68,8 +68,8 @@ class CloudWatch:
                 with self.lock:
                     self.metrics.publish()
                     self.alarms.evaluate()
-            except Exception:
-                traceback.print_exc()
+            except Exception as error:
+                log_traceback(error)
             self.work.clear()  # before checking for more work, so that none is missed
             if self.metrics.pending or moto_services.alarms():
                 self.work.set()

@@ -20,12 +20,12 @@ import contextlib
 import os
 import threading
 import time
-import traceback
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
+from sagemaker_emulator.errors import log_traceback
 from sagemaker_emulator.hosting.capture_delivery import Delivery, tell
 from sagemaker_emulator.hosting.capture_record import CaptureFormat, Exchange
 from sagemaker_emulator.hosting.clock import Clock
@@ -150,16 +150,18 @@ class DataCapture:
             self._flush()
 
     def _flush(self) -> None:
-        """Write all lines, then give the answers."""
+        """Write all lines, then give the answers, whatever happens to the lines."""
         unwritten, self.unwritten = self.unwritten, []
-        for file in unwritten:
-            self._write(file)
         answers, self.answers = self.answers, []
-        for answer in answers:
-            try:
-                answer()
-            except Exception:
-                traceback.print_exc()
+        try:
+            for file in unwritten:
+                self._write(file)
+        finally:
+            for answer in answers:
+                try:
+                    answer()
+                except Exception as error:
+                    log_traceback(error)
 
     def _write(self, file: CaptureFile) -> None:
         try:
@@ -201,6 +203,8 @@ class DataCapture:
         self._write(file)
         try:
             self.delivery.add(file.close())
+        except FileNotFoundError:
+            tell(f"{file.path} is gone, and its records are lost")
         except OSError as error:
             tell(f"cannot rename {file.path}: {error}; the next start of the server delivers it")
 

@@ -6,6 +6,7 @@ from sagemaker_emulator.api import resources
 from sagemaker_emulator.api.documents import Document, Operation, Request
 from sagemaker_emulator.api.resources import MODEL, find_by_arn, insert, refuse
 from sagemaker_emulator.errors import AwsError, invalid, unsupported
+from sagemaker_emulator.hosting.capture_record import capture_format
 from sagemaker_emulator.hosting.endpoint_rules import RULES, Rule, conflicts
 from sagemaker_emulator.hosting.kinds import CONFIG
 from sagemaker_emulator.hosting.snapshots import weight_of
@@ -36,6 +37,9 @@ def create_config(sagemaker: "SageMaker", request: Request, region: str) -> Docu
             raise unsupported("AsyncInferenceConfig with NotificationConfig (SNS topics)")
         if not asynchronous["OutputConfig"].get("S3OutputPath"):
             raise unsupported("AsyncInferenceConfig without S3OutputPath")
+    capture = capture_format(request.get("DataCaptureConfig"))
+    if capture and not capture.destination.startswith("s3://"):
+        raise unsupported("DataCaptureConfig with a DestinationS3Uri other than s3://BUCKET/PREFIX")
     arn = CONFIG.arn(region, request["EndpointConfigName"])
     return insert(CONFIG, sagemaker, request, arn)
 

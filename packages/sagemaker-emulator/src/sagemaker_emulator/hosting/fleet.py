@@ -16,7 +16,6 @@ import os
 import shutil
 import threading
 import time
-import traceback
 import uuid
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
@@ -24,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sagemaker_emulator.errors import MAX_REASON
+from sagemaker_emulator.errors import MAX_REASON, log_traceback
 from sagemaker_emulator.hosting.container import Container, ContainerFolder, ServingError
 from sagemaker_emulator.hosting.worker import (
     MODEL_SECONDS,
@@ -228,7 +227,7 @@ class Fleet:
             self.start()
         except Exception as error:
             if not isinstance(error, ServingError):
-                traceback.print_exc()
+                log_traceback(error)
             self._on_loop(self._fail_waiting(str(error)))
         self.starting = False
 

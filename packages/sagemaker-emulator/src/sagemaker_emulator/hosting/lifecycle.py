@@ -8,13 +8,12 @@ leads to them.
 
 import itertools
 import threading
-import traceback
 from collections.abc import Callable
 
 from sagemaker_emulator.api.documents import Document, Json
 from sagemaker_emulator.api.resources import name_of, region_of
 from sagemaker_emulator.api.store import Store
-from sagemaker_emulator.errors import BROKE, MAX_REASON
+from sagemaker_emulator.errors import BROKE, MAX_REASON, log_traceback
 from sagemaker_emulator.hosting.clock import Clock
 from sagemaker_emulator.hosting.container import ServingError
 from sagemaker_emulator.hosting.deployment import Closing, Deployment, RolledBack
@@ -240,7 +239,7 @@ def _reason(error: Exception) -> str:
     """Return the FailureReason of an error; print the traceback of an unexpected one."""
     if isinstance(error, ServingError | RolledBack):
         return str(error)[:MAX_REASON]
-    traceback.print_exception(error)
+    log_traceback(error)
     return BROKE
 
 

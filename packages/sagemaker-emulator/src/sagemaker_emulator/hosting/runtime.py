@@ -37,6 +37,10 @@ UNSUPPORTED = (
     *("target-model", "target-container-hostname", "inference-component"),
     "enable-explanations",
 )
+INFERENCE_HEADER = f"{PREFIX}inference-id"
+MAX_ID = 64
+ID_PATTERN = r"\A\S[\p{Print}]*\z"  # AWS's, for Java: ASCII after the first character
+INFERENCE_ID = re.compile(rf"[^ \t\n\v\f\r][ -~]{{,{MAX_ID - 1}}}")
 
 
 class Front(Protocol):
@@ -49,6 +53,19 @@ class Front(Protocol):
     def refusal(
         self, method: str, target: str, headers: http.Headers, size: int
     ) -> http.Response | None: ...
+
+
+def _wrong_inference_id(given: str) -> AwsError:
+    rule = f"satisfy regular expression pattern: {ID_PATTERN}"
+    if not given:
+        rule = "have length greater than or equal to 1"
+    elif len(given) > MAX_ID:
+        rule = f"have length less than or equal to {MAX_ID}"
+    return AwsError(
+        "ValidationError",
+        f"1 validation error detected: Value '{given}' at 'inferenceId' failed to satisfy"
+        f" constraint: Member must {rule}",
+    )
 
 
 class Runtime:
@@ -98,6 +115,9 @@ class Runtime:
             for member in UNSUPPORTED:
                 if PREFIX + member in headers:
                     raise unsupported(f"InvokeEndpoint with the header {PREFIX}{member}")
+            inference = headers.get(INFERENCE_HEADER)
+            if inference is not None and not INFERENCE_ID.fullmatch(inference):
+                raise _wrong_inference_id(inference)
             if operation == "async-invocations":
                 return self.asynchronous.accept(region, endpoint, headers, body)
             return self._invoke(region, endpoint, headers, body)
@@ -132,8 +152,7 @@ class Runtime:
                     0, f"the response has {len(content)} bytes, at most {MAX_BODY} are allowed"
                 )
             response = self._response(invocation, answered, content)
-            capture = invocation.destination.capture
-            if capture and invocation.traffic.captured.take(capture.share):
+            if capture := invocation.traffic.capture(invocation.destination):
                 exchange = Exchange(invocation.headers, invocation.body, answered, content)
                 names = (invocation.endpoint, invocation.destination.variant)
                 answer = partial(later.set_answer, response)

@@ -6,6 +6,7 @@ every variant gets exactly its share instead of a random one.
 """
 
 import zlib
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -59,7 +60,9 @@ class Traffic:
 
     def __init__(self, route: Route) -> None:
         self.route = route
-        self.shifted, self.captured = EvenShare(), EvenShare()
+        self.shifted = EvenShare()
+        # By fleet: one for all would be in step with the routing, and leave out whole variants.
+        self.captured: defaultdict[Fleet, EvenShare] = defaultdict(EvenShare)
         self.copied = [EvenShare() for _ in route.shadows]
         self.blue_credits = [0.0] * len(route.blue)
         self.green_credits = [0.0] * len(route.green)
@@ -87,6 +90,11 @@ class Traffic:
         if session:
             return _at(destinations, zlib.crc32(session.encode()[::-1]) / 2**32)
         return _most_credit(destinations, self.green_credits if to_green else self.blue_credits)
+
+    def capture(self, destination: Destination) -> CaptureFormat | None:
+        """Return how the next answer of a destination is captured; None if it is not."""
+        chosen = destination.capture
+        return chosen if chosen and self.captured[destination.fleet].take(chosen.share) else None
 
 
 def _most_credit(destinations: Sequence[Destination], credits: list[float]) -> Destination:

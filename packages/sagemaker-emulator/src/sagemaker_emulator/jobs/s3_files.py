@@ -6,6 +6,7 @@ import tarfile
 from pathlib import Path
 from typing import Protocol
 
+from sagemaker_emulator.errors import AwsError
 from sagemaker_emulator.jobs.kinds import JobError
 
 
@@ -17,7 +18,7 @@ class S3(Protocol):
         """Return the content of an object; None if the bucket or object is missing."""
 
     def write_object(self, bucket: str, key: str, body: bytes) -> None:
-        """Write an object; raise LookupError if the bucket is missing."""
+        """Write an object; raise LookupError if S3 refuses it, AwsError if S3 itself fails."""
 
 
 def bucket_and_key(uri: str) -> tuple[str, str]:
@@ -103,7 +104,7 @@ def upload_archive(s3: S3, folder: Path, uri: str) -> None:
 def _write_object(s3: S3, uri: str, body: bytes) -> None:
     try:
         s3.write_object(*bucket_and_key(uri), body)
-    except LookupError as error:
+    except (LookupError, AwsError) as error:
         raise JobError(f"ClientError: cannot write {uri}: {error}") from None
 
 
