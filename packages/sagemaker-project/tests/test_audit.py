@@ -229,8 +229,9 @@ def test_records_of_one_id_are_all_audited_and_at_narrows(audited):
         found = audited.audit("prediction", "twice", "--at", at)["Audits"][0]["Predictions"]
         assert time in [one["Time"] for one in found]
         assert all(one["Time"].startswith(at.removesuffix("Z")) for one in found)
-    result = audited.audit("prediction", "twice", "--at", "2020-01-01T00:00")
-    assert result["ExitCode"] == 3 and "at 2020-01-01T00:00" in result["Message"]
+    for at in ("2020-01-01T00:00", "0001-01-01T00:00", "9999-12-31T23:59"):
+        result = audited.audit("prediction", "twice", "--at", at)
+        assert result["ExitCode"] == 3 and f"at {at}" in result["Message"]
 
 
 def test_an_id_without_a_record_is_refused_and_says_where_it_looked(audited):
@@ -361,6 +362,66 @@ def test_another_answer_with_other_libraries_proves_nothing(audited, monkeypatch
     assert wanted in prediction["Note"]
 
 
+def payload(side, **members):
+    return lambda record: record["captureData"][side].update(members)
+
+
+def without(side):
+    return lambda record: record["captureData"].pop(side)
+
+
+def about(**members):
+    return lambda record: record["eventMetadata"].update(members)
+
+
+TWICE = '{"predictions": [99.0], "predictions": [7.8]}'
+FORGERIES = {
+    "no request": (without("endpointInput"), " captures: Input"),
+    "no answer": (without("endpointOutput"), " captures: Output"),
+    "content type": (payload("endpointInput", observedContentType=123), "123 is no text"),
+    "accepted type": (payload("endpointOutput", observedContentType=["x"]), "is no text"),
+    "data": (payload("endpointInput", data=7), "7 is no text"),
+    "encoding": (payload("endpointOutput", encoding="FOO"), "encoding 'FOO', expected one of CSV"),
+    "deep": (payload("endpointOutput", data="[" * 200_000), "captured [[["),
+    "members twice": (payload("endpointOutput", data=TWICE), 'captured {"predictions": [99.0], '),
+    "hour": (about(inferenceTime="2026-01-31T23:59:58Z"), "its inferenceTime is 2026-01-31T23"),
+    "zone": (about(inferenceTime="2026-01-31T23:59:58+01:00"), "not a captured record"),
+    "no time": (about(inferenceTime=5), "not a captured record"),
+    "surrogate": (about(eventId="\ud800"), "not a captured record"),
+}
+
+
+OFTEN = ("no request", "content type", "encoding", "deep", "members twice", "hour")
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in OFTEN else pytest.param(n, marks=ACCEPTANCE) for n in FORGERIES]
+)
+def test_a_captured_record_that_contradicts_itself(audited, name):
+    change, reason = FORGERIES[name]
+    [(key, record)] = [
+        (key, record)
+        for key, record in audited.records()
+        if record["eventMetadata"]["inferenceId"] == "csv-charset"
+    ]
+    line = json.dumps(record).encode()
+    change(record)
+    with audited.changed(key, lambda body: body.replace(line, json.dumps(record).encode())):
+        result = audited.audit("prediction", "csv-charset")
+    assert (result["ExitCode"], failed(result)) == (1, ["prediction made anew"])
+    assert reason in result["Message"] and f"{key} line " in result["Message"]
+
+
+def test_captured_records_with_one_event_id(audited):
+    key, record = audited.records()[0]
+    inference_id = record["eventMetadata"]["inferenceId"]
+    with audited.changed(key, lambda body: body + json.dumps(record).encode() + b"\n"):
+        result = audited.audit("prediction", inference_id)
+    assert (result["ExitCode"], failed(result)) == (1, ["prediction made anew"])
+    assert f"2 records have the eventId {record['eventMetadata']['eventId']}" in result["Message"]
+    assert f"{key} line " in result["Message"]
+
+
 @ACCEPTANCE
 def test_a_captured_line_that_cannot_be_read(audited):
     key = audited.records()[0][0]
@@ -430,6 +491,44 @@ def test_a_variant_that_serves_another_version_is_audited_as_that_version(place)
     assert found == {"AllTraffic": second, "Before": first}
     made = [one["Value"] for audit in result["Audits"] for one in audit["Predictions"]]
     assert made == ["identical", "identical"]
+
+
+def test_an_answer_of_another_json_type_differs_and_a_side_that_is_not_captured_is_recorded(place):
+    assert place.deploy("promote", "--model-package-arn", place.register(factor=2))["ExitCode"] == 0
+    [(key, body)] = sent(place, "both-sides")
+    for answer, exit_code, value in (("1", 0, "identical"), ("true", 1, "differs")):
+        forged = body.replace(b"[1.0]", f"[{answer}]".encode())
+        assert forged != body
+        place.s3.put_object(Bucket=BUCKET, Key=key, Body=forged)
+        result = place.deploy("audit", "prediction", "both-sides")
+        [prediction] = result["Audits"][0]["Predictions"]
+        assert (result["ExitCode"], prediction["Value"]) == (exit_code, value)
+    config = json.loads((place.project / "deploy/staging-config.json").read_text())
+    only = {**config["DataCaptureConfig"], "CaptureOptions": [{"CaptureMode": "Output"}]}
+    place.settings("staging", DataCaptureConfig=only)
+    assert place.deploy("promote", "--model-package-arn", place.register(factor=2))["ExitCode"] == 0
+    sent(place, "one-side")
+    result = place.deploy("audit", "prediction", "one-side")
+    [prediction] = result["Audits"][0]["Predictions"]
+    assert (result["ExitCode"], prediction["Status"]) == (0, "recorded")
+
+
+def sent(place, inference_id):
+    """Send a request; return [(key, body)] of the capture file that has it."""
+    place.cloud.client("sagemaker-runtime").invoke_endpoint(
+        EndpointName=f"{place.name}-staging",
+        Body="0.5",
+        ContentType="text/csv",
+        InferenceId=inference_id,
+    )
+
+    def files():
+        listed = place.s3.list_objects_v2(Bucket=BUCKET, Prefix="datacapture-staging/")
+        keys = [item["Key"] for item in listed.get("Contents", [])]
+        bodies = {k: place.s3.get_object(Bucket=BUCKET, Key=k)["Body"].read() for k in keys}
+        return [(key, body) for key, body in bodies.items() if inference_id.encode() in body]
+
+    return until(files)
 
 
 def both_answers(place):

@@ -21,10 +21,11 @@ from typing import Any
 from sagemaker_project.deploy.artifact import check_artifact
 from sagemaker_project.deploy.audit.chain import Subject
 from sagemaker_project.deploy.audit.link import FAILED, RECORDED, VERIFIED, Link, Status
-from sagemaker_project.deploy.audit.records import Record
+from sagemaker_project.deploy.audit.records import Record, strict_json
 from sagemaker_project.errors import ArtifactError
 
 NAME = "prediction made anew"
+BOTH = "InputAndOutput"  # a CaptureMode
 SOURCE = "the artifact's own inference code, in a process of its own"
 
 
@@ -43,11 +44,14 @@ def made_anew(subject: Subject, records: Sequence[Record]) -> list[Link]:
     if not records:
         return []
     if problem := _cannot(subject):
-        return [_link("not made", RECORDED, problem) for _ in records]
+        return [_faulty(subject, r) or _link("not made", RECORDED, problem) for r in records]
     complete = [record for record in records if record.request and record.answer]
     answers = _answers(subject, complete) if complete else Answers()
     found = dict(zip(map(id, complete), answers.bodies, strict=False))
-    return [_judged(record, answers, found.get(id(record))) for record in records]
+    return [
+        _faulty(subject, record) or _judged(record, answers, found.get(id(record)))
+        for record in records
+    ]
 
 
 def _link(value: str, status: Status, note: str) -> Link:
@@ -144,9 +148,23 @@ def _installed(name: str) -> str:
         return ""
 
 
+def _faulty(subject: Subject, record: Record) -> Link | None:
+    """Return a link that FAILED where a record cannot be read, or contradicts itself."""
+    fault = record.problem or record.fault or _lacking(subject, record)
+    return _link("not made", FAILED, f"{record.source}: {fault}") if fault else None
+
+
+def _lacking(subject: Subject, record: Record) -> str:
+    """Return which side a record lacks although its endpoint configuration captures it."""
+    config, source = subject.sources.endpoint_config(subject.deployment)
+    options = config.get("DataCaptureConfig", {}).get("CaptureOptions", [])
+    modes = {option["CaptureMode"] for option in options}
+    sides = {"Input": record.request, "Output": record.answer}
+    lacking = [mode for mode, side in sides.items() if not side and modes & {mode, BOTH}]
+    return f"it lacks what {source} captures: {', '.join(lacking)}" if lacking else ""
+
+
 def _judged(record: Record, answers: Answers, body: bytes | str | None) -> Link:
-    if record.problem:
-        return _link("not made", FAILED, f"{record.source}: {record.problem}")
     if not record.request or not record.answer:
         return _link("not made", RECORDED, "the settings do not capture both request and answer")
     if isinstance(body, bytes) and _same(body, record.answer.data):
@@ -168,10 +186,18 @@ def _same(one: bytes, other: bytes) -> bool:
     if one == other:
         return True
     try:
-        same: bool = json.loads(one) == json.loads(other)
-        return same
-    except ValueError:
+        return _equal(strict_json(one), strict_json(other))
+    except (ValueError, RecursionError):
         return False
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two JSON values are equal; 1 equals 1.0, but not true."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_equal(one[name], other[name]) for name in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 
 def _shown(data: bytes) -> str:

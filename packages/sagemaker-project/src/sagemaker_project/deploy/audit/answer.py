@@ -64,7 +64,8 @@ def _answer(module: ModuleType, model: Any, request: dict[str, str]) -> dict[str
 
 
 def _line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    line = " ".join(f"{type(error).__name__}: {error}".split())
+    return line.encode("utf-8", "backslashreplace").decode()
 
 
 if __name__ == "__main__":
