@@ -6,7 +6,8 @@ good becomes an error of one line that says what to do.
 
 While a command holds a stage's lock, the lock sets `fence`, which is called right before a request
 that changes something leaves this machine, each retry included: a retry may come minutes after its
-first attempt, when another command holds the lock. SageMaker has no conditional write, so a process
+first attempt, when another command holds the lock. Only the lock's own writes are let through: S3
+refuses those that come too late. SageMaker has no conditional write, so a process
 that is stopped between this check and the request can still send it late.
 
 `now` is AWS's time, learnt from the Date of its answers.
@@ -24,6 +25,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import IO, Any
+from urllib.parse import unquote, urlsplit
 
 from botocore.config import Config
 from botocore.exceptions import (
@@ -71,7 +73,6 @@ CREDENTIALS = (
 IAM_ACTIONS = {"ListObjectsV2": "ListBucket"}  # where the action has another name
 MAX_ATTEMPTS = 10
 READS = ("Get", "List", "Describe", "Head", "BatchGet", "Invoke")  # how their names begin
-CONDITIONS = ("If-Match", "If-None-Match")  # S3 itself refuses what comes too late
 DATE_SECONDS = timedelta(seconds=2)  # a Date has whole seconds, and its answer was on its way
 
 
@@ -87,7 +88,8 @@ class Client:
         self.deadline = clock.monotonic() + timeout_seconds
         self.caller = "the caller"
         self.begun = False  # whether anything but the lock may have been changed
-        self.fence: Callable[[], None] | None = None  # raises where nothing may be changed any more
+        # Called with the path of a URL; raises where nothing may be changed any more.
+        self.fence: Callable[[str], None] | None = None
         self._ahead = timedelta(0)  # of AWS's time, seen from this machine's
         self._clients: dict[str, Any] = {}
         self._making = threading.Lock()
@@ -154,9 +156,8 @@ class Client:
 
     def _check_fence(self, request: Any, event_name: str, **_: Any) -> None:
         """Stop a request that changes something, where the lock is not held any more."""
-        reads = event_name.rpartition(".")[2].startswith(READS)
-        if self.fence and not reads and not any(name in request.headers for name in CONDITIONS):
-            self.fence()
+        if self.fence and not event_name.rpartition(".")[2].startswith(READS):
+            self.fence(unquote(urlsplit(request.url).path))
 
     def _before_a_retry(
         self, operation: Any, caught_exception: Any = None, response: Any = None, **_: Any
