@@ -92,7 +92,7 @@ class Client:
         self.fence: Callable[[str], None] | None = None
         self._ahead = timedelta(0)  # of AWS's time, seen from this machine's
         self._clients: dict[str, Any] = {}
-        self._making = threading.Lock()
+        self._making = threading.RLock()  # boto3's clients serve any thread, but one must make them
 
     def now(self) -> datetime:
         """Return AWS's time, in UTC: this machine's, corrected by the newest answer of AWS."""
@@ -104,15 +104,16 @@ class Client:
         import boto3
 
         try:
-            if boto3.DEFAULT_SESSION is None:
-                boto3.setup_default_session()
+            with self._making:
+                if boto3.DEFAULT_SESSION is None:
+                    boto3.setup_default_session()
         except BotoCoreError as error:
             raise UsageError(f"AWS credentials: {error}") from None
         return boto3.DEFAULT_SESSION
 
     def client(self, service: str) -> Any:
         """Return the boto3 client of a service."""
-        with self._making:  # boto3's clients serve any thread, but only one thread may make them
+        with self._making:
             if service not in self._clients:
                 retries: dict[str, Any] = {}
                 if "AWS_MAX_ATTEMPTS" not in os.environ:
@@ -134,7 +135,8 @@ class Client:
             user_agent_extra="deploy-model",
         )
         try:
-            client = self.session.client(service, region_name=self.region, config=config)
+            with self._making:
+                client = self.session.client(service, region_name=self.region, config=config)
         except BotoCoreError as error:
             raise UsageError(f"AWS credentials: {error}") from None
         client.meta.events.register_first("before-parse", _check_whole)
@@ -247,15 +249,25 @@ class Client:
             self.back_off(attempt)
         raise AssertionError  # the loop has no other end
 
-    def send(self, service: str, operation: str, members: Members) -> Members:
-        """Send a request; send it again where only the answer was cut off and that is safe."""
+    def send(self, service: str, operation: str, members: Members, client: Any = None) -> Members:
+        """Send a request; send it again where only the answer was cut off and that is safe.
+
+        Args:
+            client: a boto3 client of the service, other than that of `client`.
+
+        Raises:
+            ClientError: AWS refuses it.
+            Lost, or one of LOST: no answer came.
+            ProjectError: it could not be sent.
+        """
         about = f"{service}:{operation} {named(members)}".strip()
         for attempt in itertools.count(1):
             self.check_deadline(f"{about}: not sent any more, the time of --timeout is over")
             if rewind := getattr(members.get("Body"), "seek", None):
                 rewind(0)  # a file is sent whole, also when it is sent again
             try:
-                answer: Members = getattr(self.client(service), _snake(operation))(**members)
+                sender = client or self.client(service)
+                answer: Members = getattr(sender, _snake(operation))(**members)
                 return answer
             except CUT_OFF:  # boto3 does not retry these
                 if operation == "UpdateEndpoint" or attempt == MAX_ATTEMPTS:
