@@ -11,6 +11,7 @@ from sagemaker_project.deploy.candidate import approval
 from sagemaker_project.deploy.drift import differences
 from sagemaker_project.deploy.evidence import STEADY, is_recent
 from sagemaker_project.deploy.observation import Observation, version_of
+from sagemaker_project.deploy.rollback import last_rollback
 
 ALARM_OWNER = "the owner of the alarm"
 APPROVER = "an approver"
@@ -61,8 +62,8 @@ def back(seen: Observation, *words: str) -> Advice | None:
 
     A second rollback in a row goes further back than anybody has decided to.
     """
-    goal, end = seen.ledger.rollback_target, seen.last_end
-    if goal is None or (end and end["Kind"] == "RolledBack"):
+    goal = seen.ledger.rollback_target
+    if goal is None or last_rollback(seen.ledger):
         return None
     version = str(goal["ModelPackageVersion"])
     return Advice(seen.target.command("rollback", "--to", version, *words))

@@ -290,7 +290,7 @@ class Executor:
             NeedsHuman: another configuration serves, the lock was lost or the ledger was changed.
             DeployFailed: the version may not serve any more; the one before it does again.
         """
-        reason, name = self.may_not_serve(step), self.target.endpoint
+        name = self.target.endpoint
         while is_changing(endpoint := self.aws.endpoint(name)):
             self.pause(LOOK_SECONDS)
         status, live = (endpoint or {}).get("EndpointStatus"), (endpoint or {}).get(CONFIG)
@@ -303,7 +303,7 @@ class Executor:
             )
         self.lock.renew()
         ledger_writer.check_last(self.context, self.ledger)
-        if reason:
+        if reason := self.may_not_serve(step):
             self.take_back(DeployFailed(reason))
 
     def may_not_serve(self, step: LastLook) -> str:
