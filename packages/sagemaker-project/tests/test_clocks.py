@@ -224,6 +224,31 @@ def test_p25_a_sleeper_whose_lock_was_taken_over_does_not_record_what_it_waited_
     assert kinds(place) == ["Started", "Promoted", "Started"] and locked(place)
 
 
+@pytest.mark.parametrize("before", [2, 3], ids=["copy", "Promoted"])
+def test_p25_a_conditional_write_is_not_sent_again_once_another_holds_the_lock(
+    place, monkeypatch, before
+):
+    """Throttled, a copy of an artifact, or the entry that records the version, sleeps."""
+    promoted(place, 2)
+    arn, sleeper, slept = place.register(3), Machine(), []
+
+    def sleep(_, context):
+        if context.operation_model.name == "PutObject" and not slept:
+            sleeper.suspend(600)
+            slept.append(taken_over(place))
+        return 0
+
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", sleep)
+    place.inject("PutObject", "throttle", service="s3", after=before)
+    place.clock = sleeper
+    result, calls = place.logged("promote", "--model-package-arn", arn)
+    assert slept and result["ExitCode"] == 5, result
+    assert "was not renewed for 60" in result["Message"], result
+    writes = [call["status"] for call in calls if call["operation"] == "PutObject"]
+    assert writes == [200] * before + [503, 200], "the last one is that of the other machine"
+    assert kinds(place) == ["Started", "Promoted", "Started"] and locked(place)
+
+
 def test_p25_a_sleeper_whose_lock_is_still_its_own_goes_on(place):
     promoted(place, 2)
     place.clock = Machine(act=lambda: place.clock.suspend(600))

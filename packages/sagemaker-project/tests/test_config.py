@@ -617,7 +617,6 @@ def test_defaults_are_applied_and_the_file_wins(read):
     assert settings.approval == {"MaxAgeDays": 30, "RequireTwoPeople": False}
     assert settings.variants[0]["InitialVariantWeight"] == 1
     assert (settings.shadow_variants, settings.deployment, settings.alarms) == ([], {}, [])
-    assert not settings.serverless
 
 
 def test_one_reading_shares_nothing_with_another(read):

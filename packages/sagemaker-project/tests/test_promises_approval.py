@@ -378,7 +378,10 @@ def test_p31_an_approval_is_not_used_again_after_a_failure(place):
     bad = place.register(factor=3, expected=4)
     assert promote(place, bad)[0]["ExitCode"] == 1
     for _ in range(2):
-        refused(*promote(place, bad), "version 2 failed here", "approve it anew", "--retry")
+        anew = (
+            f"approve it anew, for another reason than before (deploy-model approve {bad} --reason"
+        )
+        refused(*promote(place, bad), "version 2 failed here", anew, "--retry")
     assert promote(place, bad, "--retry")[0]["ExitCode"] == 1  # it is as bad as before
     place.approve(bad, "Rejected")
     place.approve(bad)

@@ -403,3 +403,10 @@ def test_p11_an_artifact_copy_that_a_model_made_by_hand_serves_is_not_deleted(pl
     assert f"{key} has come into service meanwhile" in ended.result["Message"]
     assert key in place.resources()
     assert place.answer("1") == [2.0]
+    (cleaned,) = (entry for entry in place.entries() if entry["Kind"] == "CleanedUp")
+    assert cleaned["Deleted"]["Models"] == [model["ModelName"]]
+    assert cleaned["Deleted"]["EndpointConfigs"] and not cleaned["Deleted"]["Artifacts"]
+    again = place.deploy("cleanup")
+    assert (again["ExitCode"], again["Deleted"]) == (0, []), again
+    assert key in place.resources()
+    assert place.answer("1") == [2.0]

@@ -8,7 +8,8 @@ import signal
 
 import pytest
 from boundary_helpers import kill, run
-from deploy_helpers import BUCKET, artifact, refused, until
+from deploy_helpers import BUCKET, Hurried, artifact, refused, until
+from on_call_helpers import DOES_NOT_LOAD
 
 ONE = {"VariantName": "All", "InstanceType": "ml.m5.large", "InitialInstanceCount": 2}
 WHY = ("--now", "--reason", "prod is down")
@@ -129,6 +130,28 @@ def test_p7_an_alarm_at_the_end_of_the_canary_takes_the_version_back(guarded, al
     taken_back(guarded, result, before, f"the alarm {alarm}", told)
 
 
+def test_p2_an_approval_that_is_withdrawn_while_the_last_look_waits_takes_the_version_back(place):
+    """After the smoke test the endpoint is being changed by hand, for a while."""
+    place.settings("staging", ProductionVariants=[ONE])
+    assert promote(place, place.register(factor=2))["ExitCode"] == 0
+    before, arn, changed = place.live(), place.register(factor=3), []
+
+    class Waits(Hurried):
+        def sleep(self, seconds):
+            super().sleep(seconds)
+            if changed:
+                place.approve(arn, "Rejected")
+
+    def change():
+        changed.append("by hand")
+        members = {"EndpointStatus": "Updating"}
+        place.inject("DescribeEndpoint", "answer", times=1, members=members)
+
+    place.clock = Waits()
+    result = promoted_while(place, arn, "InvokeEndpoint", change)
+    taken_back(place, result, before, "version 2 was withdrawn meanwhile", "is Rejected")
+
+
 def test_p25_another_configuration_at_the_end_is_never_recorded_as_promoted(guarded):
     """A stopped process has sent its update late."""
     before, arn = guarded.live(), guarded.register(factor=3)
@@ -234,6 +257,31 @@ def test_p29_an_entry_keeps_why_it_failed_beside_the_reason_that_was_given(guard
     last = guarded.entries()[-1]
     assert (last["Kind"], last["Now"], last["GivenReason"]) == ("Failed", True, "prod is down")
     assert "smoke test" in last["Reason"]
+
+
+@pytest.mark.parametrize("first", [(), ("--now", "--reason", "staging is down")])
+def test_p29_a_rollback_that_is_gone_on_with_keeps_the_reason_that_is_given(place, first):
+    for factor in (2, 3):
+        assert promote(place, place.register(factor=factor))["ExitCode"] == 0
+    ended = run(place, ("rollback", *first), at="UpdateEndpoint", act=kill)
+    assert ended.signal == signal.SIGKILL
+    assert place.deploy("rollback", *WHY)["Outcome"] == "RolledBack"
+    last = place.entries()[-1]
+    given = {"Reason": "staging is down", "GivenReason": WHY[-1]} if first else {"Reason": WHY[-1]}
+    assert (last["Kind"], last["Now"]) == ("RolledBack", True)
+    assert {name: last[name] for name in last if "Reason" in name} == given
+
+
+def test_p29_a_rollback_that_ends_a_first_creation_keeps_the_reason_that_is_given(place):
+    arn = place.register(body=artifact(inference=DOES_NOT_LOAD))
+    words = ("promote", "--model-package-arn", arn)
+    assert run(place, words, at="CreateEndpoint", act=kill, behind=True).signal == signal.SIGKILL
+    assert place.settled()["EndpointStatus"] == "Failed"
+    result = place.deploy("rollback", *WHY)
+    assert (result["ExitCode"], result["Outcome"]) == (0, "RolledBack"), result
+    last = place.entries()[-1]
+    assert (last["Kind"], last["Now"], last["GivenReason"]) == ("Failed", True, WHY[-1])
+    assert "does not load" in last["Reason"]
 
 
 def test_p8_a_promotion_goes_on_as_fast_as_it_began(guarded, alarm):

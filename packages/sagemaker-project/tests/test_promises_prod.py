@@ -538,7 +538,9 @@ def test_p21_a_first_deployment_that_fails_leaves_nothing(place, stage, mood, re
     assert (result["ExitCode"], result["Outcome"]) == (1, "Failed"), result
     assert reason in result["Message"] and "\n" not in result["Message"]
     assert "no canary is possible" in result["stderr"]
-    assert "CreateEndpoint" in [call["operation"] for call in calls]
+    sent = [call["operation"] for call in calls]
+    assert "CreateEndpoint" in sent
+    assert "AddTags" not in sent[sent.index("DeleteEndpoint") :], "there is nothing to tag"
     assert place.resources() == before and place.live(stage) is None
     assert [entry["Kind"] for entry in place.entries(stage)] == ["Started", "Failed"]
     file.write_text("well")

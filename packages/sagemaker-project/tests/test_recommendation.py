@@ -67,6 +67,18 @@ def back(kind="RolledBack", of=(1,), **changes):
     return seen(1, **about | live | {"endpoint_config": first_config} | changes)
 
 
+def failed_after_a_rollback(**changes):
+    """Version 2 serves after a rollback from version 3; then version 4 failed."""
+    second = deployed(2, deployed(1))
+    end = {"Action": "rollback", "Deployment": second, "Leaves": deployed(3, second)}
+    tried = {"Action": "promote", "Deployment": deployed(4, second)}
+    rolled_back = (("Started", end), ("RolledBack", end))
+    about = then(serving(3, (1, 2)), *rolled_back, ("Started", tried), ("Failed", tried))
+    config = evidence(2).candidate.endpoint_config
+    live = {"endpoint": endpoint(config["EndpointConfigName"]), "endpoint_config": config}
+    return seen(2, **about | live | changes)
+
+
 def pending(**changes):
     """The promotion of version 2 was killed; version 1 serves."""
     about = then(serving(1), ("Started", STARTED))
@@ -463,6 +475,12 @@ TABLE = {
     ),
     "alarm on, after a rollback": (
         back(target=GUARDED, alarms={"errors": {"StateValue": "ALARM"}}),
+        "alarm on",
+        "degraded",
+        "the author of the model must find the reason in the log group",
+    ),
+    "alarm on, after a rollback and a promotion that failed": (
+        failed_after_a_rollback(target=GUARDED, alarms={"errors": {"StateValue": "ALARM"}}),
         "alarm on",
         "degraded",
         "the author of the model must find the reason in the log group",

@@ -24,6 +24,7 @@ def test_a_version_is_approved_once_for_a_reason(place):
     )
     result, calls = decide(place, "approve", arn)
     assert (result["ExitCode"], result["Outcome"], changing(calls)) == (0, "Unchanged", [])
+    assert "give another --reason" in result["Message"]
     result, _ = decide(place, "approve", arn, "looked at anew")  # which renews the approval
     assert result["Outcome"] == "Approved"
 

@@ -3,8 +3,10 @@
 import contextlib
 import io
 import threading
+from unittest.mock import Mock
 
 import pytest
+from botocore.exceptions import TokenRetrievalError
 from deploy_helpers import BUCKET, Hurried, changing, until
 from on_call_helpers import (
     changed_by_hand,
@@ -17,6 +19,8 @@ from on_call_helpers import (
     status,
     typed,
 )
+from sagemaker_project.deploy.aws import Aws
+from sagemaker_project.deploy.client import Client
 
 
 def shown(place, *words):
@@ -126,6 +130,44 @@ def test_what_cannot_be_read_does_not_blind_the_rest(place, operation, part):
     assert result["Verdict"] == "healthy" and result["ModelPackageVersion"] == "1"
     unread = " ".join(f"{name}: {reason}" for name, reason in result["Unread"].items())
     assert part in unread and f"may not sagemaker:{operation}" in unread
+
+
+def test_credentials_that_end_while_the_traffic_is_read_do_not_blind_the_rest(place, monkeypatch):
+    """Its client is one of its own; its errors are told as those of the others."""
+    promoted(place, 2)
+
+    def client(aws, service):
+        client = Client.client(Aws(aws.region, 60, aws.clock), service)
+        ended = TokenRetrievalError(provider="sso", error_msg="expired")
+        monkeypatch.setattr(client, "get_metric_data", Mock(side_effect=ended))
+        return client
+
+    monkeypatch.setattr(Aws, "client_in_haste", client)
+    result = status(place)
+    assert (result["ExitCode"], list(result["Unread"])) == (0, ["traffic"]), result
+    assert "AWS credentials: " in result["Unread"]["traffic"]
+    assert "log in again" in result["Unread"]["traffic"]
+
+
+def test_one_thread_at_a_time_makes_clients(monkeypatch):
+    made, together, both = [], [], threading.Barrier(2)
+
+    class Session:
+        def client(self, service, **_):
+            made.append(service)
+            with contextlib.suppress(threading.BrokenBarrierError):
+                together.append(both.wait(0.2))  # the other thread is in here, too
+            return Mock()
+
+    monkeypatch.setattr(Client, "session", Session())
+    aws = Aws("us-east-1", 60, Hurried())
+    makers = [aws.client, aws.client_in_haste]
+    threads = [threading.Thread(target=make, args=("cloudwatch",)) for make in makers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (made, together) == (["cloudwatch"] * 2, [])
 
 
 def test_a_ledger_that_cannot_be_read_is_no_ledger_that_agrees(place):

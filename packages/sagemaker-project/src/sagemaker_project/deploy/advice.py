@@ -15,6 +15,7 @@ from sagemaker_project.deploy.ledger import Deployment, Ledger
 from sagemaker_project.deploy.ledger_look import accept_command
 from sagemaker_project.deploy.names import is_uncommitted
 from sagemaker_project.deploy.observation import Observation, version_of
+from sagemaker_project.deploy.rollback import last_rollback
 
 ALARM_OWNER = "the owner of the alarm"
 APPROVER = "an approver"
@@ -66,10 +67,9 @@ def back(seen: Observation, *words: str) -> Advice | None:
 
     A second rollback in a row goes further back than anybody has decided to.
     """
-    end = seen.last_end
     below = [d for d in reversed(seen.ledger.stack[:-1]) if not _withdrawn(seen, d)]
     goal = below[0] if below else None
-    if goal is None or (end and end["Kind"] == "RolledBack"):
+    if goal is None or last_rollback(seen.ledger):
         return None
     resources = goal.get("Resources")
     rule = conversion(seen.endpoint_config, resources["EndpointConfig"] if resources else None)

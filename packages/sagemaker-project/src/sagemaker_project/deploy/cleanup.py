@@ -1,11 +1,13 @@
 """The plan of a clean-up: delete what deployments left and nothing needs. Pure; nothing is read."""
 
-from sagemaker_project.deploy.calls import Call, sagemaker
+from collections.abc import Iterable
+
+from sagemaker_project.deploy.calls import Call, Members, sagemaker
 from sagemaker_project.deploy.container import artifact_of
 from sagemaker_project.deploy.evidence import State
 from sagemaker_project.deploy.ledger import Deployment, Ledger, ResourceNames, artifact_keys
 from sagemaker_project.deploy.scaling import all_variants
-from sagemaker_project.deploy.steps import DeleteUnused, Plan, Step, record
+from sagemaker_project.deploy.steps import DeleteUnused, Plan, record
 
 
 def plan_cleanup(state: State) -> Plan:
@@ -17,18 +19,25 @@ def plan_cleanup(state: State) -> Plan:
     artifacts = [key for key in artifacts if key not in keep_artifacts]
     if not configs and not models and not artifacts:
         return Plan()
-    deletions: list[Step] = [
-        DeleteUnused(sagemaker("DeleteEndpointConfig", {"EndpointConfigName": name}))
-        for name in configs
-    ]
-    deletions += [DeleteUnused(sagemaker("DeleteModel", {"ModelName": name})) for name in models]
-    deletions += [
-        DeleteUnused(Call("s3", "DeleteObject", {"Bucket": state.target.bucket, "Key": key}))
-        for key in artifacts
-    ]
-    deleted: ResourceNames = {"EndpointConfigs": configs, "Models": models, "Artifacts": artifacts}
-    entry = {"Action": "cleanup", "Deleted": deleted}
-    return Plan((*deletions, record(state.target, "CleanedUp", entry)))
+    bucket = state.target.bucket
+    calls = [sagemaker("DeleteEndpointConfig", {"EndpointConfigName": name}) for name in configs]
+    calls += [sagemaker("DeleteModel", {"ModelName": name}) for name in models]
+    calls += [Call("s3", "DeleteObject", {"Bucket": bucket, "Key": key}) for key in artifacts]
+    entry = record(state.target, "CleanedUp", cleaned_up(calls))
+    return Plan((*map(DeleteUnused, calls), entry))
+
+
+def cleaned_up(deletions: Iterable[Call]) -> Members:
+    """Return the members of the ledger entry that says what was deleted."""
+    deleted: ResourceNames = {"EndpointConfigs": [], "Models": [], "Artifacts": []}
+    kinds = {
+        "DeleteEndpointConfig": deleted["EndpointConfigs"],
+        "DeleteModel": deleted["Models"],
+        "DeleteObject": deleted["Artifacts"],
+    }
+    for call in deletions:
+        kinds[call.operation].append(call.resource)
+    return {"Action": "cleanup", "Deleted": deleted}
 
 
 def _needed(state: State) -> tuple[set[str | None], set[str], set[str]]:
@@ -48,6 +57,7 @@ def _needed(state: State) -> tuple[set[str | None], set[str], set[str]]:
     models = {name for deployment in kept if deployment for name in deployment["Models"]}
     models |= {variant["ModelName"] for variant in all_variants(state.endpoint_config)}
     artifacts = {key for deployment in kept if deployment for key in artifact_keys(deployment)}
+    artifacts |= {artifact_of(model) for model in state.live_models}
     return configs, models, artifacts | _served_by(models, state.ledger)
 
 

@@ -6,7 +6,8 @@ good becomes an error of one line that says what to do.
 
 While a command holds a stage's lock, the lock sets `fence`, which is called right before a request
 that changes something leaves this machine, each retry included: a retry may come minutes after its
-first attempt, when another command holds the lock. SageMaker has no conditional write, so a process
+first attempt, when another command holds the lock. Only the lock's own writes are let through: S3
+refuses those that come too late. SageMaker has no conditional write, so a process
 that is stopped between this check and the request can still send it late.
 
 `now` is AWS's time, learnt from the Date of its answers.
@@ -24,6 +25,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import IO, Any
+from urllib.parse import unquote, urlsplit
 
 from botocore.config import Config
 from botocore.exceptions import (
@@ -71,7 +73,6 @@ CREDENTIALS = (
 IAM_ACTIONS = {"ListObjectsV2": "ListBucket"}  # where the action has another name
 MAX_ATTEMPTS = 10
 READS = ("Get", "List", "Describe", "Head", "BatchGet", "Invoke")  # how their names begin
-CONDITIONS = ("If-Match", "If-None-Match")  # S3 itself refuses what comes too late
 DATE_SECONDS = timedelta(seconds=2)  # a Date has whole seconds, and its answer was on its way
 
 
@@ -87,10 +88,11 @@ class Client:
         self.deadline = clock.monotonic() + timeout_seconds
         self.caller = "the caller"
         self.begun = False  # whether anything but the lock may have been changed
-        self.fence: Callable[[], None] | None = None  # raises where nothing may be changed any more
+        # Called with the path of a URL; raises where nothing may be changed any more.
+        self.fence: Callable[[str], None] | None = None
         self._ahead = timedelta(0)  # of AWS's time, seen from this machine's
         self._clients: dict[str, Any] = {}
-        self._making = threading.Lock()
+        self._making = threading.RLock()  # boto3's clients serve any thread, but one must make them
 
     def now(self) -> datetime:
         """Return AWS's time, in UTC: this machine's, corrected by the newest answer of AWS."""
@@ -102,15 +104,16 @@ class Client:
         import boto3
 
         try:
-            if boto3.DEFAULT_SESSION is None:
-                boto3.setup_default_session()
+            with self._making:
+                if boto3.DEFAULT_SESSION is None:
+                    boto3.setup_default_session()
         except BotoCoreError as error:
             raise UsageError(f"AWS credentials: {error}") from None
         return boto3.DEFAULT_SESSION
 
     def client(self, service: str) -> Any:
         """Return the boto3 client of a service."""
-        with self._making:  # boto3's clients serve any thread, but only one thread may make them
+        with self._making:
             if service not in self._clients:
                 retries: dict[str, Any] = {}
                 if "AWS_MAX_ATTEMPTS" not in os.environ:
@@ -132,7 +135,8 @@ class Client:
             user_agent_extra="deploy-model",
         )
         try:
-            client = self.session.client(service, region_name=self.region, config=config)
+            with self._making:
+                client = self.session.client(service, region_name=self.region, config=config)
         except BotoCoreError as error:
             raise UsageError(f"AWS credentials: {error}") from None
         client.meta.events.register_first("before-parse", _check_whole)
@@ -154,9 +158,8 @@ class Client:
 
     def _check_fence(self, request: Any, event_name: str, **_: Any) -> None:
         """Stop a request that changes something, where the lock is not held any more."""
-        reads = event_name.rpartition(".")[2].startswith(READS)
-        if self.fence and not reads and not any(name in request.headers for name in CONDITIONS):
-            self.fence()
+        if self.fence and not event_name.rpartition(".")[2].startswith(READS):
+            self.fence(unquote(urlsplit(request.url).path))
 
     def _before_a_retry(
         self, operation: Any, caught_exception: Any = None, response: Any = None, **_: Any
@@ -246,15 +249,25 @@ class Client:
             self.back_off(attempt)
         raise AssertionError  # the loop has no other end
 
-    def send(self, service: str, operation: str, members: Members) -> Members:
-        """Send a request; send it again where only the answer was cut off and that is safe."""
+    def send(self, service: str, operation: str, members: Members, client: Any = None) -> Members:
+        """Send a request; send it again where only the answer was cut off and that is safe.
+
+        Args:
+            client: a boto3 client of the service, other than that of `client`.
+
+        Raises:
+            ClientError: AWS refuses it.
+            Lost, or one of LOST: no answer came.
+            ProjectError: it could not be sent.
+        """
         about = f"{service}:{operation} {named(members)}".strip()
         for attempt in itertools.count(1):
             self.check_deadline(f"{about}: not sent any more, the time of --timeout is over")
             if rewind := getattr(members.get("Body"), "seek", None):
                 rewind(0)  # a file is sent whole, also when it is sent again
             try:
-                answer: Members = getattr(self.client(service), _snake(operation))(**members)
+                sender = client or self.client(service)
+                answer: Members = getattr(sender, _snake(operation))(**members)
                 return answer
             except CUT_OFF:  # boto3 does not retry these
                 if operation == "UpdateEndpoint" or attempt == MAX_ATTEMPTS:

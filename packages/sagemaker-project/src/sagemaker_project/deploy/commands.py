@@ -21,7 +21,7 @@ from sagemaker_project.deploy.history import history
 from sagemaker_project.deploy.ledger import Ledger
 from sagemaker_project.deploy.ledger_command import accept
 from sagemaker_project.deploy.lock import Lock
-from sagemaker_project.deploy.look import look, look_at_stage, look_back
+from sagemaker_project.deploy.look import look, look_back, look_for_cleanup
 from sagemaker_project.deploy.next_command import next_command
 from sagemaker_project.deploy.promotion import plan_promotion, token
 from sagemaker_project.deploy.registry import approve, reject
@@ -151,10 +151,10 @@ def _further(target: Target, ledger: Ledger) -> str:
 
 def cleanup(context: Context) -> Members:
     """Delete what earlier deployments left and nothing needs."""
-    plan = plan_cleanup(look_at_stage(context))
+    plan = plan_cleanup(look_for_cleanup(context))
     if plan.steps:
         with Lock(context, "cleanup") as lock:
-            state = look_at_stage(context)
+            state = look_for_cleanup(context)
             check(CLEANUP_GATES, state)
             plan = plan_cleanup(state)
             Executor(context, state, lock).do(plan)

@@ -60,10 +60,6 @@ class Config:
         return {v["VariantName"]: v.get("InitialInstanceCount") for v in self.production_variants}
 
     @property
-    def serverless(self) -> bool:
-        return any("ServerlessConfig" in variant for variant in self.variants)
-
-    @property
     def deployment(self) -> dict[str, Any]:
         """The DeploymentConfig, {} if there is none."""
         deployment: dict[str, Any] = self.content["DeploymentConfig"]

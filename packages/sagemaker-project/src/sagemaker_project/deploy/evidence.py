@@ -47,7 +47,8 @@ class State:
     None where there is none; `scaling` is {variant: AutoScaling} as registered, and `tags` are
     those of the endpoint. `damage` is what the ledger lacks; only commands that change nothing go
     on with any. `live_parts` is what exists of the deployment that serves, read only where its
-    endpoint configuration is gone.
+    endpoint configuration is gone. `live_models` are the answers of DescribeModel for what serves,
+    read only for a clean-up: the ledger does not know a model that was made by hand.
     """
 
     request: DeployRequest
@@ -60,6 +61,7 @@ class State:
     tags: Mapping[str, str] = field(default_factory=dict)
     damage: tuple[Damage, ...] = ()
     live_parts: Parts | None = None
+    live_models: tuple[Members, ...] = ()
 
     @property
     def action(self) -> str:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from sagemaker_project.deploy import ledger_writer, smoke_test, undo
 from sagemaker_project.deploy.aws import Conflict, sha256_of
 from sagemaker_project.deploy.calls import Call, Members
+from sagemaker_project.deploy.cleanup import cleaned_up
 from sagemaker_project.deploy.container import artifact_of
 from sagemaker_project.deploy.context import Context
 from sagemaker_project.deploy.creation import altered_copy
@@ -60,6 +61,7 @@ class Executor:
         self.started: Members | None = None
         self.sent = False
         self.told_of_outage = False
+        self.deleted: list[Call] = []  # by a clean-up
 
     def do(self, plan: Plan) -> None:
         """Do all steps in order.
@@ -140,7 +142,11 @@ class Executor:
                 raise Refused(altered_copy(url, other, step.sha256)) from None
 
     def delete_unused(self, step: DeleteUnused) -> None:
-        """Delete a resource that does not serve; it may have been put back by hand a moment ago."""
+        """Delete a resource that does not serve; it may have been put back by hand a moment ago.
+
+        Raises:
+            Unavailable: it serves; what the clean-up deleted before is in the ledger then.
+        """
         endpoint = self.aws.endpoint(self.target.endpoint) or {}
         pending = endpoint.get("PendingDeploymentSummary", {}).get("EndpointConfigName")
         serving = {endpoint.get("EndpointConfigName"), pending} - {None}
@@ -154,10 +160,13 @@ class Executor:
             for name in (models if step.call.operation == "DeleteObject" else ())
         }
         if step.call.resource in serving | models | artifacts:
+            if self.deleted:
+                self.append("CleanedUp", cleaned_up(self.deleted))
             raise Unavailable(
                 f"{step.call.resource} has come into service meanwhile: it is not deleted"
             )
         self.send(step.call)
+        self.deleted.append(step.call)
 
     def check_approval(self, step: CheckApproval) -> None:
         package = self.aws.package(step.package_arn)
@@ -281,7 +290,7 @@ class Executor:
             NeedsHuman: another configuration serves, the lock was lost or the ledger was changed.
             DeployFailed: the version may not serve any more; the one before it does again.
         """
-        reason, name = self.may_not_serve(step), self.target.endpoint
+        name = self.target.endpoint
         while is_changing(endpoint := self.aws.endpoint(name)):
             self.pause(LOOK_SECONDS)
         status, live = (endpoint or {}).get("EndpointStatus"), (endpoint or {}).get(CONFIG)
@@ -294,7 +303,7 @@ class Executor:
             )
         self.lock.renew()
         ledger_writer.check_last(self.context, self.ledger)
-        if reason:
+        if reason := self.may_not_serve(step):
             self.take_back(DeployFailed(reason))
 
     def may_not_serve(self, step: LastLook) -> str:

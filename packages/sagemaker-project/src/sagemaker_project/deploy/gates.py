@@ -205,9 +205,11 @@ def approval_was_not_used(evidence: Evidence) -> None:
     if used and used["Kind"] != "Promoted" and not evidence.request.retry:
         how = "was rolled back" if used["Kind"] == "RolledBack" else "failed here"
         why = f" ({used['Reason']})" if used.get("Reason") else ""
+        anew = evidence.target.registry_command("approve", candidate.arn, "another reason")
         raise Refused(
-            f"version {candidate.version} {how} on {used['Time'][:16]}{why}: approve it anew, or"
-            f" deploy it under the same approval: {_promote(evidence, '--retry')}"
+            f"version {candidate.version} {how} on {used['Time'][:16]}{why}: approve it anew, for"
+            f" another reason than before ({anew}), or deploy it under the same approval:"
+            f" {_promote(evidence, '--retry')}"
         )
 
 

@@ -33,6 +33,18 @@ def ended(pending: Members, why: str = "") -> Members:
     return {**entry, "Reason": why} if why else entry
 
 
+def with_emergency(state: State, entry: Members) -> Members:
+    """Return the end of a deployment with --now and --reason of the rollback that ends it.
+
+    Where the entry has another reason already, that of the rollback is its GivenReason.
+    """
+    given = state.request.emergency if state.action == "rollback" else {}
+    reason = given.pop("Reason", None)
+    if reason and reason != entry.get("Reason"):
+        given["GivenReason" if "Reason" in entry else "Reason"] = reason
+    return {**entry, **given}
+
+
 def rolled_back_because(state: State) -> str:
     """Return why SageMaker rolled the pending update back; empty if it did not.
 

@@ -48,8 +48,6 @@ OWNER = {  # what a lock says of its owner
 class Lock:
     """Hold a stage's lock while a block runs.
 
-    `inherited` is the content of the lock that was taken over, of a run that was killed.
-
     Raises:
         Busy: another deployment holds it.
         LedgerError: it is damaged.
@@ -62,7 +60,6 @@ class Lock:
         self.say, self.what = context.say, what
         self.where: Members = {"Bucket": target.bucket, "Key": target.lock_key}
         self.since = timestamp(context.aws.now())
-        self.inherited: Members | None = None
         self.etag, self.renewed, self.lost = "", 0.0, False
         self.id, self.unsure = "", False  # of the last write, and whether it may not have been made
         self.turn, self.ended = threading.Lock(), threading.Event()
@@ -117,8 +114,14 @@ class Lock:
         if self.lost:
             raise self._is_lost("was taken over while this deployment still ran")
 
-    def check_held(self) -> None:
-        """Raise NeedsHuman where another deployment may hold the lock by now."""
+    def check_held(self, path: str) -> None:
+        """Raise NeedsHuman where another deployment may hold the lock by now.
+
+        Args:
+            path: that of the URL of a request; the lock itself may be written, on a condition.
+        """
+        if path.endswith(f"/{self.where['Key']}"):
+            return
         if self.lost:
             raise self._is_lost("was taken over while this deployment still ran")
         if self.age >= LEASE_SECONDS:
@@ -185,7 +188,6 @@ class Lock:
         owner = owner_in(answer["Body"], self.where)
         if not is_gone(owner, answer):
             raise _busy(owner)
-        self.inherited = owner
         return self._write_or_busy(owner, IfMatch=answer["ETag"])
 
     def _write_or_busy(self, owner: Members | None, **condition: str) -> None:

@@ -115,6 +115,14 @@ def look_at_stage(context: Context, scaled: Iterable[str] = (), strict: bool = T
     )
 
 
+def look_for_cleanup(context: Context) -> State:
+    """Read what a clean-up is decided on."""
+    state = look_at_stage(context)
+    names = {variant["ModelName"] for variant in all_variants(state.endpoint_config)}
+    models = map(context.aws.model, sorted(names))
+    return replace(state, live_models=tuple(model for model in models if model))
+
+
 def look_back(context: Context) -> Rollback:
     """Read what a rollback is decided on."""
     state = look_at_stage(context)

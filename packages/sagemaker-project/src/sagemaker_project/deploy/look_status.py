@@ -253,7 +253,7 @@ def _traffic(
     results: list[Members] = []
     try:
         while True:
-            page = client.get_metric_data(**members)
+            page = aws.send("cloudwatch", "GetMetricData", members, client)
             results += page.get("MetricDataResults", [])
             if not page.get("NextToken"):
                 return traffics.traffic(variants, results, since)

@@ -55,7 +55,10 @@ def _decide(context: Context, package: Members, status: str, still_counts: bool)
         and approval(package)["By"] == caller
     )
     if same and still_counts:
-        message = f"version {version_of(arn)} was {word} by {caller} already, for this reason"
+        message = (
+            f"version {version_of(arn)} was {word} by {caller} already, for this reason: where it"
+            " must be decided anew, give another --reason"
+        )
         return {"Outcome": "Unchanged", "Message": message, **about}
     members = {"ModelPackageArn": arn, "ModelApprovalStatus": status, "ApprovalDescription": reason}
     context.aws.change(sagemaker("UpdateModelPackage", members))

@@ -10,7 +10,7 @@ from sagemaker_project.deploy.calls import Call, Members, sagemaker
 from sagemaker_project.deploy.config import NOT_RETAINED
 from sagemaker_project.deploy.creation import creations, repairs
 from sagemaker_project.deploy.evidence import Rollback, State, is_of
-from sagemaker_project.deploy.interrupted import closing_entries, ended
+from sagemaker_project.deploy.interrupted import closing_entries, ended, with_emergency
 from sagemaker_project.deploy.ledger import Deployment, Entry, Ledger, Snapshot
 from sagemaker_project.deploy.steps import (
     CheckOutcome,
@@ -77,7 +77,7 @@ def plan_rollback(rollback: Rollback) -> Plan:
         return _stays(rollback, goal)
     steps: list[Step] = [record(target, *end) for end in closing]
     if resumed:
-        entry = ended(resumed)
+        entry = with_emergency(rollback, ended(resumed))
     else:
         entry = {"Action": "rollback", "Deployment": goal, "Leaves": current}
         entry |= rollback.request.emergency
@@ -99,10 +99,11 @@ def _serves(rollback: Rollback, goal: Deployment) -> bool:
 
 def _undo_of_the_first(rollback: Rollback, pending: Entry) -> Plan:
     """Return the steps that find out why a first promotion failed; then it is undone."""
+    entry = with_emergency(rollback, ended(pending, "it never served"))
     return Plan(
         (
             CheckOutcome(pending["Deployment"]["EndpointConfigName"]),
-            record(rollback.target, "Failed", ended(pending, "it never served")),
+            record(rollback.target, "Failed", entry),
         )
     )
 

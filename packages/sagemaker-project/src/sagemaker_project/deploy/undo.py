@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sagemaker_project.deploy import scaling
 from sagemaker_project.deploy.calls import Call, Members, sagemaker
 from sagemaker_project.deploy.endpoint_rules import conversion
-from sagemaker_project.deploy.interrupted import ended
+from sagemaker_project.deploy.interrupted import ended, with_emergency
 from sagemaker_project.deploy.ledger import Snapshot
 from sagemaker_project.deploy.rollback import update_to
 from sagemaker_project.deploy.scaling import all_variants
@@ -31,7 +31,7 @@ def end_as_failed(executor: Executor, reason: str) -> None:
     """
     if executor.started is None:
         return
-    entry = ended(executor.started, reason)
+    entry = with_emergency(executor.state, ended(executor.started, reason))
     try:
         _restore_capacity(executor)
         if executor.creates_endpoint:
@@ -114,6 +114,7 @@ def _delete_created(executor: Executor, started: Members, deleted: dict[str, lis
         aws.change(sagemaker("DeleteEndpoint", {"EndpointName": name}))
         while executor.described():
             executor.pause(LOOK_SECONDS)
+        executor.endpoint = None  # there is nothing left to tag
     for kind in ("EndpointConfig", "Model"):
         for created in started["Creates"][f"{kind}s"]:
             executor.say(f"Delete{kind} {created}")
