@@ -86,6 +86,7 @@ class Client:
         self.region, self.clock = region, clock
         self.deadline = clock.monotonic() + timeout_seconds
         self.caller = "the caller"
+        self.aws_flags = f"--region {region}"  # Target.aws_flags, once the target is known
         self.begun = False  # whether anything but the lock may have been changed
         self.fence: Callable[[], None] | None = None  # raises where nothing may be changed any more
         self._ahead = timedelta(0)  # of AWS's time, seen from this machine's

@@ -8,9 +8,8 @@ from sagemaker_project.deploy.target import Target
 def recovery(target: Target, status: str, ledger: Ledger) -> str:
     """Return the commands for an endpoint in a status that SageMaker does not leave by itself."""
     name, current = target.endpoint, ledger.current
-    region = f" {target.aws_flags}"
     if status == "Failed" or not current:
-        delete = f"aws sagemaker delete-endpoint --endpoint-name {name}{region}"
+        delete = f"aws sagemaker delete-endpoint --endpoint-name {name} {target.aws_flags}"
         if status == "Failed" and not current and ledger.pending:
             delete = target.command("rollback")  # deletes all that the first promotion made
         again = promote_again(target, current)
@@ -18,7 +17,7 @@ def recovery(target: Target, status: str, ledger: Ledger) -> str:
     return (
         "See its log group /aws/sagemaker/Endpoints/" + name + ", then put the last good version"
         f" back: aws sagemaker update-endpoint --endpoint-name {name} --endpoint-config-name"
-        f" {current['EndpointConfigName']}{region}"
+        f" {current['EndpointConfigName']} {target.aws_flags}"
     )
 
 
@@ -39,7 +38,7 @@ def missing_config(state: State) -> str:
     return (
         f"{what}. The ledger does not know how it was made: its owner has to create it again; or"
         f" replace the endpoint: aws sagemaker delete-endpoint --endpoint-name {target.endpoint}"
-        f" --region {target.region}, then {promote_again(target, None)}"
+        f" {target.aws_flags}, then {promote_again(target, None)}"
     )
 
 
