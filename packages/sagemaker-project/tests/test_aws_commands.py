@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from botocore.exceptions import ClientError
+from deploy_helpers import IMAGE, ROLE
 from evidence_helpers import deployed, endpoint, entries, pin, request, state, target
 from sagemaker_project.clock import Clock
 from sagemaker_project.deploy.aws import Aws
@@ -96,3 +97,24 @@ def test_every_command_of_a_message_names_region_and_endpoint_url(message):
     assert commands, messages
     for command in commands:
         assert '--region eu-west-1 --endpoint-url "$AWS_ENDPOINT_URL"' in command, command
+
+
+def test_with_local_a_model_that_is_made_meanwhile_is_to_be_deleted_there(place, monkeypatch):
+    """The place's server stands for the one that --local would start."""
+    monkeypatch.setattr("sagemaker_project.deploy.deploy_model._start_local", lambda *_: None)
+
+    asked = []
+
+    def make_it_first(evidence):
+        asked.append(evidence)
+        if len(asked) < 2:  # it is asked again under the lock
+            return
+        name = evidence.candidate.models[0]["ModelName"]
+        container = {"Image": IMAGE, "Environment": {"MADE": "by hand"}}
+        place.sm.create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=ROLE)
+
+    place.gates = (make_it_first,)
+    result = place.deploy("promote", "--local", "--model-package-arn", place.register())
+    assert "it has just been made" in result["Message"], result
+    (command,) = COMMAND.findall(result["Message"])
+    assert '--region us-east-1 --endpoint-url "$AWS_ENDPOINT_URL")' in command
