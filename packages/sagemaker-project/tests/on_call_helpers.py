@@ -256,6 +256,7 @@ def typed(place, command):
         else:
             options[name].append(word)
     assert options.pop("--region") == ["us-east-1"]
+    options.pop("--endpoint-url", None)
     members = {_member(name): _value(values) for name, values in options.items()}
     with contextlib.suppress(KeyError):
         assert members["EndpointName"] == name_of(place)

@@ -467,6 +467,23 @@ def test_metadata_that_contradicts_the_execution(audited):
             )
 
 
+def test_metadata_that_names_no_execution(audited):
+    real = audited.package()["CustomerMetadataProperties"]["PipelineExecutionArn"]
+    try:
+        audited.cloud.sm.update_model_package(
+            ModelPackageArn=audited.arn,
+            CustomerMetadataProperties={"PipelineExecutionArn": "unknown"},
+        )
+        result = audited.audit("version", "1")
+    finally:
+        audited.cloud.sm.update_model_package(
+            ModelPackageArn=audited.arn, CustomerMetadataProperties={"PipelineExecutionArn": real}
+        )
+    found = statuses(result["Audits"][0])
+    assert result["ExitCode"] == 0, result["Message"]
+    assert {found["execution"], found["definition"]} == {"recorded"}
+
+
 def test_a_variant_that_serves_another_version_is_audited_as_that_version(place):
     first, second = place.register(factor=2), place.register(factor=3)
     config = json.loads((place.project / "deploy/staging-config.json").read_text())

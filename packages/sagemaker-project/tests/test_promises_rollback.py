@@ -476,6 +476,7 @@ def typed(place, message):
                 dict(zip(words[3::2], words[4::2], strict=True)),
             )
             assert given.pop("--region") == "us-east-1"
+            given.pop("--endpoint-url", None)
             members = {
                 "".join(w.title() for w in name.strip("-").split("-")): value
                 for name, value in given.items()

@@ -105,7 +105,7 @@ class Aws(Client):
             raise AwsError(
                 f"{call.resource} exists with other content than this project gives that name:"
                 " it has just been made. Unless it serves (see deploy-model status), delete it"
-                f" ({_delete_command(call)}), then run again"
+                f" ({_delete_command(call)} {self.aws_flags}), then run again"
             )
         return False
 

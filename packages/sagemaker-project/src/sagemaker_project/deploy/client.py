@@ -87,6 +87,7 @@ class Client:
         self.region, self.clock = region, clock
         self.deadline = clock.monotonic() + timeout_seconds
         self.caller = "the caller"
+        self.aws_flags = f"--region {region}"  # Target.aws_flags, once the target is known
         self.begun = False  # whether anything but the lock may have been changed
         # Called with the path of a URL; raises where nothing may be changed any more.
         self.fence: Callable[[str], None] | None = None

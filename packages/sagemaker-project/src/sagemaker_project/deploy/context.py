@@ -74,6 +74,7 @@ def open_context(
         path = settings_path(project, request, stage_before)
         before = _target(project, request, read_config(path, stage_before, last=False), account)
     target = _target(project, request, config, account)
+    aws.aws_flags = target.aws_flags
     stages = tuple(_target(project, request, found, account) for found in configs.values())
     return Context(request, target, before, aws, clock, say, project.stages[0], stages)
 

@@ -78,7 +78,9 @@ def repairs(state: State, goal: str) -> Iterator[Step]:
         yield from creations(state.target, live, state.live_parts)
 
 
-def altered_copies(pins: Iterable[Members], copies: Mapping[str, str]) -> Iterator[str]:
+def altered_copies(
+    target: Target, pins: Iterable[Members], copies: Mapping[str, str]
+) -> Iterator[str]:
     """Say which artifact copies do not hold the bytes that were checked.
 
     Args:
@@ -87,15 +89,15 @@ def altered_copies(pins: Iterable[Members], copies: Mapping[str, str]) -> Iterat
     for pin in pins:
         url, wanted = pin.get("ServedUrl", ""), pin["Sha256"]
         if copies.get(url, wanted) != wanted:
-            yield altered_copy(url, copies[url], wanted)
+            yield altered_copy(target, url, copies[url], wanted)
 
 
-def altered_copy(url: str, found: str, wanted: str) -> str:
+def altered_copy(target: Target, url: str, found: str, wanted: str) -> str:
     """Say that an artifact copy holds other bytes, and what to do."""
     return (
         f"{url} was changed by hand: its sha256 is {found}, that of the model which was checked is"
-        f" {wanted}. Find out who wrote it; delete it (aws s3 rm {url}), then run again, which"
-        " copies the model anew"
+        f" {wanted}. Find out who wrote it; delete it (aws s3 rm {url} {target.aws_flags}),"
+        " then run again, which copies the model anew"
     )
 
 
@@ -137,5 +139,5 @@ def lost_for_good(target: Target, deployment: Deployment, parts: Parts) -> Itera
                 f"{url} was deleted, and {pin['ModelDataUrl']}, which it was copied from, {what}:"
                 f" an administrator of the bucket has to restore the object with the sha256"
                 f" {pin['Sha256']} (aws s3api list-object-versions --bucket {bucket}"
-                f" --prefix {key} shows earlier versions), then run again"
+                f" --prefix {key} {target.aws_flags} shows earlier versions), then run again"
             )

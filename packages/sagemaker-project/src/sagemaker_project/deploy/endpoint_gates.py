@@ -27,7 +27,7 @@ def endpoint_is_ours(state: State) -> None:
         f"{target.endpoint} was not made by deploy-model: the ledger does not know {live}, which it"
         " serves, and it lacks the tags of this project and stage. Nothing was changed. Give"
         " another --sagemaker-project-name; or, if it may be taken over, type: aws sagemaker"
-        f" add-tags --region {target.region} --resource-arn {state.endpoint['EndpointArn']}"
+        f" add-tags {target.aws_flags} --resource-arn {state.endpoint['EndpointArn']}"
         f" --tags {tags}, then run again with --accept-drift"
     )
 
@@ -68,6 +68,7 @@ def _how_to_stop(state: State, new: str | None) -> str:
     return (
         "; to make it roll back now: aws cloudwatch set-alarm-state --alarm-name"
         f" {alarms[0]} --state-value ALARM --state-reason 'stop the update'"
+        f" {state.target.aws_flags}"
     )
 
 

@@ -139,7 +139,7 @@ class Executor:
             except Conflict:
                 url = f"s3://{call.members['Bucket']}/{call.resource}"
                 other = self.aws.sha256_of(url) or "unknown"
-                raise Refused(altered_copy(url, other, step.sha256)) from None
+                raise Refused(altered_copy(self.target, url, other, step.sha256)) from None
 
     def delete_unused(self, step: DeleteUnused) -> None:
         """Delete a resource that does not serve; it may have been put back by hand a moment ago.

@@ -150,7 +150,7 @@ def names_have_this_content(evidence: Evidence) -> None:
 
 def copies_have_these_bytes(evidence: Evidence) -> None:
     """The stage's copies of the artifacts, where they exist, hold the bytes that were checked."""
-    for altered in altered_copies(evidence.pins, evidence.copies):
+    for altered in altered_copies(evidence.target, evidence.pins, evidence.copies):
         raise Refused(altered)
 
 

@@ -87,8 +87,8 @@ def _way_out(target: Target, damage: Sequence[Damage]) -> str:
     if not damage:
         return "Do so, then run again"
     return (
-        "Restore the object (aws s3api list-object-versions shows earlier versions), or go on"
-        f" without it: {accept_command(target, damage)}"
+        f"Restore the object ({target.list_versions(damage[0].key)} shows earlier versions), or go"
+        f" on without it: {accept_command(target, damage)}"
     )
 
 

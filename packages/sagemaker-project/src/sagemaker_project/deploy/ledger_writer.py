@@ -21,7 +21,7 @@ def check_last(context: Context, ledger: Ledger) -> None:
     if body != ledgers.encode(last):
         raise LedgerError(
             f"{where}: it was {'deleted' if body is None else 'replaced'} while this command ran."
-            " Restore it (aws s3api list-object-versions shows earlier versions), then run again"
+            f" Restore it ({target.list_versions(key)} shows earlier versions), then run again"
         )
 
 

@@ -132,7 +132,10 @@ def look_back(context: Context) -> Rollback:
         return rollback
     parts = _parts(context.aws, goal)
     recorded = goal["Resources"]["EndpointConfig"] if "Resources" in goal else None
-    altered = (*altered_copies(goal["Pins"], parts.copies), *altered_resources(goal, parts))
+    altered = (
+        *altered_copies(context.target, goal["Pins"], parts.copies),
+        *altered_resources(goal, parts),
+    )
     return replace(
         rollback,
         goal_config=parts.endpoint_configs.get(goal["EndpointConfigName"], recorded),

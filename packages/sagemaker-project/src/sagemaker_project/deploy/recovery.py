@@ -48,7 +48,7 @@ def missing_config(state: State) -> str:
     return (
         f"{what}. The ledger does not know how it was made: its owner has to create it again; or"
         f" replace the endpoint: aws sagemaker delete-endpoint --endpoint-name {target.endpoint}"
-        f" --region {target.region}, then {promote_again(target, None)}"
+        f" {target.aws_flags}, then {promote_again(target, None)}"
     )
 
 

@@ -84,6 +84,11 @@ class Target:
         local = ' --endpoint-url "$AWS_ENDPOINT_URL"' if "--local" in self.flags else ""
         return f"--region {self.region}{local}"
 
+    def list_versions(self, key: str) -> str:
+        """Return the command that lists the earlier versions of the bucket's objects."""
+        where = f"--bucket {self.bucket} --prefix {key}"
+        return f"aws s3api list-object-versions {where} {self.aws_flags}"
+
     @property
     def ledger_folder(self) -> str:
         """The prefix of the keys of the stage's ledger, without the slash at its end."""

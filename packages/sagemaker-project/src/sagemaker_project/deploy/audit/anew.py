@@ -34,7 +34,8 @@ class Answers:
     """What the artifact answered, one for each record; or why it answered nothing."""
 
     bodies: Sequence[bytes | str] = ()  # a text says why there is no answer
-    problem: str = ""
+    problem: str = ""  # with the model
+    broken_off: str = ""  # why the process ended without a result, which proves nothing
     other_versions: str = ""  # which versions differ from those that trained the model
     missing: bool = False  # whether a library is not installed at all
 
@@ -81,12 +82,14 @@ def _answers(subject: Subject, records: Sequence[Record]) -> Answers:
         return Answers(problem=str(error))
     other, missing = _other_versions(about["versions"])
     answered = _run(subject, folder, records)
+    if "broken_off" in answered:
+        return Answers(broken_off=answered["broken_off"])
     problem = str(answered["problem"])
     bodies = [
         base64.b64decode(item["body"]) if "body" in item else str(item["error"])
         for item in answered["answers"]
     ]
-    return Answers(bodies, problem, other, missing)
+    return Answers(bodies, problem, other_versions=other, missing=missing)
 
 
 def _unpack(archive: Path, folder: Path) -> None:
@@ -123,9 +126,9 @@ def _run(subject: Subject, folder: Path, records: Sequence[Record]) -> dict[str,
         answered: dict[str, Any] = json.loads(done.stdout)
         return answered
     except subprocess.TimeoutExpired:
-        return {"problem": "its process did not end in time", "answers": []}
+        return {"broken_off": "its process did not end in time"}
     except ValueError:
-        return {"problem": f"its process ended with {done.returncode}", "answers": []}
+        return {"broken_off": f"its process ended with {done.returncode}"}
 
 
 def _other_versions(recorded: dict[str, str]) -> tuple[str, bool]:
@@ -167,6 +170,8 @@ def _lacking(subject: Subject, record: Record) -> str:
 def _judged(record: Record, answers: Answers, body: bytes | str | None) -> Link:
     if not record.request or not record.answer:
         return _link("not made", RECORDED, "the settings do not capture both request and answer")
+    if answers.broken_off:
+        return _link("not made", RECORDED, answers.broken_off)
     if isinstance(body, bytes) and _same(body, record.answer.data):
         return _link("identical", VERIFIED, f"to what was captured at {record.time}")
     made = isinstance(body, bytes)

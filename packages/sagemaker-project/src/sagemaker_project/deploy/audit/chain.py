@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import cached_property
 from typing import TypeAlias
@@ -24,10 +24,13 @@ from sagemaker_project.deploy.audit.link import (
 from sagemaker_project.deploy.audit.sources import Sources, parts
 from sagemaker_project.deploy.calls import Members
 from sagemaker_project.deploy.candidate import approval
+from sagemaker_project.deploy.container import pinned_image
 from sagemaker_project.deploy.matching import matches
+from sagemaker_project.deploy.names import DIRTY, is_uncommitted
 from sagemaker_project.deploy.scaling import all_variants
 
 VERSION_IN_NAME = re.compile(r"-v(\d+)-[0-9a-f]+$")  # names.resource_name
+COMMIT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 LEDGER = "the ledger"
 PACKAGE = "the package"
 
@@ -78,6 +81,12 @@ class Subject:
     def metadata(self, name: str) -> str:
         return str(self.package.get("CustomerMetadataProperties", {}).get(name, ""))
 
+    @cached_property
+    def execution_arn(self) -> str:
+        """The execution that the package names; '' where it names none, as in "unknown"."""
+        arn = self.metadata("PipelineExecutionArn")
+        return arn if arn.startswith("arn:") else ""
+
     def of_ledger(self, name: str) -> str:
         """Return what the ledger's entry says of the new version; '' for another one."""
         return str(self.deployment.get(name, "")) if self.is_new else ""
@@ -94,11 +103,16 @@ class Subject:
 
 
 def ledger(subject: Subject) -> Link:
-    (entries, damage), target = subject.sources.ledger, subject.sources.target
+    found, target = subject.sources.ledger, subject.sources.target
     source = f"s3://{target.bucket}/{target.ledger_folder}/"
-    value = f"{len(entries.entries)} entries"
-    if damage:
+    value = f"{len(found.entries)} entries"
+    if damage := subject.sources.damage():
         return Link("ledger", value, source, FAILED, damage)
+    if newer := subject.sources.damage(newer=True):
+        return Link("ledger", value, source, RECORDED, newer)
+    if found.set_aside:
+        numbers = ", ".join(map(str, sorted(found.set_aside)))
+        return Link("ledger", value, source, RECORDED, f"set aside as damaged: {numbers}")
     return Link("ledger", value, source, VERIFIED, "each has the hash of itself and the one before")
 
 
@@ -112,12 +126,17 @@ def endpoint_config(subject: Subject) -> Link:
     if models != sorted(deployment["Models"]):
         note = f"it serves {', '.join(models)}, {LEDGER} says {', '.join(deployment['Models'])}"
         return Link("endpoint configuration", name, source, FAILED, note)
-    recorded = deployment.get("Resources", {}).get("EndpointConfig")
-    if recorded and not matches(recorded, found):
-        differing = [n for n, value in recorded.items() if not matches({n: value}, found)]
-        note = f"{', '.join(differing)} differ from what {LEDGER} says"
-        return Link("endpoint configuration", name, source, FAILED, note)
-    return Link("endpoint configuration", name, source, VERIFIED, f"as in {LEDGER}")
+    recorded = deployment.get("Resources", {}).get("EndpointConfig", {})
+    return _as_recorded(Link("endpoint configuration", name, source, VERIFIED), recorded, found)
+
+
+def _as_recorded(link: Link, recorded: Members, found: Members) -> Link:
+    """Return the link, FAILED where the resource is not what the ledger has of its create call."""
+    differing = [n for n, value in recorded.items() if not matches({n: value}, found)]
+    if not differing:
+        return replace(link, note=f"as in {LEDGER}")
+    note = f"other than in {LEDGER}: {', '.join(differing)}"
+    return replace(link, status=FAILED, note=note)
 
 
 def model(subject: Subject) -> Link:
@@ -125,16 +144,36 @@ def model(subject: Subject) -> Link:
     found = subject.sources.describe("DescribeModel", ModelName=name)
     if found is None:
         return Link("model", name, LEDGER, RECORDED, "it was deleted")
-    container = found.get("PrimaryContainer", {})
     source = f"DescribeModel {name}"
-    if package := container.get("ModelPackageName"):
-        return _named(compared("model", source, package, {LEDGER: subject.package_arn}), name)
-    url = container.get("ModelDataUrl", "")
-    return _named(compared("model", source, url, {LEDGER: subject.artifact_url}), name)
+    models: list[Members] = subject.deployment.get("Resources", {}).get("Models", [])
+    if recorded := next((one for one in models if one["ModelName"] == name), None):
+        link = _as_recorded(Link("model", name, source, VERIFIED), recorded, found)
+        if link.status == VERIFIED and _environment(found) != _environment(recorded):  # it has more
+            return replace(link, status=FAILED, note=f"other than in {LEDGER}: Environment")
+        return link
+    return _model_of_format_1(subject, source, found.get("PrimaryContainer", {}))
 
 
-def _named(link: Link, name: str) -> Link:
-    return Link(link.name, name, link.source, link.status, link.note)
+def _environment(model: Members) -> Members:
+    environment: Members = model.get("PrimaryContainer", {}).get("Environment", {})
+    return environment
+
+
+def _model_of_format_1(subject: Subject, source: str, container: Members) -> Link:
+    """Compare a model with the pin, because the ledger does not have its create call."""
+    found, wanted = container.get("ModelPackageName"), subject.package_arn
+    if not found:
+        found, wanted = container.get("ModelDataUrl", ""), subject.artifact_url
+    link = replace(compared("model", source, found, {LEDGER: wanted}), value=subject.model_name)
+    image = container.get("Image", "")
+    if link.status != VERIFIED:
+        return link
+    if not image:
+        return replace(link, status=RECORDED, note=f"package as in {LEDGER}, which has no more")
+    if image not in (subject.pin["Image"], pinned_image(subject.pin)):
+        note = f"its image is {image}, {LEDGER} says {subject.pin['Image']}"
+        return replace(link, status=FAILED, note=note)
+    return replace(link, note=f"model and image as in {LEDGER}")
 
 
 def package(subject: Subject) -> Link:
@@ -167,10 +206,10 @@ def approver(subject: Subject) -> Link:
         return Link("approver", value, LEDGER, RECORDED, "the package was deleted")
     now, status = approval(subject.package), subject.package.get("ModelApprovalStatus")
     at, recorded_at = _moment(now["Time"]), _moment(recorded["Time"])
-    if (status, now["By"], now["Reason"], at) == (
-        *("Approved", recorded["By"], recorded["Reason"]),
-        recorded_at,
-    ):
+    same = (status, now["Reason"], at) == ("Approved", recorded["Reason"], recorded_at)
+    if same and "unknown" in (now["By"], recorded["By"], recorded["Time"]):
+        return Link("approver", value, source, RECORDED, "SageMaker does not say who or when")
+    if same and now["By"] == recorded["By"]:
         return Link("approver", value, source, VERIFIED, f"as in {LEDGER}")
     note = f"the package says {status} by {now['By']} at {now['Time']}: {now['Reason']}"
     if at and recorded_at and at > recorded_at:
@@ -219,7 +258,7 @@ def training_job(subject: Subject) -> Link:
     source = f"DescribeTrainingJob: {job['TrainingJobStatus']}, {_utc(job['CreationTime'])}"
     url = str(job.get("ModelArtifacts", {}).get("S3ModelArtifacts", ""))
     claims = {f"{PACKAGE}'s ModelDataUrl": subject.pin["ModelDataUrl"]}
-    return _named(compared("training job", source, url, claims, "it made no model"), name)
+    return replace(compared("training job", source, url, claims, "it made no model"), value=name)
 
 
 def _utc(moment: datetime) -> str:
@@ -227,7 +266,7 @@ def _utc(moment: datetime) -> str:
 
 
 def execution(subject: Subject) -> Link:
-    arn = subject.metadata("PipelineExecutionArn")
+    arn = subject.execution_arn
     if not arn:
         return _not_said("execution")
     found = subject.sources.describe("DescribePipelineExecution", PipelineExecutionArn=arn)
@@ -241,17 +280,20 @@ def execution(subject: Subject) -> Link:
         for about in step.get("Metadata", {}).values()
         if isinstance(about, dict) and "Arn" in about
     ]
-    job = f"/{subject.metadata('TrainingJobName')}"
+    job = subject.metadata("TrainingJobName")
     if subject.package_arn not in made:
         return Link("execution", arn, source, FAILED, "none of its steps registered the package")
-    if not any(one.endswith(job) for one in made):
+    if not job:
+        note = "one of its steps registered the package, which names no training job"
+        return Link("execution", arn, source, RECORDED, note)
+    if not any(one.endswith(f"/{job}") for one in made):
         return Link("execution", arn, source, FAILED, "none of its steps is the training job")
     note = "its steps name the package and the training job"
     return Link("execution", arn, source, VERIFIED, note)
 
 
 def definition(subject: Subject) -> Link:
-    arn = subject.metadata("PipelineExecutionArn")
+    arn = subject.execution_arn
     claims = {
         PACKAGE: subject.metadata("DefinitionSha256"),
         LEDGER: subject.of_ledger("DefinitionSha256"),
@@ -309,13 +351,15 @@ def commit(subject: Subject) -> Link:
     known = link.value
     if known == "unknown":
         return Link("commit", known, PACKAGE, RECORDED, "it was not known")
-    sha, _, dirty = known.partition("-")
+    sha = known.removesuffix(DIRTY)
+    if not COMMIT_ID.fullmatch(sha):
+        return Link("commit", known, PACKAGE, RECORDED, "it is not the id of a commit")
     found = subject.sources.has_commit(sha)
     if found is None:
         return Link("commit", known, PACKAGE, RECORDED, "there is no git repository here")
     if not found:
         return Link("commit", known, PACKAGE, RECORDED, "it is not in the git repository here")
-    if dirty:
+    if is_uncommitted(known):
         note = "with changes that were not committed"
         return Link("commit", known, "git cat-file", RECORDED, note)
     return Link("commit", known, "git cat-file", VERIFIED, "in the git repository here")

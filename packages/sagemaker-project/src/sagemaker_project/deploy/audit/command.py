@@ -53,18 +53,19 @@ class Audit:
 def audit(context: Context) -> Members:
     """Audit what the request names, and write the report; nothing in AWS is changed."""
     with Sources(context) as sources:
-        about, damage = _about(context), sources.ledger[1]
+        about, damage = _about(context), sources.damage()
         try:
             audits = list(_audits(sources))
-        except Refused:  # what is looked for may be in an entry that cannot be read
+        except Refused as refused:  # what is looked for may be in an entry that cannot be read
+            newer = sources.damage(newer=True)
             if not damage:
-                raise
+                raise Refused("; ".join(filter(None, [str(refused), newer]))) from None
             audits = []
         content: Members = {
             "Stage": context.target.stage,
             "EndpointName": context.target.endpoint,
             "Subject": about,
-            "Time": context.clock.now().isoformat(timespec="seconds"),
+            "Time": context.aws.now().isoformat(timespec="seconds"),
             "AuditedBy": context.aws.caller,
             **_verdict(about, audits, damage),
             "Audits": [one.described() for one in audits],

@@ -13,6 +13,7 @@ from sagemaker_project.deploy.calls import Members
 from sagemaker_project.deploy.context import Context
 from sagemaker_project.deploy.ledger import Ledger
 from sagemaker_project.deploy.ledger_look import read_ledger
+from sagemaker_project.deploy.ledger_read import Examined
 from sagemaker_project.project import package_folder
 
 BLOCK = 1 << 20
@@ -67,15 +68,27 @@ class Sources:
     # The ledger
 
     @cached_property
-    def ledger(self) -> tuple[Ledger, str]:
-        """The entries that are intact, and what is wrong with the others."""
-        examined = read_ledger(self.context, self.target)
-        return examined.ledger, "; ".join(f"{one.key}: {one.why}" for one in examined.damage)
+    def examined(self) -> Examined:
+        return read_ledger(self.context, self.target)
+
+    @property
+    def ledger(self) -> Ledger:
+        """The entries that are intact."""
+        return self.examined.ledger
+
+    def damage(self, newer: bool = False) -> str:
+        """Return what is wrong with the other entries; '' if nothing is.
+
+        Args:
+            newer: ask for those that a newer version of this package wrote, which are no damage.
+        """
+        damage = [one for one in self.examined.damage if one.newer == newer]
+        return "; ".join(f"{one.key}: {one.why}" for one in damage)
 
     @cached_property
     def deployments(self) -> dict[str, Members]:
         """{endpoint configuration: the last Deployment of it}, those that failed included."""
-        entries = self.ledger[0].entries
+        entries = self.ledger.entries
         found: list[Members] = [e["Deployment"] for e in entries if e.get("Deployment")]
         return {deployment["EndpointConfigName"]: deployment for deployment in found}
 
