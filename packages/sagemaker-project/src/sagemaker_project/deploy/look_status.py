@@ -20,7 +20,7 @@ from sagemaker_project.deploy.calls import Members
 from sagemaker_project.deploy.client import LOST
 from sagemaker_project.deploy.context import Context
 from sagemaker_project.deploy.ledger import Deployment, Ledger
-from sagemaker_project.deploy.ledger_look import examine_ledger
+from sagemaker_project.deploy.ledger_look import read_ledger
 from sagemaker_project.deploy.ledger_read import Examined
 from sagemaker_project.deploy.observation import (
     Before,
@@ -87,7 +87,7 @@ def _look(context: Context, target: Target, before: Target | None, reads: _Reads
     before_read = reads.start("the stage before", lambda: _before(context, before), None)
     endpoint = endpoint_read()
     tags = reads.start("tags", lambda: _tags(aws, endpoint), no_tags)()  # before the ledger
-    ledger_read = reads.start("ledger", lambda: examine_ledger(context, target, tags), nothing)
+    ledger_read = reads.start("ledger", lambda: read_ledger(context, target, tags), nothing)
     live_name = endpoint["EndpointConfigName"] if endpoint else ""
     config_read = reads.start("endpoint configuration", lambda: _config(aws, live_name), None)
     traffic_read = reads.start("traffic", lambda: _traffic(aws, target, endpoint), None)
@@ -144,7 +144,7 @@ def _lock(aws: Aws, target: Target) -> tuple[Members | None, bool, str]:
 def _before(context: Context, before: Target | None) -> Before | None:
     if before is None:
         return None
-    ledger, damage, _ = examine_ledger(context, before)
+    ledger, damage, _ = read_ledger(context, before)
     return Before(before, ledger, damage)
 
 
