@@ -265,3 +265,16 @@ def test_uncommitted_changes_pass_where_the_settings_allow_them(place):
     place.sm.update_model_package(ModelPackageArn=arn, CustomerMetadataProperties=metadata)
     assert place.in_prod(arn)
     assert "AcceptedUncommitted" not in place.entries("prod")[-1]["Deployment"]
+
+
+@pytest.mark.parametrize("stage", ["staging", "prod"])
+def test_without_the_default_bucket_nothing_was_deployed(place, stage):
+    place.register()
+    other = place.deploy("status", "--s3-bucket", "there-is-none", stage=stage)
+    assert other["Verdict"] == "unknown" and "the bucket does not exist" in other["Message"]
+    gone = {"code": "NoSuchBucket", "message": "does not exist", "status": 404}
+    place.inject("ListObjectsV2", "error", times=None, service="s3", **gone)
+    result = status(place, stage=stage)
+    assert (result["State"], result["ExitCode"]) == ("nothing deployed", 0), result["Message"]
+    assert result["Next"].startswith(f"aws s3 mb s3://{BUCKET} --region us-east-1")
+    assert "must create the bucket" in result["Who"] and not result["Unread"]

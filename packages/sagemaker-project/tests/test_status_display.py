@@ -1,11 +1,13 @@
 """What `deploy-model status` prints, as a pure function of what was read."""
 
 import io
+import re
 import sys
 from dataclasses import replace
 
 import pytest
 from evidence_helpers import arn, endpoint, evidence, package, rolling_back
+from sagemaker_project import pages
 from sagemaker_project.deploy import display, status_display
 from sagemaker_project.deploy.observation import Probe
 from sagemaker_project.deploy.status import _together, view
@@ -103,3 +105,28 @@ def test_a_narrow_terminal_folds_what_is_long(monkeypatch):
     text = sys.stdout.getvalue()
     assert "…" not in text and max(map(len, text.splitlines()[1:-1])) <= 60
     assert arn(1) in "".join(line[line.find(" ") :].strip() for line in text.splitlines())
+
+
+def test_without_its_bucket_nothing_was_deployed():
+    """And a promotion creates none."""
+    judged = judge(seen(no_bucket=True, approved=arn(1)))
+    assert (judged.state, judged.verdict) == ("nothing deployed", "healthy")
+    assert judged.advice.command == "aws s3 mb s3://bucket --region us-east-1"
+    assert "must create the bucket bucket" in judged.advice.who
+    waiting = judge(seen(no_bucket=True, waiting=arn(1)))
+    assert waiting.advice.command.startswith(f"deploy-model approve {arn(1)} ")
+
+
+def test_of_states_by_hand_each_has_words_of_its_own():
+    words = dict(re.findall(r"^\| ([a-z ]+?) \| `(.+?)` \|", pages.text("on-call"), re.MULTILINE))
+    weight = {"VariantName": "All", "DesiredWeight": 0.5}
+    changed = {**endpoint(SECOND), "EndpointName": "e", "ProductionVariants": [weight]}
+    other = seen(2, (1,), endpoint=endpoint("other"))
+    moved = seen(2, (1,), endpoint=changed)
+    for about, state, not_it in (
+        (other, "changed by hand", "weights changed by hand"),
+        (moved, "weights changed by hand", "changed by hand"),
+    ):
+        judged = judge(about)
+        assert judged.state == state
+        assert words[state] in judged.headline and words[not_it] not in judged.headline

@@ -171,6 +171,12 @@ def does_not_exist(seen: Observation) -> Finding | None:
     if seen.damage:
         return Finding("endpoint deleted", "down", "it does not exist", advice.newest(seen))
     text = f"nothing is deployed to {stage}"
+    if seen.no_bucket and seen.approved:  # a promotion creates no bucket
+        bucket = seen.target.bucket
+        text += f", and the bucket {bucket} does not exist"
+        create = f"aws s3 mb s3://{bucket} {seen.target.aws_flags}"
+        who = f"the administrator of the AWS account must create the bucket {bucket}"
+        return Finding("nothing deployed", "healthy", text, Advice(create, who))
     return Finding("nothing deployed", "healthy", text, advice.newest(seen))
 
 

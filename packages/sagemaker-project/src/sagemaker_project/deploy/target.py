@@ -56,6 +56,11 @@ class Target:
         given = {tag["Key"]: tag["Value"] for tag in self.config.content.get("Tags", [])}
         return [{"Key": key, "Value": value} for key, value in (own | given).items()]
 
+    @property
+    def in_default_bucket(self) -> bool:
+        """Whether the bucket is the one that a command takes without --s3-bucket."""
+        return "--s3-bucket" not in self.flags
+
     def tags_of(self, package_arn: str) -> list[dict[str, str]]:
         """The tags of a model or an endpoint configuration that serves a model package."""
         own = {"Key": PACKAGE_TAG, "Value": package_arn}
