@@ -278,3 +278,10 @@ def test_without_the_default_bucket_nothing_was_deployed(place, stage):
     assert (result["State"], result["ExitCode"]) == ("nothing deployed", 0), result["Message"]
     assert result["Next"].startswith(f"aws s3 mb s3://{BUCKET} --region us-east-1")
     assert "must create the bucket" in result["Who"] and not result["Unread"]
+
+
+def test_without_an_answer_of_aws_the_stage_is_unknown(place):
+    place.clock = Hurried()
+    place.inject("GetCallerIdentity", "error503", times=None, service="sts")
+    result = status(place)
+    assert result["ExitCode"] == 4 and result["Message"].startswith("staging is unknown: ")
