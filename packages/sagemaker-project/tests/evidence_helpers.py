@@ -256,4 +256,5 @@ def rolling_back(**changes):
     about = serving(2, (1,))
     first = deployed(1)
     begun = {"Action": "rollback", "Deployment": first, "Leaves": deployed(2, first), **FOUND}
+    begun |= {"Time": NOW.isoformat(), "By": "ann"}
     return then(about, ("Started", begun)) | changes

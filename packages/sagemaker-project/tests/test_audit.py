@@ -240,6 +240,7 @@ def test_an_id_without_a_record_is_refused_and_says_where_it_looked(audited):
     folder = f"s3://{BUCKET}/datacapture-staging/{config['EndpointConfigName']}/abalone-staging"
     assert result["ExitCode"] == 3
     assert "'never-sent'" in result["Message"] and folder in result["Message"]
+    assert "staging captures 100 % of its requests" in result["Message"]
 
 
 @pytest.mark.parametrize(

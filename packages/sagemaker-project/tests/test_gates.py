@@ -66,10 +66,10 @@ def staged(report=REPORT, ledger=(), **changes):
     return {"staged": Staged(entries(*ledger), "hash", entry_of_a_test(**changes), document)}
 
 
-def used(kind):
+def used(kind, **members):
     """A ledger in which the approval of version 2 was used, and how that ended."""
     begun = {"Action": "promote", "Deployment": deployed(2)}
-    return {"ledger": entries(("Started", begun), (kind, begun))}
+    return {"ledger": entries(("Started", begun), (kind, begun | members))}
 
 
 NAME = evidence().candidate.name
@@ -249,6 +249,11 @@ REFUSED = {
         "may be the same person",
     ),
     "failed under this approval": (evidence(**used("Failed")), Refused, "failed here"),
+    "failed under this approval, for a reason that names what served then": (
+        evidence(**used("Failed", Reason="SageMaker rolled back to a-v2, which serves: errors")),
+        Refused,
+        r"failed here on .* \(SageMaker rolled back to a-v2: errors\)",
+    ),
     "rolled back under this approval": (
         evidence(
             ledger=entries(

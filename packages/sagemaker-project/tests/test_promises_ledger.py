@@ -122,7 +122,11 @@ def test_p34_a_damaged_entry_stops_changes_until_it_is_set_aside(
         result = done(place, command)
         assert [one["Entry"] for one in result["Damage"]] == [number]
         assert why in result["Damage"][0]["Why"] and result["Damage"][0]["Key"] in address
-        assert address in result["stderr"]
+        shown_in = result["stderr"] if command == "history" else result["Message"]
+        assert key_of(place, number) in shown_in
+        if command == "status":  # whose first line is the verdict
+            assert result["stderr"] == "" and why in result["Message"]
+            assert result["Recovery"].startswith("Restore the object")
     told = [row["Number"] for row in result["Entries"]]
     assert told == [other for other in stored if other != number]
     for words in WRITERS:
@@ -342,4 +346,4 @@ def test_p29_the_history_names_damage_where_it_stands(tested, stored):
     done(tested, "ledger", "accept", "3", "--reason", "x")
     lines = printed(tested, "history").splitlines()
     assert ["3", "set", "aside"] in [line.split() for line in lines]
-    assert lines[-1] == "5 intact entries; damaged: 3"
+    assert lines[-1] == "5 intact entries; set aside: 3"

@@ -27,6 +27,8 @@ def test_a_version_is_approved_once_for_a_reason(place):
     assert "give another --reason" in result["Message"]
     result, _ = decide(place, "approve", arn, "looked at anew")  # which renews the approval
     assert result["Outcome"] == "Approved"
+    assert result["Next"].startswith("deploy-model status") and "--stage" not in result["Next"]
+    assert place.typed(result["Next"].split()[1:])["ExitCode"] == 0
 
 
 def test_a_rejection_withdraws_an_approval(place):

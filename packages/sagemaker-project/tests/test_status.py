@@ -307,3 +307,23 @@ def test_uncommitted_changes_pass_where_the_settings_allow_them(place):
     place.sm.update_model_package(ModelPackageArn=arn, CustomerMetadataProperties=metadata)
     assert place.in_prod(arn)
     assert "AcceptedUncommitted" not in place.entries("prod")[-1]["Deployment"]
+
+
+@pytest.mark.parametrize("stage", ["staging", "prod"])
+def test_without_the_default_bucket_nothing_was_deployed(place, stage):
+    place.register()
+    other = place.deploy("status", "--s3-bucket", "there-is-none", stage=stage)
+    assert other["Verdict"] == "unknown" and "the bucket does not exist" in other["Message"]
+    gone = {"code": "NoSuchBucket", "message": "does not exist", "status": 404}
+    place.inject("ListObjectsV2", "error", times=None, service="s3", **gone)
+    result = status(place, stage=stage)
+    assert (result["State"], result["ExitCode"]) == ("nothing deployed", 0), result["Message"]
+    assert result["Next"].startswith(f"aws s3 mb s3://{BUCKET} --region us-east-1")
+    assert "must create the bucket" in result["Who"] and not result["Unread"]
+
+
+def test_without_an_answer_of_aws_the_stage_is_unknown(place):
+    place.clock = Hurried()
+    place.inject("GetCallerIdentity", "error503", times=None, service="sts")
+    result = status(place)
+    assert result["ExitCode"] == 4 and result["Message"].startswith("staging is unknown: ")

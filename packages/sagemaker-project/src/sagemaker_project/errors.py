@@ -2,6 +2,7 @@
 
     ProjectError          the root
       UsageError      2   the arguments, the settings or the credentials cannot be used
+        NoBucket      2   the bucket of the project does not exist
       RunFailed       1   the execution of a pipeline failed, or could not be followed to its end
         Timeout       1   the execution still runs, but the time to wait for it is over
       DeployFailed    1   the new version does not serve; the version before it serves again
@@ -36,6 +37,10 @@ class UsageError(ProjectError):
     """The command was called with something it cannot use."""
 
     exit_code = 2
+
+
+class NoBucket(UsageError):
+    """The bucket of the project does not exist."""
 
 
 class RunFailed(ProjectError):

@@ -45,7 +45,7 @@ from botocore.parsers import ResponseParserError
 
 from sagemaker_project.clock import Clock
 from sagemaker_project.deploy.calls import Members
-from sagemaker_project.errors import AwsError, ProjectError, Unavailable, UsageError
+from sagemaker_project.errors import AwsError, NoBucket, ProjectError, Unavailable, UsageError
 
 DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403", "Forbidden"}
 THROTTLED = {
@@ -305,7 +305,7 @@ class Client:
                 f" that runs deploy-model ({message or code})"
             )
         if code == "NoSuchBucket":
-            return UsageError(f"{resource}: the bucket does not exist: create it, or name another")
+            return NoBucket(f"{resource}: the bucket does not exist: create it, or name another")
         if code in THROTTLED or status >= 500:
             return self.unavailable(f"{service}:{operation} {resource}: {code} at every attempt")
         told = f"{service}:{operation} {resource}: {code}: {message}"

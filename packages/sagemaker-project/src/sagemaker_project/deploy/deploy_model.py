@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from sagemaker_project import cli, pages
 from sagemaker_project.deploy.arguments import parse
-from sagemaker_project.errors import Interrupted, ProjectError, UsageError
+from sagemaker_project.errors import Interrupted, ProjectError, Unavailable, UsageError
 from sagemaker_project.project import Project
 
 if TYPE_CHECKING:
@@ -103,7 +103,10 @@ def _do(
         opened = context.open_context(project, request, client, clock, _say)
         result = commands.run(opened, gates)
     except ProjectError as error:
-        return {"Outcome": OUTCOMES[error.exit_code], "Message": str(error)}, error.exit_code
+        message = str(error)
+        if args.command == "status" and isinstance(error, Unavailable):
+            message = f"{args.stage or 'every stage'} is unknown: {message}"
+        return {"Outcome": OUTCOMES[error.exit_code], "Message": message}, error.exit_code
     if "Report" in result:
         return result, REPORT_EXIT_CODES.get(result["Outcome"], 0)
     return result, result.get("ExitCode", 0)

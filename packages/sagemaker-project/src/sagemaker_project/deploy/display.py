@@ -59,10 +59,11 @@ def _audit(result: Result) -> None:
 def _table(header: Row | None, rows: Sequence[Row]) -> None:
     if sys.stdout.isatty():
         from rich.console import Console
-        from rich.table import Table
+        from rich.table import Column, Table
         from rich.text import Text
 
-        table = Table(*(header or ("", "")), box=None, pad_edge=False, show_header=bool(header))
+        columns = [Column(name, overflow="fold") for name in header or ("", "")]
+        table = Table(*columns, box=None, pad_edge=False, show_header=bool(header))
         for row in rows:
             table.add_row(*map(Text, row))
         Console().print(table)

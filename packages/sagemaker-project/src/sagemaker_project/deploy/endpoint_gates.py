@@ -52,21 +52,24 @@ def endpoint_is_not_busy(state: State) -> None:
     if not state.endpoint or not state.changing or state.resumed:
         return
     new = state.endpoint.get("PendingDeploymentSummary", {}).get("EndpointConfigName")
+    stop = how_to_stop(state)
     raise Busy(
         f"{state.target.endpoint} is busy: {state.status}{f' to {new}' if new else ''} since"
         f" {state.endpoint['LastModifiedTime']:%Y-%m-%d %H:%M:%S}. Nothing was changed;"
-        f" run again when it is InService{_how_to_stop(state, new)}"
+        f" run again when it is InService{f'; {stop}' if stop else ''}"
     )
 
 
-def _how_to_stop(state: State, new: str | None) -> str:
+def how_to_stop(state: State) -> str:
     """SageMaker has no call that stops an update, but it obeys the alarms of the update."""
     pending, alarms = state.pending, state.target.config.alarms
+    summary = (state.endpoint or {}).get("PendingDeploymentSummary") or {}
+    new = summary.get("EndpointConfigName")
     ours = pending and pending["Action"] == "promote" and is_of(pending["Deployment"], new)
     if not alarms or not ours:
         return ""
     return (
-        "; to make it roll back now: aws cloudwatch set-alarm-state --alarm-name"
+        "to make SageMaker roll it back now: aws cloudwatch set-alarm-state --alarm-name"
         f" {alarms[0]} --state-value ALARM --state-reason 'stop the update'"
         f" {state.target.aws_flags}"
     )

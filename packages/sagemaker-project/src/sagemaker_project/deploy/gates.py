@@ -204,7 +204,9 @@ def approval_was_not_used(evidence: Evidence) -> None:
     used = evidence.ledger.uses(candidate.arn, candidate.approval["Time"])
     if used and used["Kind"] != "Promoted" and not evidence.request.retry:
         how = "was rolled back" if used["Kind"] == "RolledBack" else "failed here"
-        why = f" ({used['Reason']})" if used.get("Reason") else ""
+        # What served then may not serve now.
+        reason = str(used.get("Reason", "")).replace(", which serves:", ":", 1)
+        why = f" ({reason})" if reason else ""
         anew = evidence.target.registry_command("approve", candidate.arn, "another reason")
         raise Refused(
             f"version {candidate.version} {how} on {used['Time'][:16]}{why}: approve it anew, for"

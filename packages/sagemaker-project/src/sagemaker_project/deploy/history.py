@@ -1,7 +1,7 @@
 """`deploy-model history`: what happened to a stage, from the entries of its ledger."""
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from sagemaker_project.deploy.calls import Members
@@ -18,8 +18,9 @@ def history(context: Context) -> Members:
     count, last = len(ledger.entries), context.request.last
     message = f"{count} entries, each follows the one before it unchanged"
     if damage or ledger.set_aside:
-        numbers = sorted({*ledger.set_aside, *(one.number for one in damage)})
-        message = f"{count} intact entries; damaged: {', '.join(map(str, numbers))}"
+        message = f"{count} intact entries"
+        message += _numbers("damaged", (one.number for one in damage))
+        message += _numbers("set aside", ledger.set_aside)
     oldest = ledger.next_number - last if last else 0
     return {
         "Outcome": "Read",
@@ -32,6 +33,11 @@ def history(context: Context) -> Members:
             if number >= oldest
         ],
     }
+
+
+def _numbers(what: str, numbers: Iterable[int]) -> str:
+    listed = ", ".join(map(str, sorted(numbers)))
+    return f"; {what}: {listed}" if listed else ""
 
 
 def _row(entry: Entry) -> Members:

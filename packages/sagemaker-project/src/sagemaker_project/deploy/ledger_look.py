@@ -1,7 +1,7 @@
 """Read the ledger of a stage, and say what is wrong with it.
 
 Commands that change something need an intact ledger. Those that only show something go on with the
-entries that are intact, and warn.
+entries that are intact; `status` shows the damage itself, the others warn.
 """
 
 import re
@@ -26,7 +26,7 @@ def examine_ledger(context: Context, target: Target, tags: Tags = None) -> Exami
     """
     examined = read_ledger(context, target, tags)
     for damage in examined.damage:
-        context.warn(f"{_address(target, damage)}: {damage.why}. {_way_out(target, [damage])}")
+        context.warn(f"{_address(target, damage)}: {damage.why}. {way_out(target, [damage])}")
     return examined
 
 
@@ -42,7 +42,7 @@ def intact_ledger(context: Context, target: Target, tags: Tags = None) -> Examin
         more = f" (and so are entries {_numbers(others)})" if others else ""
         raise LedgerError(
             f"{_address(target, first)}: damaged or changed by hand: {first.why}{more}."
-            f" Nothing was done. {_way_out(target, examined.damage)}"
+            f" Nothing was done. {way_out(target, examined.damage)}"
         )
     return examined
 
@@ -81,7 +81,7 @@ def accept_command(target: Target, damage: Sequence[Damage], reason: str = "TEXT
     return target.command(f"ledger accept {' '.join(numbers)}", "--reason", reason)
 
 
-def _way_out(target: Target, damage: Sequence[Damage]) -> str:
+def way_out(target: Target, damage: Sequence[Damage]) -> str:
     """Say what to do; an entry that a newer version wrote is not to be set aside."""
     damage = [one for one in damage if not one.newer]
     if not damage:

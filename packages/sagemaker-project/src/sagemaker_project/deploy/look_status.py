@@ -20,7 +20,7 @@ from sagemaker_project.deploy.calls import Members
 from sagemaker_project.deploy.client import LOST
 from sagemaker_project.deploy.context import Context
 from sagemaker_project.deploy.ledger import Deployment, Ledger
-from sagemaker_project.deploy.ledger_look import examine_ledger
+from sagemaker_project.deploy.ledger_look import read_ledger
 from sagemaker_project.deploy.ledger_read import Examined
 from sagemaker_project.deploy.observation import (
     Before,
@@ -29,7 +29,7 @@ from sagemaker_project.deploy.observation import (
 )
 from sagemaker_project.deploy.scaling import all_variants
 from sagemaker_project.deploy.target import PACKAGE_TAG, Target
-from sagemaker_project.errors import AwsError, LedgerError, ProjectError, Unavailable
+from sagemaker_project.errors import AwsError, LedgerError, NoBucket, ProjectError, Unavailable
 
 READ_SECONDS = 30
 THREADS = 12
@@ -80,7 +80,7 @@ def _look(
     """Read one stage: first what needs only its name, then what follows from that."""
     before, after = stages.get(target.before), stages.get(target.after)
     aws = context.aws
-    nothing, no_tags = Examined(Ledger(), ()), dict[str, str]()
+    nothing, no_tags = (Examined(Ledger(), ()), False), dict[str, str]()
     no_lock: tuple[Members | None, bool, str] = (None, False, "")
     no_alarms: dict[str, Members] = {}
     none_missing: tuple[str, ...] = ()
@@ -91,11 +91,11 @@ def _look(
     after_read = reads.start("the stage after", lambda: _after(context, after), None)
     endpoint = endpoint_read()
     tags = reads.start("tags", lambda: _tags(aws, endpoint), no_tags)()  # before the ledger
-    ledger_read = reads.start("ledger", lambda: examine_ledger(context, target, tags), nothing)
+    ledger_read = reads.start("ledger", lambda: _ledger(context, target, tags), nothing)
     live_name = endpoint["EndpointConfigName"] if endpoint else ""
     config_read = reads.start("endpoint configuration", lambda: _config(aws, live_name), None)
     traffic_read = reads.start("traffic", lambda: _traffic(aws, target, endpoint), None)
-    ledger, damage, _ = ledger_read()
+    (ledger, damage, _), no_bucket = ledger_read()
     goal = ledger.rollback_target
     goal_read = reads.start("rollback target", lambda: _missing(aws, goal), none_missing)
     arns = _arns(ledger, live_name)
@@ -126,10 +126,25 @@ def _look(
         after=after_read(),
         approved=approved,
         waiting=waiting,
+        no_bucket=no_bucket,
         goal_missing=goal_read(),
         unread=reads.unread,
     )
     return _with_package(reads, aws, observation)
+
+
+def _ledger(context: Context, target: Target, tags: dict[str, str] | None) -> tuple[Examined, bool]:
+    """Return the ledger, and whether its bucket has still to be created.
+
+    The project's own bucket is created when it is first needed: without it, and without an
+    endpoint that may have had a ledger, nothing was deployed.
+    """
+    try:
+        return read_ledger(context, target, tags), False
+    except NoBucket:
+        if not target.in_default_bucket or context.aws.endpoint(target.endpoint):
+            raise
+        return Examined(Ledger(), ()), True
 
 
 def _lock(aws: Aws, target: Target) -> tuple[Members | None, bool, str]:
@@ -149,12 +164,12 @@ def _lock(aws: Aws, target: Target) -> tuple[Members | None, bool, str]:
 def _before(context: Context, before: Target | None) -> Before | None:
     if before is None:
         return None
-    ledger, damage, _ = examine_ledger(context, before)
+    (ledger, damage, _), _ = _ledger(context, before, None)
     return Before(before, ledger, damage)
 
 
 def _after(context: Context, after: Target | None) -> Ledger | None:
-    return examine_ledger(context, after).ledger if after else None
+    return read_ledger(context, after).ledger if after else None
 
 
 def _config(aws: Aws, name: str) -> Members | None:

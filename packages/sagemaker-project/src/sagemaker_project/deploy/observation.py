@@ -59,7 +59,8 @@ class Observation(State):
     `lock` is the owner of the stage's lock, `lock_lives` whether its command still runs. `models`
     are the live ones that exist, `tagged` is {model: ARN of its tag}. `packages` holds what was
     asked for: None where it was deleted. `approved` and `waiting` are the newest approved version
-    and the newest that waits for an approval, read only where nothing serves.
+    and the newest that waits for an approval, read only where nothing serves. `no_bucket`: nothing
+    serves, and the bucket of the ledger does not exist.
     """
 
     unread: Mapping[str, Unread] = field(default_factory=dict)
@@ -75,6 +76,7 @@ class Observation(State):
     after: Ledger | None = None  # of the stage that a version goes to next
     approved: str = ""
     waiting: str = ""
+    no_bucket: bool = False
     goal_missing: tuple[str, ...] = ()
     probe: Probe | None = None
 

@@ -19,7 +19,7 @@ from sagemaker_project.deploy.drift import differences, is_ours
 from sagemaker_project.deploy.evidence import is_of
 from sagemaker_project.deploy.interrupted import rolled_back_because
 from sagemaker_project.deploy.ledger_look import accept_command
-from sagemaker_project.deploy.observation import Observation, version_of
+from sagemaker_project.deploy.observation import Observation
 from sagemaker_project.deploy.recovery import recovery_commands
 
 Verdict: TypeAlias = Literal["healthy", "degraded", "unknown", "down"]
@@ -125,9 +125,9 @@ def is_interrupted(seen: Observation) -> Finding | None:
     if not pending or seen.lock_lives or (seen.changing and not _is_changed_by_pending(seen)):
         return None
     deployment = pending["Deployment"]
-    what = f"the {pending['Action']} of version {deployment['ModelPackageVersion']}"
-    current = seen.ledger.current
-    recorded = f"version {current['ModelPackageVersion']}" if current else "nothing"
+    version, current = deployment["ModelPackageVersion"], seen.ledger.current
+    of = "to" if pending["Action"] == "rollback" else "of"
+    what = f"the {pending['Action']} {of} version {version}"
     verdict: Verdict = "down" if seen.endpoint is None and current else "degraded"
     if seen.endpoint is None:
         text = f"it does not exist: {what} was interrupted"
@@ -142,7 +142,10 @@ def is_interrupted(seen: Observation) -> Finding | None:
         text = f"{what} was interrupted, it serves, and {wrong}"
         return Finding("interrupted", verdict, text, advice.undo_interrupted(seen))
     elif seen.live == deployment["EndpointConfigName"]:
-        text = f"the ledger says {recorded}: {what} was interrupted, and SageMaker finished it"
+        text = f"{what} was interrupted, and SageMaker finished it"
+        recorded = current["ModelPackageVersion"] if current else None
+        if recorded != version:
+            text = f"the ledger says {f'version {recorded}' if recorded else 'nothing'}: {text}"
     elif why := rolled_back_because(seen):
         text = f"{what} was interrupted, and SageMaker rolled it back: {why}"
     else:
@@ -179,6 +182,12 @@ def does_not_exist(seen: Observation) -> Finding | None:
     if seen.damage:
         return Finding("endpoint deleted", "down", "it does not exist", advice.newest(seen))
     text = f"nothing is deployed to {stage}"
+    if seen.no_bucket and seen.approved:  # a promotion creates no bucket
+        bucket = seen.target.bucket
+        text += f", and the bucket {bucket} does not exist"
+        create = f"aws s3 mb s3://{bucket} {seen.target.aws_flags}"
+        who = f"the administrator of the AWS account must create the bucket {bucket}"
+        return Finding("nothing deployed", "healthy", text, Advice(create, who))
     return Finding("nothing deployed", "healthy", text, advice.newest(seen))
 
 
@@ -264,7 +273,8 @@ def answers_wrong(seen: Observation) -> Finding | None:
     if not seen.probe or seen.probe.status == "Passed":
         return None
     verdict: Verdict = "degraded" if seen.probe.status == "Failed" else "unknown"
-    return Finding("answers wrong", verdict, f"a recorded sample: {seen.probe.text}", _undo(seen))
+    text = f"a recorded sample: {seen.probe.status}: {seen.probe.text}"
+    return Finding("answers wrong", verdict, text, _undo(seen))
 
 
 def approval_is_withdrawn(seen: Observation) -> Finding | None:
@@ -272,7 +282,7 @@ def approval_is_withdrawn(seen: Observation) -> Finding | None:
     state = seen.withdrawn(arn) if arn and seen.endpoint else ""
     if not state:
         return None
-    text = f"version {version_of(arn)} serves, but its package is {state} now"
+    text = f"its package is {state} now"
     found = advice.back(seen)
     if not found:
         found = advice.approve(seen, "" if state == "deleted" else arn)
@@ -334,8 +344,9 @@ def fails_or_is_slow(seen: Observation) -> Finding | None:
         if (rate := variant.error_rate) is not None and rate > limits["MaxErrorRate"]:
             found.append(f"{rate:.2%} of the requests to {variant.variant} failed")
         if variant.p99 is not None and variant.p99 > limits["MaxP99Milliseconds"]:
-            limit = f"{limits['MaxP99Milliseconds']:g} ms"
-            found.append(f"p99 of {variant.variant} is {variant.p99:,.0f} ms, above {limit}")
+            limit = f"{limits['MaxP99Milliseconds']:,g} ms"
+            p99 = f"{variant.p99:,.0f} ms, above {limit}"
+            found.append(f"slow: the p99 of the requests to {variant.variant} is {p99}")
     text = "; ".join(found)
     return Finding("fails or slow", "degraded", text, _undo(seen)) if found else None
 

@@ -19,9 +19,11 @@ def approve(context: Context) -> Members:
             f"{arn}: {caller} made it, or may have ({author}); {context.target.stage} needs the"
             " approval of another person (Approval.RequireTwoPeople)"
         )
-    return _decide(
-        context, package, "Approved", is_recent(package, context.target, context.aws.now())
-    )
+    waited = package.get("ModelApprovalStatus") == "PendingManualApproval"
+    recent = is_recent(package, context.target, context.aws.now())
+    result = _decide(context, package, "Approved", recent)
+    # A version that had a decision before may serve already: then no promotion comes next.
+    return result if waited else {**result, "Next": context.target.command_for_all("status")}
 
 
 def reject(context: Context) -> Members:

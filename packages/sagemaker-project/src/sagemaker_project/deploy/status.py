@@ -12,15 +12,16 @@ from dataclasses import replace
 from sagemaker_project.deploy.calls import Members
 from sagemaker_project.deploy.context import Context
 from sagemaker_project.deploy.drift import differences
+from sagemaker_project.deploy.endpoint_gates import how_to_stop
+from sagemaker_project.deploy.ledger_look import way_out
 from sagemaker_project.deploy.look_status import look_for_status
 from sagemaker_project.deploy.names import is_uncommitted
 from sagemaker_project.deploy.observation import Observation, Probe
-from sagemaker_project.deploy.recommendation import EXIT_CODES
 from sagemaker_project.deploy.recovery import missing_config, recovery
 from sagemaker_project.deploy.rollout import rollout
 from sagemaker_project.deploy.target import Target
 from sagemaker_project.deploy.traffic import Traffic
-from sagemaker_project.deploy.verdict import Judgement, judge
+from sagemaker_project.deploy.verdict import Judgement, judge, worst_first
 from sagemaker_project.errors import Interrupted, ProjectError
 
 WATCH_SECONDS = 10  # between two looks
@@ -62,18 +63,19 @@ def _look(context: Context, deadline: float) -> tuple[Members, bool]:
 
 
 def _together(views: list[Members]) -> Members:
-    """Return one result for all stages: the worst verdict, and the first command that leads on."""
-    worst = max(views, key=lambda each: EXIT_CODES[each["Verdict"]])
-    ill = [each for each in views if each["Verdict"] != "healthy"]
-    last_arn = views[-1]["ModelPackageArn"]
-    leads = [each for each in ill or views if each["Next"] or each["Who"]]
-    # A version that serves in the last stage already needs no further step.
-    leads = [each for each in leads if ill or not last_arn or each["ModelPackageArn"] != last_arn]
+    """Return one result for all stages, of which the worst one decides."""
+    ranked = worst_first(views)
+    worst, last_arn = ranked[0], views[-1]["ModelPackageArn"]
+    leads = [worst]
+    if worst["Verdict"] == "healthy":
+        # A version that serves in the last stage already needs no further step.
+        waiting = [each for each in views if not last_arn or each["ModelPackageArn"] != last_arn]
+        leads = [each for each in waiting if each["Next"] or each["Who"]]
     return {
         "Outcome": worst["Outcome"],
         "Verdict": worst["Verdict"],
         "ExitCode": worst["ExitCode"],
-        "Message": "; ".join(each["Message"] for each in views),
+        "Message": "; ".join(each["Message"] for each in ranked),
         "Stages": views,
         "Next": leads[0]["Next"] if leads else "",
         "Who": leads[0]["Who"] if leads else "",
@@ -167,7 +169,12 @@ def _pending(seen: Observation) -> Members | None:
 def _recovery(seen: Observation) -> str:
     if seen.needs_person:
         return recovery(seen.target, seen.status, seen.ledger)
-    return missing_config(seen) if seen.could_read("endpoint configuration") else ""
+    if seen.changing:
+        return how_to_stop(seen)
+    if seen.could_read("endpoint configuration") and (how := missing_config(seen)):
+        return how
+    restorable = [damage for damage in seen.damage if not damage.newer]
+    return way_out(seen.target, restorable) if restorable else ""
 
 
 def _probed(context: Context, seen: Observation) -> Observation:
@@ -188,4 +195,5 @@ def _probed(context: Context, seen: Observation) -> Observation:
         result = smoke_test.run(here, one, smoke=True, variant=variant)
     except ProjectError as error:
         return replace(seen, probe=Probe("Inconclusive", str(error)))
-    return replace(seen, probe=Probe(result["Status"], summary(result)))
+    found = summary(result).removeprefix(f"{result['Status']}: ")
+    return replace(seen, probe=Probe(result["Status"], found))

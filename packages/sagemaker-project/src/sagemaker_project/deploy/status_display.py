@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from sagemaker_project.deploy.names import shown_commit
 from sagemaker_project.deploy.traffic import MINUTES
-from sagemaker_project.deploy.verdict import shown_time
+from sagemaker_project.deploy.verdict import shown_time, worst_first
 
 Result: TypeAlias = Mapping[str, Any]
 Row: TypeAlias = tuple[str, str]
@@ -19,12 +19,12 @@ CLEAR = "\033[H\033[2J"
 
 
 def show(result: Result, table: Callable[[list[Row]], None]) -> None:
-    """Print the result of one look.
+    """Print the result of one look, the worst stage first.
 
     Args:
         table: prints rows in columns.
     """
-    stages = result.get("Stages") or [result]
+    stages = worst_first(result.get("Stages") or [result])
     for number, stage in enumerate(stages):
         print(stage["Message"] if number == 0 else f"\n{stage['Message']}")
         table(list(rows(stage)))
@@ -77,13 +77,15 @@ def rows(stage: Result) -> Iterator[Row]:
         yield "lock", f"{lock['What']} by {lock['By']} on {lock['Host']}{ended}"
     if pending := stage["Pending"]:
         version = pending["ModelPackageArn"].rpartition("/")[2]
-        yield "begun", f"{pending['Action']} of version {version} at {pending['Time'][:16]}"
+        of = "to" if pending["Action"] == "rollback" else "of"
+        yield "begun", f"{pending['Action']} {of} version {version} at {pending['Time'][:16]}"
     if stage["FailureReason"]:
         yield "reason", stage["FailureReason"]
     for found in stage["Findings"]:
         if found["Text"] not in stage["Message"]:
             yield "also", found["Text"]
-    if goal := stage["RollbackTarget"]:
+    goal = stage["RollbackTarget"]
+    if goal and goal["EndpointConfigName"] != stage["EndpointConfigName"]:
         gone = stage["RollbackTargetMissing"]
         note = f" ({', '.join(gone)} was deleted)" if gone else ""
         text = f"version {goal['ModelPackageVersion']}  {goal['EndpointConfigName']}{note}"
@@ -120,8 +122,13 @@ def _variant(variant: Result) -> str:
     parts.append("5xx unknown" if errors is None else f"{errors:.2%} 5xx")
     for name, member in (("p50", "P50Milliseconds"), ("p99", "P99Milliseconds")):
         value = variant[member]
-        parts.append(f"{name} unknown" if value is None else f"{name} {value:,.3g} ms")
+        parts.append(f"{name} unknown" if value is None else f"{name} {_number(value)} ms")
     return ", ".join(parts)
+
+
+def _number(value: float) -> str:
+    """Return three digits, or the whole part where that has more."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _progress(update: Result) -> str:

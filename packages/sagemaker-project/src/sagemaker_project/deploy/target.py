@@ -56,6 +56,11 @@ class Target:
         given = {tag["Key"]: tag["Value"] for tag in self.config.content.get("Tags", [])}
         return [{"Key": key, "Value": value} for key, value in (own | given).items()]
 
+    @property
+    def in_default_bucket(self) -> bool:
+        """Whether the bucket is the one that a command takes without --s3-bucket."""
+        return "--s3-bucket" not in self.flags
+
     def tags_of(self, package_arn: str) -> list[dict[str, str]]:
         """The tags of a model or an endpoint configuration that serves a model package."""
         own = {"Key": PACKAGE_TAG, "Value": package_arn}
@@ -63,15 +68,19 @@ class Target:
 
     def command(self, verb: str, *words: str, stage: str | None = None) -> str:
         """Return a command that acts on this pipeline, complete, as a shell takes it."""
-        return self._typed(verb, "--stage", stage or self.stage, words)
+        return self._typed(verb, "--stage", stage or self.stage, *words)
+
+    def command_for_all(self, verb: str) -> str:
+        """Return a command that acts on all stages of this pipeline."""
+        return self._typed(verb)
 
     def registry_command(self, verb: str, arn: str, reason: str) -> str:
         """Return a command that approves or rejects a version, which no stage is named for."""
-        return self._typed(f"{verb} {arn}", "--reason", reason, ())
+        return self._typed(f"{verb} {arn}", "--reason", reason)
 
-    def _typed(self, verb: str, flag: str, value: str, words: tuple[str, ...]) -> str:
+    def _typed(self, verb: str, *words: str) -> str:
         pipeline = ["--pipeline", self.pipeline] if self.pipeline else []
-        rest = map(shlex.quote, [flag, value, *pipeline, *words, *self.flags])
+        rest = map(shlex.quote, [*words[:2], *pipeline, *words[2:], *self.flags])
         return " ".join(["deploy-model", verb, *rest])
 
     @property

@@ -1,12 +1,15 @@
 """The verdict about a stage, and its first line: the truth from SageMaker, then any difference."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from typing import Any, TypeVar
 
 from sagemaker_project.deploy.advice import Advice
 from sagemaker_project.deploy.observation import Observation
 from sagemaker_project.deploy.recommendation import EXIT_CODES, Finding, Verdict, findings
 
+View = TypeVar("View", bound=Mapping[str, Any])
 SERVES = {  # by the endpoint's status; a version serves in all others
     "Creating": "is being created",
     "Failed": "does not serve",
@@ -59,6 +62,11 @@ def _headline(seen: Observation, verdict: Verdict, first: Finding) -> str:
     if not first.text:
         return said
     return f"{said}{';' if seen.endpoint else ':'} {first.text}"
+
+
+def worst_first(views: Iterable[View]) -> list[View]:
+    """Sort the results of stages by verdict; stages of the same verdict stay in their order."""
+    return sorted(views, key=lambda each: -EXIT_CODES[each["Verdict"]])
 
 
 def shown_time(time: datetime) -> str:

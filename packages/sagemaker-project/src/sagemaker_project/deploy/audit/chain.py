@@ -14,13 +14,7 @@ from datetime import datetime, timezone
 from functools import cached_property
 from typing import TypeAlias
 
-from sagemaker_project.deploy.audit.link import (
-    FAILED,
-    RECORDED,
-    VERIFIED,
-    Link,
-    compared,
-)
+from sagemaker_project.deploy.audit.link import FAILED, RECORDED, VERIFIED, Link, compared
 from sagemaker_project.deploy.audit.sources import Sources, parts
 from sagemaker_project.deploy.calls import Members
 from sagemaker_project.deploy.candidate import approval

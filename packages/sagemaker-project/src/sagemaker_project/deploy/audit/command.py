@@ -101,9 +101,12 @@ def _of_prediction(sources: Sources, inference_id: str, at: str) -> Iterator[Aud
                 records.append(record)
     if not records and not unreadable:
         places = ", ".join(filter(None, folders.values())) or "no deployment captures data"
+        capture = sources.target.config.content.get("DataCaptureConfig", {"EnableCapture": False})
+        share = capture["InitialSamplingPercentage"] if capture.get("EnableCapture", True) else 0
         raise Refused(
             f"no captured record has the inference id {inference_id!r}{f' at {at}' if at else ''};"
-            f" looked in {places}. SageMaker writes captured data with a delay of minutes"
+            f" looked in {places}. {sources.target.stage} captures {share} % of its requests, and"
+            " SageMaker writes captured data with a delay of minutes"
         )
     yield from _of_records(sources, records or unreadable)
 
