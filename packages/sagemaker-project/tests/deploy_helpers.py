@@ -13,6 +13,7 @@ import uuid
 from datetime import timedelta
 
 import boto3
+import pytest
 from botocore.config import Config
 from sagemaker_emulator import testing as faults
 from sagemaker_project import Project, deploy
@@ -146,6 +147,17 @@ def until(condition, seconds=60):
         assert time.monotonic() < deadline, "the wait timed out"
         time.sleep(0.02)
     return result
+
+
+def some(cases, *kept):
+    """Parameters of a test: those named `kept`, or the first; the others are of the acceptance."""
+    named = cases.items() if isinstance(cases, dict) else ((str(case), (case,)) for case in cases)
+    named = list(named)
+    kept = kept or (named[0][0],)
+    return [
+        pytest.param(*values, id=name, marks=() if name in kept else pytest.mark.acceptance)
+        for name, values in named
+    ]
 
 
 class Hurried(Clock):
