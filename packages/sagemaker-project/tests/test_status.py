@@ -234,7 +234,8 @@ def test_watch_repeats_until_nothing_changes_any_more(place):
     promoted(place, 2)
     place.clock = Hurried()
     members = {"EndpointStatus": "Updating", "FailureReason": "at work"}
-    place.inject("DescribeEndpoint", "answer", times=3, members=members)
+    # Each look describes the endpoint of the stage after, too.
+    place.inject("DescribeEndpoint", "answer", times=6, members=members)
     code, out, err = shown(place, "status", "--watch")
     assert code == 0 and out.splitlines()[0].startswith(f"{name_of(place)} is healthy")
     assert err.count("it is Updating") == 1 and place.clock.waited == 30

@@ -169,7 +169,7 @@ def _before(context: Context, before: Target | None) -> Before | None:
 
 
 def _after(context: Context, after: Target | None) -> Ledger | None:
-    return read_ledger(context, after).ledger if after else None
+    return _ledger(context, after, None)[0].ledger if after else None
 
 
 def _config(aws: Aws, name: str) -> Members | None:
