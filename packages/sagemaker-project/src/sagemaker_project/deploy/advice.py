@@ -17,6 +17,7 @@ from sagemaker_project.deploy.names import is_uncommitted
 from sagemaker_project.deploy.observation import Observation, version_of
 from sagemaker_project.deploy.rollback import last_rollback
 
+ADMINISTRATOR = "the administrator of the bucket"
 ALARM_OWNER = "the owner of the alarm"
 APPROVER = "an approver"
 AUTHOR = "the author of the model"
@@ -141,6 +142,11 @@ def again(seen: Observation) -> Advice:
 
 def redeploy(seen: Observation, arn: str, *words: str) -> Advice:
     """Bring a version into service that served before, or the one that may serve in its place."""
+    if {"ModelDataUrl", "ServedUrl"} <= set(seen.artifacts_missing):
+        return Advice(who=f"{ADMINISTRATOR} must restore the model of version {version_of(arn)}")
+    gone = seen.withdrawn(arn) == "deleted" or "ModelDataUrl" in seen.artifacts_missing
+    if seen.endpoint and gone:
+        return back(seen, *words) or _register_again(arn)
     if seen.withdrawn(arn) == "deleted" or not arn:
         return newest(seen, *words)
     if seen.withdrawn(arn) or is_too_old(seen, arn):
@@ -149,6 +155,10 @@ def redeploy(seen: Observation, arn: str, *words: str) -> Advice:
     if not seen.target.before or (test and test["Status"] == "Passed"):
         return _promote_or_author(seen, arn, *words)
     return newest(seen, *words)
+
+
+def _register_again(arn: str) -> Advice:
+    return Advice(who=f"{AUTHOR} must register version {version_of(arn)} anew: its model is gone")
 
 
 def newest(seen: Observation, *words: str) -> Advice:

@@ -102,6 +102,8 @@ def _look(
     packages = {arn: _package(reads, aws, arn) for arn in arns}
     newest_read = _newest(reads, aws, target, endpoint is None)
     config = config_read()
+    served = ledger.deployed(live_name) if config is None else None
+    artifacts_read = reads.start("artifact", lambda: _missing_artifacts(aws, served), none_missing)
     models, tagged = _models(reads, aws, config, ledger.deployed(live_name) is None)
     owner, lives, lock_damaged = lock_read()
     approved, waiting = newest_read()
@@ -128,6 +130,7 @@ def _look(
         waiting=waiting,
         no_bucket=no_bucket,
         goal_missing=goal_read(),
+        artifacts_missing=artifacts_read(),
         unread=reads.unread,
     )
     return _with_package(reads, aws, observation)
@@ -183,6 +186,17 @@ def _missing(aws: Aws, goal: Deployment | None) -> tuple[str, ...]:
     name = goal["EndpointConfigName"]
     missing = [] if aws.endpoint_config(name) else [name]
     return tuple(missing + [model for model in goal["Models"] if aws.model(model) is None])
+
+
+def _missing_artifacts(aws: Aws, served: Deployment | None) -> tuple[str, ...]:
+    """Return which of an artifact's original and copy are gone."""
+    missing = []
+    for kind in ("ModelDataUrl", "ServedUrl"):
+        for pin in served["Pins"] if served else ():
+            bucket, _, key = pin.get(kind, "").removeprefix("s3://").partition("/")
+            if key and aws.read("s3", "HeadObject", Bucket=bucket, Key=key) is None:
+                missing.append(kind)
+    return tuple(missing)
 
 
 def _arns(ledger: Ledger, live: str) -> set[str]:

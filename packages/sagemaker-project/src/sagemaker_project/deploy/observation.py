@@ -78,6 +78,9 @@ class Observation(State):
     waiting: str = ""
     no_bucket: bool = False
     goal_missing: tuple[str, ...] = ()
+    # Of the artifact that serves: "ModelDataUrl", the original, and "ServedUrl", its copy. They are
+    # looked for only where the endpoint configuration is gone.
+    artifacts_missing: tuple[str, ...] = ()
     probe: Probe | None = None
 
     def could_read(self, *parts: str) -> bool:

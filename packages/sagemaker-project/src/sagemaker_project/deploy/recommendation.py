@@ -212,7 +212,8 @@ def live_parts_are_deleted(seen: Observation) -> Finding | None:
     arn = seen.serving_arn
     text = f"{', '.join(gone)}, which it runs, was deleted: SageMaker cannot update it"
     found = advice.redeploy(seen, arn)
-    if seen.recorded and "Resources" not in seen.recorded and _settings_changed(seen):
+    known = seen.recorded and ("Resources" in seen.recorded or not _settings_changed(seen))
+    if seen.endpoint_config is None and not known:
         # A promotion would make another configuration, and cannot make this one again.
         name = seen.target.endpoint
         text += "; with the settings of now it can only be made anew, and does not serve meanwhile"
