@@ -70,7 +70,10 @@ CREDENTIALS = (
     *(NoCredentialsError, PartialCredentialsError, CredentialRetrievalError),
     *(SSOError, TokenRetrievalError),
 )
-IAM_ACTIONS = {"ListObjectsV2": "ListBucket"}  # where the action has another name
+IAM_ACTIONS = {
+    "ListObjectsV2": "ListBucket",
+    "HeadObject": "GetObject",
+}  # where the action has another name
 MAX_ATTEMPTS = 10
 READS = ("Get", "List", "Describe", "Head", "BatchGet", "Invoke")  # how their names begin
 DATE_SECONDS = timedelta(seconds=2)  # a Date has whole seconds, and its answer was on its way
@@ -361,8 +364,10 @@ def named(members: Members) -> str:
     return next((str(members[name]) for name in names if members.get(name)), "").strip()
 
 
-def _check_whole(response_dict: Members, **_: Any) -> None:
+def _check_whole(response_dict: Members, operation_model: Any, **_: Any) -> None:
     """Raise where an answer was cut off; boto3 takes half an answer in JSON for an empty one."""
+    if operation_model.http["method"] == "HEAD":
+        return  # its length is that of the object, which is not sent
     body, length = response_dict["body"], response_dict["headers"].get("content-length")
     if isinstance(body, bytes) and length and len(body) != int(length):
         raise IncompleteReadError(actual_bytes=len(body), expected_bytes=length)
