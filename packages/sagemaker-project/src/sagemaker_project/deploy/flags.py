@@ -62,12 +62,16 @@ def _drift(command: Parser, _: Sequence[str]) -> None:
 
 
 def _now(command: Parser, _: Sequence[str]) -> None:
-    command.add_argument(
-        "--now",
-        action="store_true",
-        help="move the traffic all at once: no canary, no bake time, alarms are not asked; every"
-        " other gate stands; needs --reason",
+    _emergency(
+        command,
+        "move the traffic all at once: no canary, no bake time, alarms are not asked; every other"
+        " gate stands; needs --reason",
     )
+
+
+def _emergency(command: Parser, now: str) -> None:
+    """Add --now, with this help, and --reason."""
+    command.add_argument("--now", action="store_true", help=now)
     command.add_argument(
         "--reason", type=_line, metavar="TEXT", help="why; one line, which the ledger keeps"
     )
@@ -80,13 +84,8 @@ def _goal(command: Parser, _: Sequence[str]) -> None:
         metavar="VERSION",
         help="the earlier version that is to serve (default: the one before the last promotion)",
     )
-    command.add_argument(
-        "--now",
-        action="store_true",
-        help="record an emergency; a rollback is all at once and asks no alarm in any case",
-    )
-    command.add_argument(
-        "--reason", type=_line, metavar="TEXT", help="why; one line, which the ledger keeps"
+    _emergency(
+        command, "record an emergency; a rollback is all at once and asks no alarm in any case"
     )
 
 
