@@ -13,6 +13,7 @@ from pathlib import Path
 import boto3
 import pytest
 from deploy_helpers import BUCKET, ROLE, Place, changing, environment, project_in, refused
+from on_call_helpers import lock
 from sagemaker_project import deploy
 
 DAY = 86_400
@@ -587,20 +588,6 @@ def test_p35_settings_and_credentials_that_cannot_be_used_are_a_2(place, monkeyp
         place.clear_faults()
 
 
-def hold_lock(place, **changes):
-    owner = {
-        "Version": 1,
-        "By": "somebody",
-        "Host": "elsewhere",
-        "Machine": "elsewhere",
-        "Pid": 1,
-        "What": "promote version 9",
-        "Since": "2026-01-02T03:04:05.678+00:00",
-        "LeaseSeconds": 600,
-    }
-    place.put(f"{place.name}/deploy/staging/lock.json", json.dumps(owner | changes))
-
-
 def test_p35_every_command_ends_as_the_table_says(place):
     """The life of a stage: what is done, what comes of it."""
     ended = []
@@ -637,12 +624,12 @@ def test_p35_every_command_ends_as_the_table_says(place):
     end("rollback")
     end("rollback")
     end("cleanup")
-    hold_lock(place)
+    lock(place)
     assert (
-        "promote version 9 is in progress by somebody on elsewhere since 2026-01-02T03"
+        "promote version 9 is in progress by ann on elsewhere since 2026-01-02T03"
         in (end("promote", "--model-package-arn", second, "--retry")["Message"])
     )
-    hold_lock(place, Pid="x")
+    lock(place, Pid="x")
     end("rollback")
     place.s3.delete_object(Bucket=BUCKET, Key=f"{place.name}/deploy/staging/lock.json")
     place.inject("DescribeEndpoint", "throttle", times=None)
