@@ -175,6 +175,24 @@ TABLE = {
         "down",
         f"{PROMOTE} {arn(3)}",
     ),
+    "deleted, its approval withdrawn": (
+        seen(2, (1,), **GONE, packages={arn(1): package(1), arn(2): REJECTED}),
+        "endpoint deleted",
+        "down",
+        f"{PROMOTE} {arn(1)}",
+    ),
+    "deleted, its artifact too": (
+        seen(2, (1,), **GONE, artifacts_missing={arn(2): ("ModelDataUrl",)}),
+        "endpoint deleted",
+        "down",
+        f"{PROMOTE} {arn(1)}",
+    ),
+    "deleted, every artifact too": (
+        seen(2, (1,), **GONE, artifacts_missing={arn(n): ("ModelDataUrl",) for n in (1, 2)}),
+        "endpoint deleted",
+        "down",
+        "the author of the model must register version 2 anew",
+    ),
     "prod before staging": (
         prod(before=Before(target("staging"), Ledger()), approved=arn(1)),
         "nothing deployed",
@@ -204,7 +222,7 @@ TABLE = {
         prod(unread={"the stage before": Unread("may not s3:ListBucket", True)}),
         "nothing deployed",
         "healthy",
-        "the owner of the policy",
+        "the administrator of the AWS account",
     ),
     "ours, at work": (
         pending(lock=LOCK, lock_lives=True, **BUSY),
@@ -531,7 +549,7 @@ TABLE = {
         seen(1, **GONE, unread={"endpoint": Unread("may not sagemaker:DescribeEndpoint", True)}),
         "cannot be read",
         "unknown",
-        "the owner of the policy of the role that runs this must allow it: may not sagemaker:",
+        "the administrator of the AWS account must allow it: may not sagemaker:",
     ),
     "endpoint not answered": (
         seen(1, **GONE, unread={"endpoint": Unread("no answer", False)}),

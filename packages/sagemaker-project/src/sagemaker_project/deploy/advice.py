@@ -1,8 +1,9 @@
 """The commands that `deploy-model status` recommends: each one complete, for one purpose. Pure.
 
-Where no command leads on, `Advice.who` says who must do what. There are four such people: an
-approver (nothing approved), the owner of a policy (a permission is missing), the owner of an alarm
-(it does not exist), and the author of the model (it fails, and no earlier version is left).
+Where no command leads on, `Advice.who` says who must do what. There are five such people: an
+approver (nothing approved), the administrator of the account (a permission or a model is missing),
+the owner of an alarm (it does not exist) or of an endpoint that is not this project's, and the
+author of the model (it fails, and no earlier version is left).
 """
 
 from typing import NamedTuple
@@ -17,11 +18,10 @@ from sagemaker_project.deploy.names import is_uncommitted
 from sagemaker_project.deploy.observation import Observation, version_of
 from sagemaker_project.deploy.rollback import last_rollback
 
-ADMINISTRATOR = "the administrator of the bucket"
+ADMINISTRATOR = "the administrator of the AWS account"
 ALARM_OWNER = "the owner of the alarm"
 APPROVER = "an approver"
 AUTHOR = "the author of the model"
-POLICY_OWNER = "the owner of the policy of the role that runs this"
 
 
 class Advice(NamedTuple):
@@ -47,7 +47,7 @@ def read_again(seen: Observation, parts: list[str]) -> Advice:
     """Return what helps where something could not be read."""
     for part in parts:
         if seen.unread[part].denied:
-            return Advice(who=f"{POLICY_OWNER} must allow it: {seen.unread[part].reason}")
+            return Advice(who=f"{ADMINISTRATOR} must allow it: {seen.unread[part].reason}")
     return look_again(seen)
 
 
@@ -142,19 +142,40 @@ def again(seen: Observation) -> Advice:
 
 def redeploy(seen: Observation, arn: str, *words: str) -> Advice:
     """Bring a version into service that served before, or the one that may serve in its place."""
-    if {"ModelDataUrl", "ServedUrl"} <= set(seen.artifacts_missing):
-        return Advice(who=f"{ADMINISTRATOR} must restore the model of version {version_of(arn)}")
-    gone = seen.withdrawn(arn) == "deleted" or "ModelDataUrl" in seen.artifacts_missing
-    if seen.endpoint and gone:
-        return back(seen, *words) or _register_again(arn)
-    if seen.withdrawn(arn) == "deleted" or not arn:
+    deleted = seen.withdrawn(arn) == "deleted"
+    if not arn or (deleted and not seen.endpoint):
         return newest(seen, *words)
-    if seen.withdrawn(arn) or is_too_old(seen, arn):
-        return back(seen, *words) or approve(seen, arn)
+    if seen.endpoint and {"ModelDataUrl", "ServedUrl"} <= set(seen.artifacts_missing.get(arn, ())):
+        return Advice(who=f"{ADMINISTRATOR} must restore the model of version {version_of(arn)}")
+    if _may_serve(seen, arn):
+        return _promote_tested(seen, arn, *words)
+    if found := back(seen, *words) if seen.endpoint else _earlier(seen, arn, *words):
+        return found
+    return _register_again(arn) if deleted or _is_lost(seen, arn) else approve(seen, arn)
+
+
+def _earlier(seen: Observation, arn: str, *words: str) -> Advice | None:
+    """Promote the last version before that may serve: nothing serves that could be rolled back."""
+    below = [deployment["ModelPackageArn"] for deployment in seen.ledger.stack[:-1]]
+    left = [one for one in below if one != arn and _may_serve(seen, one)]
+    return _promote_tested(seen, left[-1], *words) if left else None
+
+
+def _promote_tested(seen: Observation, arn: str, *words: str) -> Advice:
     test = seen.before.test(arn) if seen.before else None
     if not seen.target.before or (test and test["Status"] == "Passed"):
         return _promote_or_author(seen, arn, *words)
     return newest(seen, *words)
+
+
+def _may_serve(seen: Observation, arn: str) -> bool:
+    """Whether the gates let a version in: its artifact exists, and its approval stands."""
+    return not (_is_lost(seen, arn) or seen.withdrawn(arn) or is_too_old(seen, arn))
+
+
+def _is_lost(seen: Observation, arn: str) -> bool:
+    """Whether the original of the artifact is gone, from which a promotion deploys."""
+    return "ModelDataUrl" in seen.artifacts_missing.get(arn, ())
 
 
 def _register_again(arn: str) -> Advice:
@@ -205,6 +226,8 @@ def _promote_or_author(seen: Observation, arn: str, *words: str) -> Advice:
     if len(failed) > 1:
         why = failed[-1].get("Reason", "")
         return Advice(who=f"{AUTHOR} must fix version {version_of(arn)}, which failed twice: {why}")
+    if _is_lost(seen, arn):
+        return _register_again(arn)
     if seen.target.config.last and _is_uncommitted(seen, arn):
         return commit(seen, arn)
     return Advice(promote(seen, arn, *words))

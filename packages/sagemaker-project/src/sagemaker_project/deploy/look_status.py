@@ -33,6 +33,7 @@ from sagemaker_project.errors import AwsError, LedgerError, NoBucket, ProjectErr
 
 READ_SECONDS = 30
 THREADS = 12
+MOST_BELOW = 10  # deployments of the ledger whose artifacts are looked for
 T = TypeVar("T")
 
 
@@ -102,10 +103,15 @@ def _look(
     packages = {arn: _package(reads, aws, arn) for arn in arns}
     newest_read = _newest(reads, aws, target, endpoint is None)
     config = config_read()
-    served = ledger.deployed(live_name) if config is None else None
-    artifacts_read = reads.start("artifact", lambda: _missing_artifacts(aws, served), none_missing)
     models, tagged = _models(reads, aws, config, ledger.deployed(live_name) is None)
     owner, lives, lock_damaged = lock_read()
+    to_make = _to_make_again(ledger, live_name, config, models)
+    artifacts = {
+        deployment["ModelPackageArn"]: reads.start(
+            "artifact", partial(_missing_artifacts, aws, deployment), none_missing
+        )
+        for deployment in to_make
+    }
     approved, waiting = newest_read()
     observation = Observation(
         request=context.request,
@@ -130,7 +136,7 @@ def _look(
         waiting=waiting,
         no_bucket=no_bucket,
         goal_missing=goal_read(),
-        artifacts_missing=artifacts_read(),
+        artifacts_missing={arn: missing() for arn, missing in artifacts.items()},
         unread=reads.unread,
     )
     return _with_package(reads, aws, observation)
@@ -188,11 +194,22 @@ def _missing(aws: Aws, goal: Deployment | None) -> tuple[str, ...]:
     return tuple(missing + [model for model in goal["Models"] if aws.model(model) is None])
 
 
-def _missing_artifacts(aws: Aws, served: Deployment | None) -> tuple[str, ...]:
+def _to_make_again(
+    ledger: Ledger, live: str, config: Members | None, models: Mapping[str, Members]
+) -> list[Deployment]:
+    """Return the deployments whose parts a command may have to create from their artifacts."""
+    if not live:
+        return ledger.stack[-MOST_BELOW:]
+    served = ledger.deployed(live)
+    whole = config is not None and all(v["ModelName"] in models for v in all_variants(config))
+    return [served] if served and not whole else []
+
+
+def _missing_artifacts(aws: Aws, deployment: Deployment) -> tuple[str, ...]:
     """Return which of an artifact's original and copy are gone."""
     missing = []
     for kind in ("ModelDataUrl", "ServedUrl"):
-        for pin in served["Pins"] if served else ():
+        for pin in deployment["Pins"]:
             bucket, _, key = pin.get(kind, "").removeprefix("s3://").partition("/")
             if key and aws.read("s3", "HeadObject", Bucket=bucket, Key=key) is None:
                 missing.append(kind)

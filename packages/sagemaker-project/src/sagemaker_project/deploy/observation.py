@@ -78,9 +78,9 @@ class Observation(State):
     waiting: str = ""
     no_bucket: bool = False
     goal_missing: tuple[str, ...] = ()
-    # Of the artifact that serves: "ModelDataUrl", the original, and "ServedUrl", its copy. They are
-    # looked for only where the endpoint configuration is gone.
-    artifacts_missing: tuple[str, ...] = ()
+    # {ARN of a package: which of "ModelDataUrl", the original of its artifact, and "ServedUrl", the
+    # copy, are gone}. They are looked for only where something has to be made again.
+    artifacts_missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     probe: Probe | None = None
 
     def could_read(self, *parts: str) -> bool:

@@ -116,7 +116,7 @@ def ledger_is_damaged(seen: Observation) -> Finding | None:
         text += f"; and so are {len(others)} others"
     found = Advice(accept_command(seen.target, damage, advice.REASON))
     if not damage:
-        found = Advice(who=f"the owner of this checkout must update it: {first.why}")
+        found = Advice("git pull && make environment")
     return Finding("ledger damaged", "degraded", text, found)
 
 
@@ -186,7 +186,7 @@ def does_not_exist(seen: Observation) -> Finding | None:
         bucket = seen.target.bucket
         text += f", and the bucket {bucket} does not exist"
         create = f"aws s3 mb s3://{bucket} {seen.target.aws_flags}"
-        who = f"the administrator of the AWS account must create the bucket {bucket}"
+        who = f"{advice.ADMINISTRATOR} must create the bucket {bucket}"
         return Finding("nothing deployed", "healthy", text, Advice(create, who))
     return Finding("nothing deployed", "healthy", text, advice.newest(seen))
 
