@@ -1,10 +1,12 @@
 """How this project makes the steps of a pipeline.
 
-One container image, scikit-learn's, runs every job. A processing step has its script, its inputs
-and its outputs in folders below /opt/ml/processing, and gets an argument with the path of each:
-the input `model` is `--model /opt/ml/processing/input/model`. A training step runs in script mode,
-where the container passes the paths. Jobs are retried if AWS has no capacity or fails. A step whose
-code, arguments and inputs are those of an earlier run is not run again: its results are reused.
+One container image, scikit-learn's, runs every job. A step's code is a folder: the script,
+schema.json, and the package sagemaker_project.tabular as plain files, since the container installs
+nothing. A processing step has its inputs and outputs in folders below /opt/ml/processing, and gets
+an argument with the path of each: the input `model` is `--model /opt/ml/processing/input/model`. A
+training step runs in script mode, where the container passes the paths. Jobs are retried if AWS has
+no capacity or fails. A step whose code, arguments and inputs are those of an earlier run is not run
+again: its results are reused.
 
 Only `get_pipeline()` functions import this module: it imports the SageMaker SDK, which takes
 seconds.
@@ -45,7 +47,7 @@ from sagemaker.mlops.workflow.retry import (
 from sagemaker.mlops.workflow.steps import CacheConfig, ProcessingStep, TrainingStep
 from sagemaker.serve.model_builder import ModelBuilder
 from sagemaker.train import ModelTrainer
-from sagemaker_project.build.code import StepCode, s3_uri
+from sagemaker_project.build.code import StepCode, s3_uri, traveling
 
 SKLEARN_VERSION = "1.9-0"
 MAX_RUNTIME_SECONDS = 3600
@@ -112,7 +114,6 @@ class Steps:
         outputs,
         instance_type,
         instance_count=1,
-        modules=(),
         arguments=(),
         environment=None,
         property_files=(),
@@ -123,7 +124,6 @@ class Steps:
         Args:
             inputs: {name: S3 URI}.
             outputs: names; `output()` returns the S3 URI of one.
-            modules: files that the script imports, which are put beside it.
             arguments: of the script, in addition to those that name its folders.
         """
         processor = Processor(
@@ -140,7 +140,8 @@ class Steps:
         folders = {name: f"/opt/ml/processing/input/{name}" for name in inputs}
         folders |= {name: f"/opt/ml/processing/{name}" for name in outputs}
         paths = [part for name, path in folders.items() for part in (f"--{name}", path)]
-        code = {"code": self.code.script(*(self.folder / name for name in (script, *modules)))}
+        files = (self.folder / name for name in (script, "schema.json"))
+        code = {"code": self.code.script(*files, package=traveling())}
         step_args = processor.run(
             inputs=[_input(name, uri) for name, uri in {**inputs, **code}.items()],
             outputs=[_output(name, folders[name], self._uri(name)) for name in outputs],
@@ -173,7 +174,8 @@ class Steps:
             hyperparameters: {name: text or pipeline variable}.
             metrics: names of the metrics, which the script prints as `name=number`.
         """
-        source = self.code.source_dir(*(self.folder / script for script in scripts))
+        files = (self.folder / name for name in (*scripts, "schema.json"))
+        source = self.code.source_dir(*files, package=traveling())
         trainer = ModelTrainer(
             training_image=self.image,
             role=self.role,
@@ -243,6 +245,10 @@ class Steps:
             ),
         )
         return ModelStep(name=name, step_args=step_args, retry_policies=RETRIES, **described)
+
+    def no_champion(self):
+        """Return the S3 URI of an empty file: the input of a job where there is no champion."""
+        return self.code.file("no-champion", b"")
 
     def _uri(self, *parts):
         return s3_uri(self.bucket, self.prefix, ExecutionVariables.PIPELINE_EXECUTION_ID, *parts)

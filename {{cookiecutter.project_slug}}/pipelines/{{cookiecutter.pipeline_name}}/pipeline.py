@@ -1,10 +1,13 @@
 """The {{cookiecutter.pipeline_name}} pipeline: what SageMaker runs, step by step.
 
-    Preprocess -> Train -> Evaluate -> mse <= MseThreshold ? Register : Fail
+    Preprocess -> Train -> Evaluate -> good enough? Register : Fail
 
-Preprocess checks, cleans and splits the raw CSV; Train fits one scikit-learn Pipeline and packs it
-with the code that serves it; Evaluate scores the test split; a model that is good enough becomes a
-package in the model registry, which waits for approval.
+Preprocess checks, cleans and splits the raw data; Train fits one scikit-learn Pipeline and packs it
+with the code that serves it; Evaluate scores the test split. A model becomes a package in the model
+registry, which waits for approval, if it keeps the threshold, beats a predictor that looks at no
+column, and is not worse than the champion: the model that the last stage serves.
+
+What the data are, which problem is solved and which metric decides is in schema.json.
 
 `get_pipeline()` only describes this. It calls no AWS service, and the same sources give the same
 definition to the byte, so a definition can be reviewed as a diff and step caching works. What
@@ -14,8 +17,11 @@ changes from run to run is a pipeline parameter.
 import os
 from pathlib import Path
 
+from sagemaker_project.tabular.schema import read_schema
+
 from pipelines import PROJECT
 
+SCHEMA = read_schema(Path(__file__).with_name("schema.json").read_bytes())
 NAME = "{{cookiecutter.__pipeline_title}}"
 REGION = PROJECT.region
 
@@ -96,7 +102,11 @@ def get_pipeline(
     os.environ.setdefault("AWS_DEFAULT_REGION", region)
     os.environ.setdefault("SAGEMAKER_VALIDATE_ROLE", "false")
 
-    from sagemaker.core.workflow.conditions import ConditionLessThanOrEqualTo
+    from sagemaker.core.workflow.conditions import (
+        ConditionEquals,
+        ConditionGreaterThanOrEqualTo,
+        ConditionLessThanOrEqualTo,
+    )
     from sagemaker.core.workflow.execution_variables import ExecutionVariables
     from sagemaker.core.workflow.functions import Join, JsonGet
     from sagemaker.core.workflow.parameters import (
@@ -111,11 +121,20 @@ def get_pipeline(
 
     from pipelines.steps import Steps, output
 
+    job_role = role or NO_ROLE
+    bucket = default_bucket or f"sagemaker-{region}-{job_role.split(':')[4]}"
+    steps = Steps(
+        session=get_pipeline_session(region, bucket),
+        role=job_role,
+        bucket=bucket,
+        prefix=base_job_prefix,
+        folder=Path(__file__).parent,
+        tags={"sagemaker:project-name": sagemaker_project_name} if sagemaker_project_name else {},
+    )
+
+    # A file, or all files below a prefix. In CodeBuild the variable INPUT_DATA_URL replaces it.
     input_data = ParameterString(
-        "InputDataUrl",
-        default_value=(
-            f"s3://sagemaker-servicecatalog-seedcode-{region}/dataset/abalone-dataset.csv"
-        ),
+        "InputDataUrl", default_value=f"s3://{bucket}/{base_job_prefix}/data/"
     )
     # Step caching compares the URIs of inputs, not what is there. run-pipeline sets this to a hash
     # of the data, so that new data under an old name is noticed.
@@ -133,7 +152,20 @@ def get_pipeline(
         default_value="PendingManualApproval",
         enum_values=["PendingManualApproval", "Approved", "Rejected"],
     )
-    mse_threshold = ParameterFloat("MseThreshold", default_value=6.0)
+    metric = SCHEMA.metric
+    threshold = ParameterFloat(metric.parameter, default_value=metric.threshold)
+    # The champion is the model that the last stage serves. run-pipeline looks it up before the
+    # start, unless Champion is none, so that step caching and provenance see which one it is.
+    champion = [
+        ParameterString(
+            "Champion", default_value=PROJECT.stages[-1], enum_values=[PROJECT.stages[-1], "none"]
+        ),
+        ParameterString("ChampionPackageArn", default_value="none"),
+        ParameterString("ChampionModelUrl", default_value=steps.no_champion()),
+        ParameterString("ChampionModelSha256", default_value="none"),
+        ParameterFloat("ChampionTolerance", default_value=0.02),  # a share of its metric
+    ]
+    _, champion_package, champion_model, champion_sha256, champion_tolerance = champion
     seed = ParameterInteger("Seed", default_value=42)
     hyperparameters = {
         "learning-rate": ParameterFloat("LearningRate", default_value=0.05),
@@ -142,31 +174,21 @@ def get_pipeline(
         "min-samples-leaf": ParameterInteger("MinSamplesLeaf", default_value=60),
         "l2-regularization": ParameterFloat("L2Regularization", default_value=1.0),
         "max-features": ParameterFloat("MaxFeatures", default_value=0.5),
+        "loss": ParameterString("Loss", default_value="auto"),
+        "class-weight": ParameterString("ClassWeight", default_value="auto"),
         "seed": seed,
     }
     git_commit = ParameterString("GitCommit", default_value="unknown")
     definition = ParameterString("DefinitionSha256", default_value="unknown")
 
-    job_role = role or NO_ROLE
-    bucket = default_bucket or f"sagemaker-{region}-{job_role.split(':')[4]}"
-    session = get_pipeline_session(region, bucket)
-    steps = Steps(
-        session=session,
-        role=job_role,
-        bucket=bucket,
-        prefix=base_job_prefix,
-        folder=Path(__file__).parent,
-        tags={"sagemaker:project-name": sagemaker_project_name} if sagemaker_project_name else {},
-    )
-
     preprocess = steps.processing(
         name=f"Preprocess{NAME}Data",
         display_name="Preprocess",
-        description="Check, clean and split the raw CSV",
+        description="Check, clean and split the raw data",
         script="preprocess.py",
         inputs={"input-data": input_data},
         outputs=["train", "validation", "test", "report"],
-        arguments=["--seed", seed.to_string(), "--job", "/opt/ml/config/processingjobconfig.json"],
+        arguments=["--job", "/opt/ml/config/processingjobconfig.json"],
         environment={"INPUT_DATA_VERSION": input_data_version},
         instance_type=processing_instance,
         instance_count=processing_instance_count,
@@ -180,7 +202,7 @@ def get_pipeline(
         channels={name: output(preprocess, name) for name in ("train", "validation")},
         # A hyperparameter is text, even if the parameter is a number.
         hyperparameters={name: value.to_string() for name, value in hyperparameters.items()},
-        metrics=["train:mse", "validation:mse", "validation:rmse"],
+        metrics=[f"train:{metric.name}", f"validation:{metric.name}"],
         instance_type=training_instance,
         instance_count=training_instance_count,
     )
@@ -192,26 +214,32 @@ def get_pipeline(
     provenance_file = PropertyFile(
         name=f"{NAME}Provenance", output_name="evaluation", path="provenance.json"
     )
+    gate_file = PropertyFile(name=f"{NAME}Gate", output_name="evaluation", path="gate.json")
     evaluate = steps.processing(
         name=f"Evaluate{NAME}Model",
         display_name="Evaluate",
         description="Score the test split through the model's own serving code",
         script="evaluate.py",
-        modules=["evaluation_report.py", "model_archive.py"],
         inputs={
             "model": model,
+            "champion": champion_model,
             "test": output(preprocess, "test"),
             "data-report": output(preprocess, "report"),
         },
         outputs=["evaluation"],
-        property_files=[metrics_file, provenance_file],
+        arguments=[
+            *("--threshold", threshold.to_string()),
+            *("--champion-package", champion_package, "--champion-sha256", champion_sha256),
+            *("--champion-tolerance", champion_tolerance.to_string()),
+        ],
+        property_files=[metrics_file, provenance_file, gate_file],
         instance_type=processing_instance,
     )
 
     def evaluated(property_file, path):
         return JsonGet(step_name=evaluate.name, property_file=property_file, json_path=path)
 
-    mse = evaluated(metrics_file, "regression_metrics.mse.value")
+    value = evaluated(metrics_file, SCHEMA.metric_path)
     register = steps.register(
         name=f"Register{NAME}Model",
         display_name="Register",
@@ -229,7 +257,10 @@ def get_pipeline(
             "DataSha256": Join(on="", values=[evaluated(provenance_file, "data.sha256")]),
             "ModelSha256": Join(on="", values=[evaluated(provenance_file, "model.sha256")]),
             "SamplesSha256": Join(on="", values=[evaluated(provenance_file, "samples.sha256")]),
-            "Mse": Join(on="", values=[mse]),
+            "SchemaSha256": SCHEMA.sha256,
+            "SplitSha256": SCHEMA.split_sha256,
+            "ChampionPackageArn": champion_package,
+            metric.parameter.removesuffix("Threshold"): Join(on="", values=[value]),
         },
         model_card="model_card.json",
     )
@@ -239,17 +270,20 @@ def get_pipeline(
         error_message=Join(
             on="",
             values=[
-                *("test mse ", mse, " is above MseThreshold ", mse_threshold),
-                *(": the model of execution ", ExecutionVariables.PIPELINE_EXECUTION_ID),
-                " is not registered. Improve it, or start with a higher MseThreshold.",
+                *("the model of execution ", ExecutionVariables.PIPELINE_EXECUTION_ID),
+                *(" is not registered: ", evaluated(gate_file, "text")),
             ],
         ),
     )
+    keeps = ConditionGreaterThanOrEqualTo if metric.more_is_better else ConditionLessThanOrEqualTo
     check = ConditionStep(
-        name=f"CheckMSE{NAME}Evaluation",
-        display_name="Check the mse",
-        description="Only a model at or under MseThreshold is registered",
-        conditions=[ConditionLessThanOrEqualTo(left=mse, right=mse_threshold)],
+        name=f"Check{metric.name.replace('_', '').upper()}{NAME}Evaluation",
+        display_name=f"Check the {metric.name}",
+        description="Only a model that every gate lets pass is registered",
+        conditions=[
+            keeps(left=value, right=threshold),
+            ConditionEquals(left=evaluated(gate_file, "passed"), right="yes"),
+        ],
         if_steps=[register],
         else_steps=[refuse],
     )
@@ -258,7 +292,8 @@ def get_pipeline(
         name=pipeline_name,
         parameters=[
             *(input_data, input_data_version, processing_instance_count, processing_instance),
-            *(training_instance_count, training_instance, approval_status, mse_threshold),
+            *(training_instance_count, training_instance, approval_status, threshold),
+            *champion,
             *hyperparameters.values(),
             git_commit,
             definition,

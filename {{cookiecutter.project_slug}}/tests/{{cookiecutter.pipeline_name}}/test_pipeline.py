@@ -30,12 +30,12 @@ def test_the_same_sources_give_the_same_definition(definition):
     assert get_definition(MODULE, {"role": ROLE}) == definition
 
 
-def test_only_a_model_within_the_threshold_is_registered(steps):
+def test_only_a_model_that_every_gate_lets_pass_is_registered(steps, sample):
     *_, check = steps.values()
-    [condition] = check["Arguments"]["Conditions"]
-    assert condition["Type"] == "LessThanOrEqualTo"
-    assert condition["LeftValue"]["Std:JsonGet"]["Path"] == "regression_metrics.mse.value"
-    assert condition["RightValue"] == {"Get": "Parameters.MseThreshold"}
+    threshold, gate = check["Arguments"]["Conditions"]
+    assert threshold["LeftValue"]["Std:JsonGet"]["Path"] == sample.schema.metric_path
+    assert threshold["RightValue"] == {"Get": f"Parameters.{sample.schema.metric.parameter}"}
+    assert gate["LeftValue"]["Std:JsonGet"]["Path"] == "passed"
     assert [step["Type"] for step in check["Arguments"]["IfSteps"]] == ["RegisterModel"]
     assert [step["Type"] for step in check["Arguments"]["ElseSteps"]] == ["Fail"]
 
@@ -63,10 +63,13 @@ def test_parameters_and_train_py_have_the_same_defaults(definition, steps):
             assert defaults[name.replace("-", "_")] == default, name
 
 
-def test_a_run_on_the_sample_registers_a_package(tmp_path):
+def test_a_run_on_the_sample_registers_a_package(tmp_path, sample):
+    metric = sample.schema.metric
+    lax = -1e9 if metric.more_is_better else 1e300  # a threshold is for real data
     command = [sys.executable, "-m", "pipelines.run_pipeline", "--local", "-n", MODULE]
     done = subprocess.run(
-        [*command, "--role-arn", ROLE, "--input-data", ROOT / "data/abalone-sample.csv"],
+        [*command, "--role-arn", ROLE, "--input-data", sample.path]
+        + ["--parameters", f"{metric.parameter}={lax!r}"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -74,7 +77,7 @@ def test_a_run_on_the_sample_registers_a_package(tmp_path):
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    assert re.search(r"^mse \d+\.\d+$", done.stdout, re.MULTILINE)
+    assert re.search(rf"^{metric.name} \d", done.stdout, re.MULTILINE)
     assert re.search(r"^model package arn:\S+PackageGroup/1$", done.stdout, re.MULTILINE)
     [report] = (tmp_path / "reports").glob("*/report.html")
     assert "<svg" in report.read_text(encoding="utf-8")

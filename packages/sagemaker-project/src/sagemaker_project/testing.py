@@ -5,15 +5,21 @@ such as `import inference`. Two pipelines have scripts of the same names. So a t
 `tests/<pipeline>/` is imported and run with the modules of `pipelines/<pipeline>/` and with those
 of no other pipeline; a conftest.py imports them in its fixtures. pytest loads this plugin wherever
 the package is installed.
+
+The fixture `sample` is the data of the pipeline: its schema, and a file that fits it.
 """
 
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
 
 from sagemaker_project.project import PACKAGE
+
+if TYPE_CHECKING:  # a test that needs no data shall not wait for numpy
+    from sagemaker_project.sample import Sample
 
 
 class Scripts:
@@ -48,6 +54,15 @@ class Scripts:
             del sys.modules[name]
         self.modules[folder] = loaded
         sys.path.remove(str(folder))
+
+
+@pytest.fixture(scope="module")
+def sample(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> "Sample":
+    """The schema of the pipeline whose test it is, and a data file that fits it."""
+    from sagemaker_project.sample import sample_of
+
+    pipeline = request.path.parent.name
+    return sample_of(request.config.rootpath, pipeline, tmp_path_factory.mktemp("sample"))
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -10,16 +10,26 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from pathlib import Path
+from typing import NamedTuple
 
 from sagemaker_project.errors import Timeout
 from sagemaker_project.usage import Client, Json
 
-__all__ = ["evaluation_files", "follow"]
+__all__ = ["follow", "read_evaluation"]
 
 RUNNING = {"Executing", "Stopping"}
-# Model quality metrics of an execution: {name: value}, and the path of its report on this machine.
-Evaluation = tuple[dict[str, float], Path | None]
+
+
+class Evaluation(NamedTuple):
+    """What the evaluation step of an execution wrote, at an S3 URI.
+
+    `metrics` are {name: value}; `gate` is gate.json, {} if there is none.
+    """
+
+    uri: str
+    metrics: dict[str, float]
+    gate: Json
+    report: str
 
 
 @dataclass(frozen=True)
@@ -123,25 +133,21 @@ def log_group(job_arn: str) -> tuple[str, str]:
     return f"/aws/sagemaker/{groups[kind]}", name
 
 
-def evaluation_files(
-    client: Client, s3: Client, steps: Sequence[StepRun], folder: Path
-) -> Evaluation:
-    """Read the processing output named `evaluation`.
-
-    Returns:
-        The metrics as {name: value}, and the path of report.html copied to `folder`, or None.
-    """
+def read_evaluation(client: Client, s3: Client, steps: Sequence[StepRun]) -> Evaluation | None:
+    """Read the processing output named `evaluation`; None if no step of the execution has one."""
     for uri in _evaluation_uris(client, steps):
         bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-        text = _read(s3, bucket, f"{prefix}/evaluation.json")
-        report = _read(s3, bucket, f"{prefix}/report.html")
-        path = None
-        if report:
-            path = Path(folder).resolve() / "report.html"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(report)
-        return _metrics(json.loads(text or "{}")), path
-    return {}, None
+
+        def read(name: str, bucket: str = bucket, prefix: str = prefix) -> bytes:
+            return _read(s3, bucket, f"{prefix}/{name}")
+
+        return Evaluation(
+            uri=uri,
+            metrics=_metrics(json.loads(read("evaluation.json") or "{}")),
+            gate=json.loads(read("gate.json") or "{}"),
+            report=read("report.html").decode(),
+        )
+    return None
 
 
 def _evaluation_uris(client: Client, steps: Sequence[StepRun]) -> Iterator[str]:

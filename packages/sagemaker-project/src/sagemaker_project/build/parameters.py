@@ -1,6 +1,7 @@
 """The parameters of an execution: reading `NAME=VALUE` and checking against the definition."""
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 
 from sagemaker_project import usage
@@ -27,6 +28,18 @@ def split_parameters(pairs: Iterable[str]) -> dict[str, str]:
             raise UsageError(f"--parameters: {name} is given twice")
         parameters[name] = value
     return parameters
+
+
+def from_environment(
+    declared: Mapping[str, usage.Json], environment: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the parameters that variables set, as a CodeBuild project has them.
+
+    InputDataUrl is INPUT_DATA_URL; a threshold such as MseThreshold is MSE_THRESHOLD.
+    """
+    names = [name for name in declared if name == "InputDataUrl" or name.endswith("Threshold")]
+    variables = {name: re.sub(r"(?<!^)(?=[A-Z])", "_", name).upper() for name in names}
+    return {name: value for name, key in variables.items() if (value := environment.get(key))}
 
 
 def check_parameters(parameters: Mapping[str, str], declared: Mapping[str, usage.Json]) -> None:

@@ -1,6 +1,5 @@
 """Where a run comes from: the parameters that `run-pipeline` sets on its own.
 
-    InputDataUrl       --input-data, uploaded under its sha256
     InputDataVersion   a hash of the objects at InputDataUrl
     GitCommit          the commit of the working copy
     DefinitionSha256   the sha256 of the definition
@@ -14,11 +13,10 @@ import os
 import subprocess
 import uuid
 from collections.abc import Mapping
-from pathlib import Path
 
 from sagemaker_project.errors import UsageError
 from sagemaker_project.project import package_folder
-from sagemaker_project.usage import Client, Json, expected_owner
+from sagemaker_project.usage import Client, Json
 
 GIT_SECONDS = 10
 
@@ -26,17 +24,6 @@ GIT_SECONDS = 10
 def definition_sha256(definition: Json) -> str:
     """Return the sha256 of a definition, which does not depend on the order of its keys."""
     return hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()
-
-
-def upload(s3: Client, bucket: str, prefix: str, path: Path) -> str:
-    """Upload a data file under its sha256, so that other data gets another URI; return the URI."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    key = f"{prefix}/input/{digest.hexdigest()}/{path.name}"
-    s3.upload_file(str(path), bucket, key, ExtraArgs=expected_owner(bucket))
-    return f"s3://{bucket}/{key}"
 
 
 def data_version(s3: Client, uri: str) -> str:

@@ -71,13 +71,12 @@ def read_request(project: Project, args: Namespace, environment: Mapping[str, st
 
 
 def _input_data(name: str | None, parameters: Mapping[str, str]) -> Path | None:
-    """Return the path of --input-data; raise UsageError unless it is a file."""
+    """Return the path of --input-data; raise UsageError if there is nothing."""
     if name is None:
         return None
     path = Path(name)
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "nothing"
-        raise UsageError(f"--input-data {name!r}: expected a CSV file, found {found}")
+    if not path.exists():
+        raise UsageError(f"--input-data {name!r}: there is no such file or folder")
     if "InputDataUrl" in parameters:
         raise UsageError("--input-data and the parameter InputDataUrl both name the data: give one")
     return path

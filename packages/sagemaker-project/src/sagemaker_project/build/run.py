@@ -8,14 +8,15 @@ import json
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sagemaker_project import usage
-from sagemaker_project.build import display, driver, execution, provenance
+from sagemaker_project.build import display, driver, execution, input_data, provenance
 from sagemaker_project.build.cooldown import Cooldown, time_of
-from sagemaker_project.build.parameters import check_parameters
+from sagemaker_project.build.parameters import check_parameters, from_environment
 from sagemaker_project.build.request import RunRequest, read_request
 from sagemaker_project.errors import RunFailed, Timeout, UsageError
 from sagemaker_project.project import Project
@@ -40,7 +41,7 @@ def run(project: Project, args: Namespace, clock: Callable[[Json], float] = time
             if request.local:
                 local = _start_local(request, stack)
             pipeline = driver.get_pipeline_driver(request.module_name, request.kwargs)
-            arn = _create_and_start(request, pipeline, clock)
+            arn = _create_and_start(project, request, pipeline, clock)
             if arn and request.wait:
                 _follow(request, pipeline, arn, local)
     except usage.aws_errors() as error:
@@ -73,7 +74,10 @@ def _server_log(local: "Local | None", error: Exception) -> str:
 
 
 def _create_and_start(
-    request: RunRequest, pipeline: driver.Pipeline, clock: Callable[[Json], float]
+    project: Project,
+    request: RunRequest,
+    pipeline: driver.Pipeline,
+    clock: Callable[[Json], float],
 ) -> str | None:
     """Create or update the pipeline and start it.
 
@@ -82,9 +86,13 @@ def _create_and_start(
     """
     definition = json.loads(pipeline.definition())
     declared = {parameter["Name"]: parameter for parameter in definition["Parameters"]}
-    check_parameters(request.parameters, declared)
-    if request.input_data and "InputDataUrl" not in declared:
-        raise UsageError("--input-data: this pipeline has no parameter InputDataUrl")
+    set_outside = from_environment(declared, os.environ)
+    if request.input_data:
+        set_outside.pop("InputDataUrl", None)
+        if "InputDataUrl" not in declared:
+            raise UsageError("--input-data: this pipeline has no parameter InputDataUrl")
+    given = {**set_outside, **request.parameters}
+    check_parameters(given, declared)
     tags = driver.get_pipeline_custom_tags(request.module_name, request.kwargs, request.tags)
     client = _client(pipeline, "sagemaker")
     cooldown = token = None
@@ -93,7 +101,7 @@ def _create_and_start(
         token = cooldown.start_token()
         if token is None:
             return None
-    parameters = _parameters(request, pipeline, definition, declared)
+    parameters = _parameters(project, request, pipeline, definition, given)
 
     _print_banner("Creating/updating a SageMaker Pipeline with the following definition:")
     display.print_definition(definition, request.module_name)
@@ -113,15 +121,23 @@ def _create_and_start(
 
 
 def _parameters(
-    request: RunRequest, pipeline: driver.Pipeline, definition: Json, declared: dict[str, Json]
+    project: Project,
+    request: RunRequest,
+    pipeline: driver.Pipeline,
+    definition: Json,
+    given: Mapping[str, str],
 ) -> dict[str, str]:
-    """Return the parameters of the request, and those that say where the run comes from."""
-    parameters, s3 = dict(request.parameters), _client(pipeline, "s3")
-    if request.input_data:
+    """Return the given parameters, and those that say where the run comes from.
+
+    The data are looked at here, and uploaded: the first thing that is created.
+    """
+    declared = {parameter["Name"]: parameter for parameter in definition["Parameters"]}
+    parameters, s3 = dict(given), _client(pipeline, "s3")
+    files = input_data.files_of(request.input_data, request.module_name)
+    parameters |= _champion(project, request, declared, given)
+    if files:
         bucket = pipeline.sagemaker_session.default_bucket()
-        parameters["InputDataUrl"] = provenance.upload(
-            s3, bucket, pipeline.name, request.input_data
-        )
+        parameters["InputDataUrl"] = input_data.upload(s3, bucket, pipeline.name, files)
     if "InputDataVersion" in declared:
         uri = parameters.get("InputDataUrl") or declared["InputDataUrl"]["DefaultValue"]
         parameters.setdefault("InputDataVersion", provenance.data_version(s3, uri))
@@ -130,6 +146,21 @@ def _parameters(
     if "DefinitionSha256" in declared:
         parameters.setdefault("DefinitionSha256", provenance.definition_sha256(definition))
     return parameters
+
+
+def _champion(
+    project: Project, request: RunRequest, declared: Mapping[str, Json], given: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the parameters that say which model a new one is compared with."""
+    from sagemaker_project.build.champion import NONE, find_champion
+
+    if "ChampionPackageArn" not in declared or "ChampionPackageArn" in given:
+        return {}
+    if given.get("Champion", declared["Champion"]["DefaultValue"]) == NONE:
+        return {}
+    name = request.module_name.split(".")[1]
+    found = find_champion(project, "" if project.is_first(name) else name, request.region)
+    return {} if found.package_arn == NONE else found.parameters
 
 
 def _start(
@@ -188,15 +219,61 @@ def show_end(
     print(f"#####Execution {result}. Execution step details:")
     display.print_steps(steps)
     display.print_failures(steps, is_local)
-    metrics, report = dict[str, float](), None
+    packages = [step.package for step in steps if step.package]
     try:
-        folder = Path("reports") / ended["PipelineExecutionArn"].rsplit("/", 1)[1]
-        metrics, report = execution.evaluation_files(client, s3, steps, folder)
+        evaluation = execution.read_evaluation(client, s3, steps)
+        report = write_report(s3, ended, evaluation, packages) if evaluation else None
+        metrics = evaluation.metrics if evaluation else {}
+        display.print_results(metrics, report, packages)
     except usage.aws_errors() + (OSError, ValueError, TypeError) as error:
+        display.print_results({}, None, packages)
         print(f"The evaluation cannot be read: {error}", file=sys.stderr)
-    display.print_results(metrics, report, [step.package for step in steps if step.package])
     if status != "Succeeded":
         raise RunFailed(_failure(ended, steps))
+
+
+def write_report(
+    s3: Client, ended: Json, evaluation: execution.Evaluation, packages: Sequence[str]
+) -> Path | None:
+    """Write the report with what only the run knows, here and in S3, and add it to the list.
+
+    Returns:
+        Its path, None if the evaluation has no report.
+    """
+    from sagemaker_project.build import reports
+
+    arn = ended["PipelineExecutionArn"]
+    name = arn.rsplit("/", 1)[1]
+    path = Path("reports") / name / "report.html"
+    gate = evaluation.gate
+    run = reports.Run(
+        execution=arn,
+        pipeline=arn.rsplit("/", 3)[1],
+        started=ended["CreationTime"].astimezone(timezone.utc).isoformat(),
+        status=ended["PipelineExecutionStatus"],
+        commit=provenance.git_commit(),
+        package=packages[0] if packages else "",
+        passed={"yes": True, "no": False}.get(gate.get("passed", "")),
+        metric=gate.get("metric", ""),
+        value=evaluation.metrics.get(gate.get("metric", "")),
+        is_reused=f"/{name}/" not in evaluation.uri,
+        report=f"{name}/report.html" if evaluation.report else "",
+    )
+    if evaluation.report:
+        page = reports.with_run(evaluation.report, run)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page, encoding="utf-8")
+        if not run.is_reused:
+            bucket, _, prefix = evaluation.uri.removeprefix("s3://").partition("/")
+            s3.put_object(
+                Bucket=bucket,
+                Key=f"{prefix}/report.html",
+                Body=page.encode(),
+                ContentType="text/html; charset=utf-8",
+                **usage.expected_owner(bucket),
+            )
+    reports.record(Path("reports"), run)
+    return path.resolve() if evaluation.report else None
 
 
 def _failure(ended: Json, steps: Sequence[execution.StepRun]) -> str:

@@ -36,6 +36,11 @@ METRICS = {  # {problem: {metric: whether more is better}}
         **{"log_loss": False},
     },
 }
+METRIC_GROUPS = {  # of evaluation.json, in SageMaker's Model Quality format
+    "regression": "regression_metrics",
+    "binary": "binary_classification_metrics",
+    "multiclass": "multiclass_classification_metrics",
+}
 MISSING = ("", "?", "na", "n/a", "nan", "none", "null")  # in any case
 TRUE_VALUES = ("true", "yes", "y", "t", "1")
 FALSE_VALUES = ("false", "no", "n", "f", "0")
@@ -161,6 +166,11 @@ class Schema:
     def used(self) -> tuple[Field, ...]:
         """The columns that are read: not those that are ignored."""
         return tuple(one for one in self.fields if one.role != "ignored")
+
+    @property
+    def metric_path(self) -> str:
+        """Where evaluation.json has the value of the metric that decides."""
+        return f"{METRIC_GROUPS[self.problem]}.{self.metric.name}.value"
 
     @property
     def sha256(self) -> str:
