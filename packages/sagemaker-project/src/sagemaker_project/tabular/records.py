@@ -14,7 +14,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import TypeAlias
 
@@ -25,6 +25,7 @@ from sagemaker_project.tabular.table import Categories, Floats, Table
 
 CSV, JSON = "text/csv", "application/json"
 MAX_BODY = 1024**2  # characters: at most 4 MiB as UTF-8, which is below InvokeEndpoint's limit
+ROWS_AT_ONCE = 10_000
 EPOCH = datetime(1970, 1, 1)
 Cell: TypeAlias = "bool | int | float | str | None"
 Record: TypeAlias = "list[Cell]"
@@ -82,7 +83,7 @@ def _text(cell: Cell, field: Field) -> str:
     return "" if cell is None else str(cell)
 
 
-def csv_body(rows: Sequence[Sequence[str]]) -> str:
+def csv_body(rows: Iterable[Sequence[object]]) -> str:
     body = io.StringIO()
     csv.writer(body, lineterminator="\n").writerows(rows)
     return body.getvalue()
@@ -92,7 +93,7 @@ def bodies(table: Table, fields: Sequence[Field]) -> Iterator[tuple[str, int]]:
     """Yield JSON bodies of at most MAX_BODY characters, or of one row, and their rows."""
     waiting: list[str] = []
     size = 0
-    for record in records(table, fields):
+    for record in _all_records(table, fields):
         text = json.dumps(record)
         if waiting and size + len(text) > MAX_BODY:
             yield f"[{','.join(waiting)}]", len(waiting)
@@ -101,6 +102,12 @@ def bodies(table: Table, fields: Sequence[Field]) -> Iterator[tuple[str, int]]:
         size += len(text) + 1
     if waiting:
         yield f"[{','.join(waiting)}]", len(waiting)
+
+
+def _all_records(table: Table, fields: Sequence[Field]) -> Iterator[Record]:
+    """Yield the rows' records; memory does not grow with the rows."""
+    for start in range(0, len(table), ROWS_AT_ONCE):
+        yield from records(table.take(slice(start, start + ROWS_AT_ONCE)), fields)
 
 
 # Answers
