@@ -14,7 +14,7 @@ leaves the metric undefined, in an average over classes it counts as 0, as in Mo
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple, TypeAlias
@@ -44,6 +44,9 @@ class Estimate(NamedTuple):
     standard_deviation: float
 
 
+Calculations: TypeAlias = Mapping[str, Callable[[], Estimate]]
+
+
 class Influenced(NamedTuple):
     """A metric, and the influence of each row (or of each cell of the confusion matrix) on it."""
 
@@ -66,29 +69,57 @@ class Metrics:
     found: dict[str, Estimate] = field(default_factory=dict)
     undefined: dict[str, str] = field(default_factory=dict)
 
-    def add(self, name: str, metric: Callable[[], Estimate]) -> None:
-        try:
-            self.found[name] = metric()
-        except Undefined as error:
-            self.undefined[name] = str(error)
-
     @property
     def values(self) -> dict[str, float]:
         return {name: metric.value for name, metric in self.found.items()}
 
 
+@np.errstate(all="ignore")  # evaluate() refuses values that are not finite
 def metrics_of(problem: str, actual: Labels, answers: Floats) -> Metrics:
     """Return the metrics of predictions (rows,) or probabilities (rows, classes)."""
+    return _calculated(_all(problem, actual, answers))
+
+
+def _calculated(calculations: Calculations) -> Metrics:
+    metrics = Metrics()
+    for name, calculate in calculations.items():
+        try:
+            metrics.found[name] = calculate()
+        except Undefined as error:
+            metrics.undefined[name] = str(error)
+    return metrics
+
+
+@np.errstate(all="ignore")
+def value_of(name: str, problem: str, actual: Labels, answers: Floats) -> float | None:
+    """Return the value of one of these metrics, None where it is undefined."""
+    try:
+        return _all(problem, actual, answers)[name]().value
+    except Undefined:
+        return None
+
+
+def _all(problem: str, actual: Labels, answers: Floats) -> Calculations:
     if problem == "regression":
-        return regression(actual.astype(np.float64), answers)
-    return classification(problem, actual.astype(np.int64), answers)
+        return _regression(actual.astype(np.float64), answers)
+    labels, classes = actual.astype(np.int64), answers.shape[1]
+    cells = cells_of(confusion_matrix(labels, answers.argmax(1), classes))
+    return {
+        **_label_metrics(problem, cells),
+        **_probability_metrics(problem, labels, answers),
+    }
+
+
+def constant_metrics(problem: str, actual: Integers, number: int, classes: int) -> Metrics:
+    """Return the metrics that need no probabilities, of answering one class always."""
+    cells = cells_of(confusion_matrix(actual, np.full_like(actual, number), classes))
+    return _calculated(_label_metrics(problem, cells))
 
 
 # Regression
 
 
-@np.errstate(all="ignore")  # evaluate() refuses values that are not finite
-def regression(actual: Floats, predicted: Floats) -> Metrics:
+def _regression(actual: Floats, predicted: Floats) -> Calculations:
     errors = predicted - actual
     squared, absolute = errors**2, np.abs(errors)
     deviation = (actual - actual.mean()) ** 2
@@ -99,16 +130,15 @@ def regression(actual: Floats, predicted: Floats) -> Metrics:
         if variance == 0:
             raise Undefined(f"the label of all {len(actual)} rows is {actual[0]:g}")
         unexplained = mse / variance
-        return Influenced(
-            1 - unexplained, (squared - unexplained * deviation) / variance
-        ).estimate()
+        rows = (squared - unexplained * deviation) / variance
+        return Influenced(1 - unexplained, rows).estimate()
 
-    metrics = Metrics()
-    metrics.add("mae", Influenced(absolute.mean(), absolute).estimate)
-    metrics.add("mse", Influenced(mse, squared).estimate)
-    metrics.add("rmse", Influenced(rmse, squared / (2 * rmse) if rmse else squared).estimate)
-    metrics.add("r2", r2)
-    return metrics
+    return {
+        "mae": Influenced(absolute.mean(), absolute).estimate,
+        "mse": Influenced(mse, squared).estimate,
+        "rmse": Influenced(rmse, squared / (2 * rmse) if rmse else squared).estimate,
+        "r2": r2,
+    }
 
 
 # Classes
@@ -201,45 +231,45 @@ def cells_of(matrix: Integers) -> Confusion:
     return Confusion(actual, predicted, matrix[actual, predicted])
 
 
-def classification(problem: str, actual: Integers, probabilities: Floats) -> Metrics:
-    classes = probabilities.shape[1]
-    cells = cells_of(confusion_matrix(actual, probabilities.argmax(1), classes))
-    metrics = label_metrics(problem, cells)
-    if problem == "binary":
-        positive = actual == 1
-        metrics.add("auc", lambda: auc(positive, probabilities[:, 1]).estimate())
-        metrics.add("au_prc", lambda: average_precision(positive, probabilities[:, 1]).estimate())
-    else:
-        metrics.add("auc", lambda: macro_auc(actual, probabilities).estimate())
-    metrics.add("log_loss", log_loss(actual, probabilities).estimate)
-    return metrics
-
-
-def label_metrics(problem: str, cells: Confusion) -> Metrics:
+def _label_metrics(problem: str, cells: Confusion) -> Calculations:
     """Return the metrics that need the predicted classes alone."""
-    metrics = Metrics()
-
-    def add(name: str, metric: Callable[[], Influenced]) -> None:
-        metrics.add(name, lambda: metric().estimate(cells.counts))
-
-    add("accuracy", cells.accuracy)
-    add("balanced_accuracy", cells.balanced_accuracy)
+    found: dict[str, Callable[[], Influenced]] = {
+        "accuracy": cells.accuracy,
+        "balanced_accuracy": cells.balanced_accuracy,
+    }
     if problem == "multiclass":
-        add("macro_f1", cells.macro_f1)
-    for name, weights in RATIOS.items():
-        if problem == "multiclass":
-            add(f"weighted_{name}", partial(cells.weighted, *weights))
-        else:
-            add(name, partial(cells.ratio, 1, *weights))
-    if problem == "binary":
-        add("true_positive_rate", lambda: cells.ratio(1, 1, 0))
-        add("true_negative_rate", lambda: cells.ratio(0, 1, 0))
-        add("false_positive_rate", lambda: rest(cells.ratio(0, 1, 0)))
-        add("false_negative_rate", lambda: rest(cells.ratio(1, 1, 0)))
-    return metrics
+        found["macro_f1"] = cells.macro_f1
+        for name, weights in RATIOS.items():
+            found[f"weighted_{name}"] = partial(cells.weighted, *weights)
+    else:
+        for name, weights in RATIOS.items():
+            found[name] = partial(cells.ratio, 1, *weights)
+        found["true_positive_rate"] = found["recall"]
+        found["true_negative_rate"] = lambda: cells.ratio(0, 1, 0)
+        found["false_positive_rate"] = lambda: _rest(cells.ratio(0, 1, 0))
+        found["false_negative_rate"] = lambda: _rest(cells.ratio(1, 1, 0))
+    return {name: partial(_estimated, metric, cells) for name, metric in found.items()}
 
 
-def rest(metric: Influenced) -> Influenced:
+def _estimated(metric: Callable[[], Influenced], cells: Confusion) -> Estimate:
+    return metric().estimate(cells.counts)
+
+
+def _probability_metrics(problem: str, actual: Integers, probabilities: Floats) -> Calculations:
+    positive, score = actual == 1, probabilities[:, 1]
+    if problem == "multiclass":
+        return {
+            "auc": lambda: macro_auc(actual, probabilities).estimate(),
+            "log_loss": lambda: log_loss(actual, probabilities).estimate(),
+        }
+    return {
+        "auc": lambda: auc(positive, score).estimate(),
+        "au_prc": lambda: average_precision(positive, score).estimate(),
+        "log_loss": lambda: log_loss(actual, probabilities).estimate(),
+    }
+
+
+def _rest(metric: Influenced) -> Influenced:
     return Influenced(1 - metric.value, -metric.influence)
 
 

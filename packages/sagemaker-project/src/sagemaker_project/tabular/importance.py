@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sagemaker_project.tabular.estimates import Labels, metrics_of
+from sagemaker_project.tabular.estimates import Labels, value_of
 from sagemaker_project.tabular.schema import Metric, Schema
 from sagemaker_project.tabular.table import Categories, Column, Floats, Integers, Table
 
@@ -39,7 +39,7 @@ def importance(
     table, labels = test.take(sample), actual[sample]
 
     def value(changed: Table) -> float | None:
-        return metrics_of(schema.problem, labels, predict(changed)).values.get(metric.name)
+        return value_of(metric.name, schema.problem, labels, predict(changed))
 
     whole = value(table)
     found = []

@@ -14,7 +14,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import TypeAlias
 
@@ -49,18 +49,17 @@ def _cells(table: Table, field: Field) -> list[Cell]:
     if isinstance(column, Categories):
         values: list[Cell] = [value or None for value in column.values]
         return [values[code] for code in column.codes.tolist()]
-    distinct, places = np.unique(column, return_inverse=True)
-    write = _writer(field)
-    written = [None if math.isnan(value) else write(value) for value in distinct.tolist()]
-    return [written[place] for place in places.tolist()]
-
-
-def _writer(field: Field) -> Callable[[float], Cell]:
     if field.type == "boolean":
-        return bool
+        return [bool(value) if value == value else None for value in column.tolist()]
     if field.is_date:
-        return lambda days: date_text(days, field)
-    return lambda value: int(value) if value.is_integer() and abs(value) < 2**53 else value
+        distinct, places = np.unique(column, return_inverse=True)
+        texts = [date_text(day, field) if day == day else None for day in distinct.tolist()]
+        return [texts[place] for place in places.tolist()]
+    return [_number_of(value) if value == value else None for value in column.tolist()]
+
+
+def _number_of(value: float) -> Cell:
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value
 
 
 def date_text(days: float, field: Field) -> str:
@@ -68,7 +67,8 @@ def date_text(days: float, field: Field) -> str:
     whole = math.floor(days)
     moment = EPOCH + timedelta(whole, microseconds=round((days - whole) * 86_400_000_000))
     if field.format:
-        return moment.replace(tzinfo=timezone.utc).strftime(field.format)
+        pattern = field.format.replace("%Y", f"{moment.year:04}")  # strftime may not pad it
+        return moment.replace(tzinfo=timezone.utc).strftime(pattern)
     return moment.isoformat() if moment.time() != EPOCH.time() else moment.date().isoformat()
 
 
@@ -125,7 +125,7 @@ def read_answer(text: str, rows: int, classes: tuple[str, ...]) -> Floats:
         raise WrongAnswer(f"{len(predictions)} predictions for {rows} records")
     if classes:
         return np.array([_probabilities(one, classes) for one in predictions]).reshape(rows, -1)
-    return np.array([_number(one) for one in predictions])
+    return np.array([_finite(one) for one in predictions])
 
 
 def predictions_of(text: str, media_type: str) -> list[object]:
@@ -158,12 +158,12 @@ def _csv_prediction(line: list[str]) -> object:
 def check_prediction(prediction: object, classes: tuple[str, ...]) -> None:
     """Raise WrongAnswer unless a prediction of JSON or CSV is of the model's kind."""
     if not classes:
-        _number(prediction)
+        _finite(prediction)
     elif isinstance(prediction, list):
         label, *numbers = prediction
         if len(numbers) != len(classes):
             raise WrongAnswer(f"{len(numbers)} probabilities for {len(classes)} classes")
-        _check_label(label, [_number(number) for number in numbers], classes)
+        _check_label(label, [_finite(number) for number in numbers], classes)
     else:
         numbers = _probabilities(prediction, classes)
         _check_label(_member(prediction, "predicted_label"), numbers, classes)
@@ -185,10 +185,10 @@ def _probabilities(prediction: object, classes: tuple[str, ...]) -> list[float]:
     found = _member(prediction, "probabilities")
     if not isinstance(found, dict) or set(found) != set(classes):
         raise WrongAnswer(f"other classes than {', '.join(classes)}: {_shown(found)}")
-    return [_number(found[name]) for name in classes]
+    return [_finite(found[name]) for name in classes]
 
 
-def _number(value: object) -> float:
+def _finite(value: object) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf:
         return float(value)
     raise WrongAnswer(f"not a finite number: {_shown(value)}")

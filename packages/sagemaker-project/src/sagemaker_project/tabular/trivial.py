@@ -15,9 +15,7 @@ from sagemaker_project.tabular.estimates import (
     RATIOS,
     Estimate,
     Labels,
-    cells_of,
-    confusion_matrix,
-    label_metrics,
+    constant_metrics,
     metrics_of,
 )
 from sagemaker_project.tabular.schema import METRICS
@@ -64,15 +62,11 @@ def best_constant(trivial: Trivial, problem: str, actual: Integers) -> dict[str,
     """
     classes = len(trivial.shares)
 
-    def constant(number: int) -> dict[str, Estimate]:
-        matrix = confusion_matrix(actual, np.full_like(actual, number), classes)
-        return label_metrics(problem, cells_of(matrix)).found
-
-    frequent = constant(int(np.argmax(trivial.shares)))
+    frequent = constant_metrics(problem, actual, int(np.argmax(trivial.shares)), classes).found
     if problem == "multiclass":
         names = ["accuracy", *(f"weighted_{name}" for name in RATIOS)]
         return {name: frequent[name] for name in names}
-    positive = constant(1)
+    positive = constant_metrics(problem, actual, 1, classes).found
     return {
         "accuracy": frequent["accuracy"],
         **{name: positive[name] for name in RATIOS if name in positive},
