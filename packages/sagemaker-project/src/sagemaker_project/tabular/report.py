@@ -16,11 +16,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from sagemaker_project.tabular import report_data, report_plots, report_tables
-from sagemaker_project.tabular.report_html import escape, name, pair
+from sagemaker_project.tabular.report_html import escape, name, pair, prose
 from sagemaker_project.tabular.report_style import STYLE
 from sagemaker_project.tabular.report_svg import finite
 
 RUN = "<!-- run -->"
+FEW_CLASSES = 4  # whose tables fit beside a plot
 REFUSED = {
     "threshold": "Refused: it misses the threshold",
     "trivial": "Refused: no better than the trivial predictor",
@@ -74,7 +75,7 @@ def _verdict(decision: Mapping[str, Any], champion: Mapping[str, Any] | None) ->
         'aria-hidden="true" fill="none" stroke="currentColor" stroke-width="4" '
         'stroke-linecap="round" stroke-linejoin="round"><circle cx="26" cy="26" r="23" '
         f'style="fill:none" stroke-width="3"/><path d="{DRAWN[passed]}"/></svg>'
-        f"<div><strong>{escape(heading)}</strong><p>{escape(decision['text'])}</p></div></div>"
+        f"<div><strong>{escape(heading)}</strong><p>{prose(decision['text'])}</p></div></div>"
     )
 
 
@@ -88,10 +89,11 @@ def _regression(facts: Mapping[str, Any]) -> str:
 
 
 def _classes(facts: Mapping[str, Any]) -> str:
-    return (
-        f"<h2>Classes</h2>{report_tables.confusion(facts)}{report_tables.per_class(facts)}"
-        f"{report_plots.classes(facts)}"
-    )
+    tables = report_tables.confusion(facts) + report_tables.per_class(facts)
+    plots = report_plots.classes(facts)
+    if len(facts["classes"]) <= FEW_CLASSES:
+        return f"<h2>Classes</h2>{pair([f'<div>{tables}</div>', *plots])}"
+    return f"<h2>Classes</h2>{tables}{pair(plots)}"
 
 
 def _training(facts: Mapping[str, Any]) -> str:

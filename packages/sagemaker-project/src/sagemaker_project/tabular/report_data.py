@@ -13,6 +13,7 @@ from sagemaker_project.tabular.report_html import (
     legend,
     name,
     number,
+    prose,
     shortened,
     table,
 )
@@ -30,7 +31,7 @@ def section(data: Mapping[str, Any]) -> str:
     """Return what preprocessing read, dropped and warned of, and how the splits compare."""
     rows, splits = data["rows"], data["splits"]
     counts = ", ".join(f"{count:,} {split}" for split, count in splits.items())
-    items = "".join(f"<li>{escape(note)}</li>" for note in _notes(data))
+    items = "".join(f"<li>{prose(note)}</li>" for note in _notes(data))
     return (
         f"<h2>Data</h2><p>{rows['read']:,} rows read, {rows['dropped']:,} dropped; "
         f"{escape(counts)}.</p>"
@@ -58,8 +59,8 @@ def _columns(columns: Mapping[str, Mapping[str, Any]]) -> str:
     if cards:
         key = legend((KINDS[split], split, "") for split in SPLITS)
         parts.append(
-            "<h3>Columns in the three splits</h3><p class='soft'>As shares of each split; the "
-            f"largest drift, which is the difference between the splits, first.</p>{key}"
+            '<h3>Columns in the three splits</h3><p class="soft">As shares of each split; those '
+            f"first whose splits differ most, by the drift below each.</p>{key}"
             f'<div class="columns">{"".join(cards[:TOP_COLUMNS])}</div>'
         )
     if rest := cards[TOP_COLUMNS:]:

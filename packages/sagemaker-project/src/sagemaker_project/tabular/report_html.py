@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 LONGEST = 44  # characters of a name that is shown in full
 HASH = re.compile(r"(?:[0-9a-f]{16}){2,8}")
+BREAK = re.compile(r"([_\-./:])(?=[^\W\d_])")  # not in a number, a date or a version
 MEANINGS = {
     "mse": "mean squared error",
     "rmse": "root mean squared error",
@@ -38,11 +39,15 @@ def name(text: object) -> Markup:
     The whole name is then its title, which a browser shows under the pointer.
     """
     whole = str(text)
-    parts = re.findall(r"[^_\-./:]*[_\-./:]*", shortened(whole, LONGEST))
-    shown = "<wbr>".join(html.escape(part) for part in parts if part) or "(empty)"
+    shown = prose(shortened(whole, LONGEST)) or "(empty)"
     if len(whole) > LONGEST:
         return Markup(f'<span title="{html.escape(whole)}">{shown}</span>')
     return Markup(shown)
+
+
+def prose(text: object) -> Markup:
+    """Return a text of any length whose names may break after their punctuation."""
+    return Markup(BREAK.sub(r"\1<wbr>", html.escape(str(text))))
 
 
 def shortened(text: str, length: int) -> str:
@@ -56,8 +61,8 @@ def shortened(text: str, length: int) -> str:
 def code(value: object) -> Markup:
     """Return an identifier; it may break after its punctuation, a hash after 16 digits."""
     text = str(value)
-    parts = re.findall(r".{16}" if HASH.fullmatch(text) else r"[^_\-./:]*[_\-./:]*", text)
-    return Markup(f"<code>{'<wbr>'.join(html.escape(part) for part in parts if part)}</code>")
+    shown = "<wbr>".join(re.findall(".{16}", text)) if HASH.fullmatch(text) else prose(text)
+    return Markup(f"<code>{shown}</code>")
 
 
 def metric_name(metric: str) -> str:
@@ -134,7 +139,7 @@ def facts_card(pairs: Iterable[tuple[str, object]]) -> str:
 def figure(title: str, plot: str, caption: str) -> str:
     return (
         f'<div class="card"><h3>{escape(title)}</h3>{plot}'
-        f'<div class="soft">{escape(caption)}</div></div>'
+        f'<div class="soft">{prose(caption)}</div></div>'
     )
 
 

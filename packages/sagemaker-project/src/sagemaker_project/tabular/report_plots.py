@@ -100,17 +100,17 @@ def _dots(axes: Axes, xs: Floats, ys: Floats) -> tuple[list[str], str]:
 # Classes
 
 
-def classes(facts: Mapping[str, Any]) -> str:
+def classes(facts: Mapping[str, Any]) -> list[str]:
     """Return the ROC and PR curves and the calibration of the classes that have one."""
     shown = in_colour(facts)
     cards = []
     if facts["roc"]:
         cards.append(_roc(facts["roc"], shown))
     if facts["pr"]:
-        cards.append(_pr(facts["pr"], shown, facts["positive"]))
+        cards.append(_pr(facts["pr"], shown))
     if facts["calibration"]:
         cards.append(_calibration(facts["calibration"], shown, facts["calibrated"]))
-    return pair(cards) if cards else ""
+    return cards
 
 
 def in_colour(facts: Mapping[str, Any]) -> list[str]:
@@ -159,13 +159,12 @@ def _roc(curves: Sequence[Mapping[str, Any]], shown: Sequence[str]) -> str:
     return figure("ROC curve", plot + key, caption)
 
 
-def _pr(curves: Sequence[Mapping[str, Any]], shown: Sequence[str], positive: str | None) -> str:
+def _pr(curves: Sequence[Mapping[str, Any]], shown: Sequence[str]) -> str:
     axes = Axes((0, 1), (0, 1), "recall", "precision")
     known = {str(one["class"]) for one in curves}
     names = [name for name in shown if name in known]
     marks, key, note = _curves(axes, curves, names, "average_precision")
-    whose = f" Of the class {positive}." if positive else ""
-    caption = f"With the average precision of each curve.{whose}{note}"
+    caption = f"With the average precision of each curve.{note}"
     return figure("Precision and recall", axes.draw(marks, "PR curves") + key, caption)
 
 

@@ -18,7 +18,7 @@ STYLE = """
 * { box-sizing: border-box }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 15px/1.55 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif }
-main { max-width: 1040px; margin: 0 auto; padding: 40px 24px 72px }
+main { max-width: 1080px; margin: 0 auto; padding: 40px 24px 72px }
 h1 { font-size: 30px; line-height: 1.2; margin: 4px 0 8px; letter-spacing: -.01em }
 h1, h3, .notes, .category { overflow-wrap: break-word } /* where one word is wider than the line */
 h2 { font-size: 19px; margin: 44px 0 12px } h3 { font-size: 14px; margin: 0 0 8px }
@@ -49,17 +49,19 @@ td, th[scope=row] { vertical-align: top }
 tr > :last-child { padding-right: 0 } tbody tr:last-child > * { border-bottom: 0 }
 .n { text-align: right } td.n { white-space: nowrap }
 .bar { width: 40%; min-width: 90px; vertical-align: middle }
+.compare td:first-child { white-space: nowrap }
 .bar i { display: block; height: 10px; min-width: 1px; border-radius: 3px;
   background: var(--mark); opacity: .8 }
-.heat { position: relative; min-width: 48px; padding: 7px 8px; text-align: right }
+.confusion { width: auto } .confusion + p { margin: 10px 0 0 }
+tr > td.heat { position: relative; min-width: 48px; padding: 7px 8px; text-align: right }
 .heat i { position: absolute; inset: 1px; border-radius: 4px; background: var(--mark) }
 .heat span { position: relative }
 .confusion th { color: var(--ink) } .confusion .over { color: var(--soft) }
-.confusion thead th { padding-right: 8px; text-align: right }
+.confusion thead th, .confusion thead th:last-child { padding-right: 8px; text-align: right }
 .confusion th[scope=row] { position: sticky; left: 0; z-index: 1; background: var(--card);
   box-shadow: -18px 0 0 var(--card); min-width: 110px; text-align: left }
-.many { font-size: 12px } .many .heat { min-width: 0; padding: 7px 4px }
-.many thead th { padding-right: 4px }
+.many { font-size: 12px } .many tr > td.heat { min-width: 0; padding: 7px 3px }
+.many thead th { padding-right: 3px }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 7px 24px; margin: 0;
   font-size: 14px }
 dt { color: var(--soft) } dd { margin: 0; min-width: 0 }
@@ -101,7 +103,8 @@ svg .c2fill { fill: var(--c2) }
   .verdict > svg { width: 38px; height: 38px }
   h1 { font-size: 24px } .card { padding: 14px } th, td { padding-right: 12px }
   .bar { width: 20%; min-width: 70px }
-  .compare thead { display: none } .compare td { border: 0; padding: 0 }
+  .compare .bar:empty, .compare thead { display: none }
+  .compare td { border: 0; padding: 0 }
   .compare tr { display: grid; grid-template-columns: 1fr auto; gap: 4px 12px; padding: 10px 0;
     border-bottom: 1px solid var(--line) }
   .compare tr:last-child { border: 0 }

@@ -66,7 +66,7 @@ def comparison(facts: Mapping[str, Any]) -> str:
         (Markup("<b>this model</b>"), bar(value / largest), mine, Markup(""))
     ]
     for one in rivals:
-        share = bar(one.value / largest) if one.value is not None else Markup("")
+        share = bar((one.value or 0.0) / largest)
         rows.append((one.name, share, one.value, _margin(value, one, more)))
     direction = "more is better" if more else "less is better"
     return table(["", f"{metric_name(metric['name'])} ({direction})", "", ""], rows, "compare")
