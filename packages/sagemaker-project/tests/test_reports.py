@@ -79,7 +79,7 @@ def test_what_is_not_known_is_said_and_what_is_hostile_is_escaped():
 def test_the_style_of_a_report_knows_every_class_of_the_facts_of_a_run():
     content = with_run(report.RUN, replace(RUN, is_reused=True)) + index([RUN])
     used = {word for words in re.findall(r'class="([^"]*)"', content) for word in words.split()}
-    assert all(f".{word}" in report.STYLE for word in used)
+    assert all(f".{word}" in report.STYLE + reports.RUNS_STYLE for word in used)
 
 
 def runs_of(folder):

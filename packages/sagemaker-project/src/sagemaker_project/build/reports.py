@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
 
-from sagemaker_project.tabular.report_html import code, escape, metric_name, number
+from sagemaker_project.tabular.report_html import code, escape, metric_name, number, prose
 from sagemaker_project.tabular.report_style import STYLE
 
 MAX_RUNS = 500  # in runs.json
@@ -27,10 +27,12 @@ DIRTY = "-dirty"
 REUSED = "the metrics of an earlier run, reused by step caching"
 HEADS = ("verdict", "metric", "pipeline", "started", "commit", "package", "execution")
 RUNS_STYLE = """
-main { max-width: 1240px } td { white-space: nowrap }
+main { max-width: 1240px } h1 { margin-bottom: 24px } td { white-space: nowrap }
+td.words { white-space: normal }
 @media (max-width: 560px) { thead { display: none } tbody tr { display: flex; flex-wrap: wrap;
   gap: 2px 14px; padding: 10px 0; border-bottom: 1px solid var(--line) }
-  tbody tr:last-child { border: 0 } td, tbody tr > td:last-child { padding: 0; border: 0 } }
+  tbody tr:last-child { border: 0 } td:empty { display: none }
+  td, tbody tr > td:last-child { padding: 0; border: 0 } }
 """
 TEXT = (str,)
 KINDS: dict[str, tuple[type, ...]] = {  # of the members of an entry of runs.json
@@ -136,7 +138,7 @@ def _row(run: Run) -> str:
     cells = (
         f"<td>{_verdict(run)}</td>",
         f"<td>{_metric(run)}{reused}</td>",
-        f"<td>{escape(run.pipeline)}</td>",
+        f'<td class="words">{prose(run.pipeline)}</td>',
         f"<td>{_moment(run.started)}</td>",
         f"<td>{_short_commit(run.commit)}</td>",
         f"<td>{_version(run.package)}</td>",
@@ -156,7 +158,7 @@ def _verdict(run: Run) -> str:
 
 
 def _metric(run: Run) -> str:
-    return f"{escape(metric_name(run.metric))} {number(run.value)}" if run.metric else "–"
+    return f"{escape(metric_name(run.metric))} {number(run.value)}" if run.metric else ""
 
 
 def _short_commit(commit: str) -> str:
@@ -167,8 +169,8 @@ def _short_commit(commit: str) -> str:
 def _version(package: str) -> str:
     """Return the version of a package's ARN, which is its last part."""
     if not package:
-        return "–"
-    return f'<span title="{escape(package)}">{escape(package.rsplit("/", 1)[-1])}</span>'
+        return ""
+    return f'<span title="{escape(package)}">version {escape(package.rsplit("/", 1)[-1])}</span>'
 
 
 def record(folder: Path, run: Run) -> Path:

@@ -35,7 +35,7 @@ p { margin: 0 0 12px; max-width: 72ch } .soft { color: var(--soft) }
   border: 1px solid; margin: 20px 0 16px }
 .verdict > svg { width: 52px; height: 52px; flex: none }
 .verdict strong { display: block; font-size: 24px; line-height: 1.25 }
-.verdict p { margin: 4px 0 0; color: var(--ink) }
+.verdict p { margin: 4px 0 0; max-width: none; color: var(--ink) }
 .good { color: var(--good) } .bad { color: var(--bad) }
 .verdict.good { background: var(--good-paper) } .verdict.bad { background: var(--bad-paper) }
 .value { font-size: 28px; font-weight: 650; line-height: 1.3; white-space: nowrap }
