@@ -96,7 +96,14 @@ def test_no_labels_of_a_plot_overlap_or_leave_it(pages, key):
 @pytest.mark.parametrize(
     "low, high",
     [(0, 1), (0, 9999), (-1e-9, 1e-9), (1e9, 1e9 + 1), (-1e300, 1e300), (7, 7), (0, 0), (-3e7, 5)]
-    + [(1234.5, 1234.6), (0.1, 0.3), (999_999, 1_000_001), (-1e300, -1e300), (1e-300, 2e-300)],
+    + [
+        (1234.5, 1234.6),
+        (0.1, 0.3),
+        (999_999, 1_000_001),
+        (1e6, 1e6 + 7),
+        (-1e300, -1e300),
+        (1e-300, 2e-300),
+    ],
 )
 def test_ticks_of_any_range_are_round_and_have_room(low, high):
     ticks = report_svg.ticks(low, high)
