@@ -140,7 +140,6 @@ class Bucket:
         self.together = threading.Barrier(2, timeout=20)
 
     def client(self, service):
-        assert service == "s3"
         return self
 
     def put_object(self, Bucket, Key, Body, ExpectedBucketOwner):
