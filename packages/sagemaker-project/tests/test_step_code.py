@@ -151,7 +151,9 @@ class Bucket:
 
 
 def uploaded(code_module, code, bucket):
-    session = SimpleNamespace(default_bucket=lambda: BUCKET, boto_session=bucket)
+    session = SimpleNamespace(
+        default_bucket=lambda: BUCKET, boto_session=bucket, boto_region_name="us-east-1"
+    )
     pipeline = code_module.PipelineWithCode(
         name="p", steps=[], code=code, sagemaker_session=session
     )

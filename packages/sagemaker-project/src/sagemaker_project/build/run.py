@@ -17,6 +17,7 @@ from sagemaker_project.build import display, driver, execution, provenance
 from sagemaker_project.build.cooldown import Cooldown, time_of
 from sagemaker_project.build.parameters import check_parameters
 from sagemaker_project.build.request import RunRequest, read_request
+from sagemaker_project.build.requirements import check_network_isolation
 from sagemaker_project.errors import RunFailed, Timeout, UsageError
 from sagemaker_project.project import Project
 from sagemaker_project.usage import Client, Json
@@ -81,6 +82,7 @@ def _create_and_start(
         The ARN of the execution, or None if the cooldown is not over.
     """
     definition = json.loads(pipeline.definition())
+    check_network_isolation(definition, driver.code_files(pipeline))
     declared = {parameter["Name"]: parameter for parameter in definition["Parameters"]}
     check_parameters(request.parameters, declared)
     if request.input_data and "InputDataUrl" not in declared:
