@@ -28,7 +28,7 @@ PUBLIC = {
     "sagemaker_emulator": {"Local", "LocalError", "attach"},
     "sagemaker_emulator.testing": {"calls", "clear", "clear_calls", "inject", "sagemaker_local"},
     "sagemaker_project": {"Project"},
-    "sagemaker_project.build.code": {"PipelineWithCode", "StepCode", "s3_uri"},
+    "sagemaker_project.build.code": {"PipelineWithCode", "StepCode", "s3_uri", "traveling"},
     "sagemaker_project.build.driver": {
         *("convert_struct", "get_pipeline_custom_tags", "get_pipeline_driver", "quiet_sdk"),
     },

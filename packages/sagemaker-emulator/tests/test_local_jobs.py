@@ -102,6 +102,23 @@ def test_a_training_job_has_the_toolkits_environment(cloud):
         assert tar.getnames() == ["extra.txt"]
 
 
+@pytest.mark.parametrize("name", ["sagemaker_project", "boto3"])
+def test_a_package_beside_the_script_wins_over_an_installed_one(cloud, name):
+    files = {
+        f"{name}/__init__": "",
+        f"{name}/tabular/__init__": "",
+        f"{name}/tabular/words": "OWN = 'its own'",
+        "run": f"from {name}.tabular.words import OWN\nassert OWN == 'its own'",
+    }
+    prefix = f"code/{unique('folder')}"
+    for path, text in files.items():
+        cloud.put(f"{prefix}/{path}.py", text)
+    processed = run_job(cloud, processing(f"s3://bucket/{prefix}"))
+    assert processed["ProcessingJobStatus"] == "Completed", processed
+    trained = run_job(cloud, training(source(cloud, **files), program="run.py"))
+    assert trained["TrainingJobStatus"] == "Completed", trained
+
+
 def test_the_same_model_gives_the_same_archive(cloud):
     code = source(
         cloud,

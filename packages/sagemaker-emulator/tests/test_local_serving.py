@@ -92,6 +92,19 @@ def test_a_script_gets_what_the_container_gives_it(tmp_path):
         assert ask(connection, Accept="a/b")[1].endswith(" a/b")
 
 
+@pytest.mark.parametrize("name", ["sagemaker_project", "boto3"])
+def test_a_package_of_the_artifact_wins_over_an_installed_one(tmp_path, name):
+    folder = tmp_path / name / "tabular"
+    folder.mkdir(parents=True)
+    (folder.parent / "__init__.py").write_text("")
+    (folder / "__init__.py").write_text("def answer(): return 'its own'")
+    script = f"from {name}.tabular import answer\ndef model_fn(f): return answer()\n"
+    script += "def input_fn(b, c): return b\ndef predict_fn(d, m): return m\n"
+    script += "def output_fn(p, a): return p, a\n"
+    with served(tmp_path, script) as (connection, _):
+        assert ask(connection)[:2] == (200, "its own")
+
+
 @pytest.mark.parametrize(
     "method, path, status",
     [

@@ -69,8 +69,12 @@ def output_fn(prediction, accept):
 """
 
 
-def artifact(factor=2, broken=False, inference=INFERENCE):
-    """The bytes of a model.tar.gz as train.py makes them, with a model of a few bytes."""
+def artifact(factor=2, broken=False, inference=INFERENCE, package=None):
+    """The bytes of a model.tar.gz as train.py makes them, with a model of a few bytes.
+
+    Args:
+        package: {path below code/: text} of modules that inference.py imports.
+    """
     model = json.dumps({"factor": factor, "broken": broken}).encode()
     about = {
         "files": {"model.joblib": hashlib.sha256(model).hexdigest()},
@@ -78,6 +82,7 @@ def artifact(factor=2, broken=False, inference=INFERENCE):
     }
     files = {
         "code/inference.py": inference.encode(),
+        **{f"code/{path}": text.encode() for path, text in (package or {}).items()},
         "model.joblib": model,
         "model.json": json.dumps(about).encode(),
     }

@@ -197,3 +197,11 @@ def test_artifact_may_come_as_a_stream_that_cannot_seek():
 
     content = gzip.compress(packed())
     assert check_artifact(Stream(content)) == hashlib.sha256(content).hexdigest()
+
+
+def test_requirements_that_cannot_be_installed_without_a_network_are_refused():
+    content = gzip.compress(packed({**FILES, "./code/requirements.txt": b"lightgbm"}))
+    assert check(content) == hashlib.sha256(content).hexdigest()
+    with pytest.raises(ArtifactError, match=r"install code/requirements\.txt .*NetworkIsolation"):
+        check(content, isolated=True)
+    assert check(gzip.compress(packed()), isolated=True)

@@ -156,6 +156,27 @@ def test_a_process_of_the_audit_that_breaks_off_proves_nothing(
     assert result["ExitCode"] == (1 if status == "FAILED" else 0)
 
 
+def test_the_code_of_an_artifact_wins_over_the_installed_package(place, monkeypatch):
+    package = {"sagemaker_project/__init__.py": "", "sagemaker_project/tabular/__init__.py": ""}
+    package["sagemaker_project/tabular/schema.py"] = "OWN = 1"
+    inference = f"from sagemaker_project.tabular.schema import OWN\n{INFERENCE}"
+    monkeypatch.setattr(
+        "sagemaker_project.deploy.audit.anew.version", {"scikit-learn": "1.9.0"}.get
+    )
+    made = place.deploy(
+        *("promote", "--model-package-arn"),
+        place.register(body=artifact(inference=inference, package=package)),
+    )
+    assert made["ExitCode"] == 0, made
+    place.cloud.client("sagemaker-runtime").invoke_endpoint(
+        EndpointName=f"{place.name}-staging", Body="5", ContentType="text/csv", InferenceId="own"
+    )
+    until(lambda: captures(place, b'"own"'))
+    result = place.deploy("audit", "prediction", "own")
+    (prediction,) = result["Audits"][0]["Predictions"]
+    assert (prediction["Status"], prediction["Value"]) == ("verified", "identical"), prediction
+
+
 def impatient(words, run=subprocess.run, **options):
     """Run a process, which gets a second at most where it makes predictions anew."""
     return run(words, **{**options, **({"timeout": 1} if "answer.py" in words[-1] else {})})

@@ -167,7 +167,7 @@ def test_one_wrong_answer_among_the_timed_ones_fails():
     assert failed(result) == ["Values"]
     (worst,) = result["Worst"]
     assert worst | {"Deviation": 0.1} == {
-        **{"Sample": 1, "Record": 1, "Expected": 3.0, "Found": 3.1},
+        **{"Sample": 1, "Record": 1, "Where": "", "Expected": 3.0, "Found": 3.1},
         "Deviation": 0.1,
     }
 
@@ -422,7 +422,10 @@ def changed(*path, value):
         changed("samples", 0, "accept", value=1),
         changed("samples", 0, "expected", value=[]),
         changed("samples", 0, "expected", value=[math.nan]),
-        changed("samples", 0, "expected", value=["3"]),
+        changed("samples", 0, "expected", value="3"),
+        changed("samples", 0, "expected", value=[3.0, []]),
+        changed("samples", 0, "expected", value=[{"label": "a", "score": [math.inf]}]),
+        changed("samples", 0, "expected", value=[{"score": 10**400}]),
         changed("samples", 0, "expected", value=[10**400]),
         changed("malformed", 0, "status", value=200),
         changed("malformed", 0, "name", value=None),

@@ -74,6 +74,15 @@ def used(kind, **members):
 
 NAME = evidence().candidate.name
 MODEL = evidence().candidate.models[0]["ModelName"]
+CLASSES = {
+    "binary_classification_metrics": {
+        "auc": {"value": 0.9, "standard_deviation": 0.01},
+        "confusion_matrix": {"no": {"no": 5, "yes": 1}, "yes": {"no": 0, "yes": 4}},
+        "receiver_operating_characteristic_curve": {"false_positive_rates": [0.0, 1.0]},
+        "precision_recall_curve": {"precisions": [1.0, 0.4]},
+    }
+}
+TABLES_ALONE = {"multiclass_classification_metrics": {"confusion_matrix": {"a": {"a": 5}}}}
 OTHER_METRICS = {"regression_metrics": {"mse": {"value": float("nan")}}}
 DIRTY = {"GitCommit": "0123456789abcdef-dirty"}
 ACCEPTED = {"AcceptedUncommitted": True}
@@ -150,6 +159,7 @@ REFUSED = {
         "wanted a finite number",
     ),
     "no metric": (evidence(metrics=metrics({})), Refused, "it has no metric"),
+    "tables alone": (evidence(metrics=metrics(TABLES_ALONE)), Refused, "it has no metric"),
     "a bad model": (
         evidence(artifacts={arn(): Artifact(problem="it holds no model")}),
         Refused,
@@ -352,6 +362,7 @@ ALLOWED = {
     "a first version": evidence(),
     "the next version": evidence(**serving(1)),
     "what was tested": evidence(**staged()),
+    "metrics of classes, with tables and curves": evidence(metrics=metrics(CLASSES)),
     "drift that is accepted": evidence(
         request=request(accept_drift=True), **serving(1) | {"endpoint": endpoint("by-hand")}
     ),

@@ -20,6 +20,7 @@
       execution.py    polls an execution, reads its results
       display.py      what is printed meanwhile
       code.py         the code of the steps in S3
+      traveling.py    what of this package travels with it
     deploy/       from an approved model package to an endpoint, and back
     errors.py     every error that ends a command, and its exit code
     usage.py      the checks of arguments that both share

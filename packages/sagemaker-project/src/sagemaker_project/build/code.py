@@ -14,16 +14,20 @@ import gzip
 import hashlib
 import io
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from sagemaker.core.workflow.functions import Join
 from sagemaker.mlops.workflow.pipeline import Pipeline
 
+from sagemaker_project.build.traveling import Files, python_files, traveling
 from sagemaker_project.usage import Json, expected_owner
 
-__all__ = ["PipelineWithCode", "StepCode", "s3_uri"]
+__all__ = ["PipelineWithCode", "StepCode", "s3_uri", "traveling"]
+
+UPLOADS = 8  # at a time
 
 
 def s3_uri(bucket: str, *parts: Any) -> Any:
@@ -48,20 +52,34 @@ class StepCode:
         self.prefix = prefix
         self.files: dict[str, bytes] = {}
 
-    def script(self, path: str | Path, *modules: str | Path) -> str:
-        """Add a script, for a processing job, and the modules that it imports.
+    def script(
+        self, path: str | Path, *modules: str | Path, package: str | Path | Files | None = None
+    ) -> str:
+        """Add a script, for a processing job, and what it imports.
+
+        Args:
+            modules: files that are put beside the script.
+            package: a package's folder, which is put beside the script with its sub-folders; or
+                its files, as `traveling()` returns them.
 
         Returns:
-            The URI of the script; that of its folder if there are modules.
+            The URI of the script; that of its folder if there is more than the script.
         """
-        files = [Path(path), *map(Path, modules)]
-        hashed = _tar(files) if modules else files[0].read_bytes()
-        uris = [self._add(file.read_bytes(), file.name, hashed) for file in files]
-        return uris[0].rpartition("/")[0] if modules else uris[0]
+        files = _beside([path, *modules], package)
+        name = Path(path).name
+        if len(files) == 1:
+            return self._add(files[name], name, files[name])
+        hashed = _tar(files)
+        uris = {each: self._add(content, each, hashed) for each, content in files.items()}
+        return uris[name].removesuffix(f"/{name}")
 
-    def source_dir(self, *paths: str | Path) -> str:
-        """Add a sourcedir.tar.gz of `paths`, for a training job in script mode; return its URI."""
-        tar = _tar([Path(path) for path in paths])
+    def source_dir(self, *paths: str | Path, package: str | Path | Files | None = None) -> str:
+        """Add a sourcedir.tar.gz of `paths`, for a training job in script mode; return its URI.
+
+        Args:
+            package: as in `script`.
+        """
+        tar = _tar(_beside(paths, package))
         return self._add(gzip.compress(tar, mtime=0), "sourcedir.tar.gz", tar)
 
     def _add(self, content: bytes, name: str, hashed: bytes) -> str:
@@ -86,8 +104,13 @@ class PipelineWithCode(Pipeline):  # type: ignore[misc]  # the SDK has no types
             raise ValueError("get_pipeline() was called without a role: its jobs could not run")
         bucket = self.sagemaker_session.default_bucket()
         s3 = self.sagemaker_session.boto_session.client("s3")
-        for key, content in self.code.files.items():
-            s3.put_object(Bucket=bucket, Key=key, Body=content, **expected_owner(bucket))
+        owner = expected_owner(bucket)
+
+        def upload(item: tuple[str, bytes]) -> None:
+            s3.put_object(Bucket=bucket, Key=item[0], Body=item[1], **owner)
+
+        with ThreadPoolExecutor(UPLOADS) as pool:
+            list(pool.map(upload, self.code.files.items()))  # raises the first error
         self.code.files.clear()  # upsert() calls create(), then update(): upload once
 
     def create(self, *args: Any, **kwargs: Any) -> Json:
@@ -101,13 +124,24 @@ class PipelineWithCode(Pipeline):  # type: ignore[misc]  # the SDK has no types
         return answer
 
 
-def _tar(paths: Sequence[Path]) -> bytes:
+def _beside(paths: Sequence[str | Path], package: str | Path | Files | None) -> dict[str, bytes]:
+    """Return {name: content} of a step's folder."""
+    files: dict[str, bytes] = {}
+    for path in map(Path, paths):
+        if path.name in files:
+            raise ValueError(f"{path}: a step has one file of the name {path.name} only")
+        files[path.name] = path.read_bytes()
+    if package is None:
+        return files
+    return files | dict(package if isinstance(package, Mapping) else python_files(package))
+
+
+def _tar(files: Files) -> bytes:
     """Return a tar that depends on the names and contents of the files only."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for path in sorted(paths):
-            content = path.read_bytes()
-            member = tarfile.TarInfo(path.name)
+        for name, content in sorted(files.items()):
+            member = tarfile.TarInfo(name)
             member.size, member.mode = len(content), 0o644
             tar.addfile(member, io.BytesIO(content))
     return buffer.getvalue()

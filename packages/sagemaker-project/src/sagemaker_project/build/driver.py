@@ -59,6 +59,12 @@ class Pipeline(Protocol):
     def upsert(self, role_arn: str, description: str | None, tags: list[Tag] | None) -> Json: ...
 
 
+def code_files(pipeline: Pipeline) -> Mapping[str, bytes]:
+    """Return {S3 key: content} of the code that a PipelineWithCode uploads, {} of another one."""
+    files: Mapping[str, bytes] = getattr(getattr(pipeline, "code", None), "files", {})
+    return files
+
+
 MAX_STRUCT_CHARACTERS = 100_000
 MAX_TAGS = 50
 CHECKS: dict[str, Callable[[object, str], None]] = {  # of arguments of get_pipeline()

@@ -18,6 +18,7 @@ from sagemaker_project.build import display, driver, execution, input_data, prov
 from sagemaker_project.build.cooldown import Cooldown, time_of
 from sagemaker_project.build.parameters import check_parameters, from_environment
 from sagemaker_project.build.request import RunRequest, read_request
+from sagemaker_project.build.requirements import check_network_isolation
 from sagemaker_project.errors import RunFailed, Timeout, UsageError
 from sagemaker_project.project import Project
 from sagemaker_project.usage import Client, Json
@@ -85,6 +86,7 @@ def _create_and_start(
         The ARN of the execution, or None if the cooldown is not over.
     """
     definition = json.loads(pipeline.definition())
+    check_network_isolation(definition, driver.code_files(pipeline))
     declared = {parameter["Name"]: parameter for parameter in definition["Parameters"]}
     set_outside = from_environment(declared, os.environ)
     if request.input_data:

@@ -20,6 +20,7 @@ from typing import IO, Protocol, cast
 
 from sagemaker_project.errors import ArtifactError as ArtifactError
 
+REQUIREMENTS = "code/requirements.txt"
 MAX_MEMBERS = 1_000
 MAX_UNPACKED = 4 * 1024**3  # bytes
 # What PutObject takes, which makes the stage's copy. Amazon S3 User Guide, "Uploading objects"
@@ -36,7 +37,10 @@ class Readable(Protocol):
 
 
 def check_artifact(
-    source: Readable | str | PathLike[str], sha256: str | None = None, sklearn: str | None = None
+    source: Readable | str | PathLike[str],
+    sha256: str | None = None,
+    sklearn: str | None = None,
+    isolated: bool = False,
 ) -> str:
     """Return the sha256 of an artifact; raise ArtifactError unless it is as train.py makes it.
 
@@ -44,18 +48,26 @@ def check_artifact(
         source: a path, or a file opened for reading bytes.
         sha256: the one it must have, if known.
         sklearn: the version of scikit-learn that will serve it, such as "1.9.0", if known.
+        isolated: its container will have no network, so it can install nothing.
     """
     if isinstance(source, str | PathLike):
         with open(source, "rb") as file:
-            return _check(file, str(source), sha256, sklearn)
-    return _check(source, "model.tar.gz", sha256, sklearn)
+            return _check(file, str(source), sha256, sklearn, isolated)
+    return _check(source, "model.tar.gz", sha256, sklearn, isolated)
 
 
-def _check(file: Readable, name: str, sha256: str | None, sklearn: str | None) -> str:
+def _check(
+    file: Readable, name: str, sha256: str | None, sklearn: str | None, isolated: bool
+) -> str:
     raw = _HashingReader(file)
     try:
         hashes, about = _read(raw)
         _check_content(hashes, about, sklearn)
+        if isolated and REQUIREMENTS in hashes:
+            raise ArtifactError(
+                f"its container has to install {REQUIREMENTS} at its start, which"
+                " EnableNetworkIsolation of the settings forbids: remove one of the two"
+            )
     except ArtifactError as error:
         raise ArtifactError(f"{name}: {error}") from None
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, RecursionError) as error:

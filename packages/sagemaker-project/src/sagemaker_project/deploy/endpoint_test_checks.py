@@ -1,11 +1,20 @@
 """Judge the answers of an endpoint: what each must hold, and what they must hold together."""
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
+from sagemaker_project.deploy.answers import (
+    CSV,
+    Difference,
+    OtherForm,
+    Scalar,
+    Value,
+    cell_differences,
+    differences,
+    predictions_of,
+)
 from sagemaker_project.deploy.endpoint_test_invoke import MAX_SECONDS, NOT_NOW, Answer
 from sagemaker_project.deploy.endpoint_test_latency import percentile
 from sagemaker_project.deploy.endpoint_test_result import (
@@ -24,10 +33,11 @@ WORST = 10  # deviations in the result
 # What every answer must hold, in this order: an answer fails the first that it does not hold.
 ANSWER_CHECKS = {
     "Content type": "the one that the request accepts",
-    "Form": '{"predictions": [...]} as JSON, or one number a line as CSV',
+    "Form": '{"predictions": [...]} as JSON, or one prediction a line as CSV, each of the'
+    " recorded one's form",
     "Number of predictions": "one for each record",
-    "Finite predictions": "every prediction a finite number",
-    "Values": "within TOLERANCE of the recorded predictions",
+    "Finite predictions": "every number finite",
+    "Values": "numbers within TOLERANCE of the recorded predictions, all else equal",
 }
 
 # The number of a sample, from 0, and the answer to it; None if it was not sent for lack of time.
@@ -51,38 +61,64 @@ def was_sent(answers: Iterable[SampleAnswer]) -> Sent:
 # One answer
 
 
-def predictions(sample: Sample, answer: Answer) -> list[float]:
-    """Return the numbers of an answer; raise WrongAnswer if they are not all there."""
-    kind = answer.content_type.split(";")[0].strip().lower()
+def predictions(sample: Sample, answer: Answer) -> list[Value]:
+    """Return the prediction for each record; raise WrongAnswer if they are not all there."""
+    kind = _media_type(answer)
     if kind != sample.accept:
         raise WrongAnswer("Content type", f"{kind or 'none'} for {sample.accept}")
     try:
-        values = _parse(answer.body.decode(), kind)
-    except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
+        values = predictions_of(answer.body.decode(), kind)
+    except (ValueError, OverflowError, RecursionError):
         start = one_line(answer.body[:60].decode(errors="replace"))
         raise WrongAnswer("Form", start or "empty") from None
-    if len(values) != len(sample.expected):
-        found = f"{len(values)} for {len(sample.expected)} records"
-        raise WrongAnswer("Number of predictions", found)
-    for value in values:
-        if not math.isfinite(value):
-            raise WrongAnswer("Finite predictions", str(value))
     return values
 
 
-def _parse(text: str, kind: str) -> list[float]:
-    if kind == "text/csv":
-        return [float(line) for line in text.removesuffix("\n").split("\n")]
-    values = json.loads(text)["predictions"]
-    if not isinstance(values, list) or any(type(value) not in (int, float) for value in values):
-        raise ValueError
-    return [float(value) for value in values]
+def _media_type(answer: Answer) -> str:
+    return answer.content_type.split(";")[0].strip().lower()
 
 
-class _Difference(NamedTuple):
-    deviation: float
-    expected: float
-    found: float
+def _differences(sample: Sample, found: Sequence[Value]) -> list[tuple[int, Difference]]:
+    """Return what is not as recorded, each with the number of its record, from 0.
+
+    Raises:
+        WrongAnswer: a prediction is of another form than the recorded one, or they are too many or
+            too few, or a number is not finite.
+    """
+    listed = []
+    for record, (wanted, value) in enumerate(zip(sample.expected, found, strict=False)):
+        try:
+            listed += [(record, one) for one in _compared(sample.accept, wanted, value)]
+        except OtherForm as error:
+            raise WrongAnswer("Form", f"{place(record, error.where)}: {error}") from None
+    if len(found) != len(sample.expected):
+        counted = f"{len(found)} for {len(sample.expected)} records"
+        raise WrongAnswer("Number of predictions", counted)
+    for record, one in listed:
+        if isinstance(one.found, float) and not math.isfinite(one.found):
+            raise WrongAnswer("Finite predictions", f"{place(record, one.where)}: {one.found}")
+    return listed
+
+
+def _compared(media_type: str, wanted: Value, found: Value) -> Iterator[Difference]:
+    if media_type == CSV:
+        assert isinstance(found, list)  # the cells of a line
+        return cell_differences(wanted, [str(cell) for cell in found])
+    return differences(wanted, found)
+
+
+def place(record: int, where: str) -> str:
+    return f"record {record + 1}{where if where.startswith('[') else where.replace('.', ' ', 1)}"
+
+
+def _deviation(difference: Difference) -> float:
+    """Return the distance of two numbers; infinity for other values, which differ or do not."""
+    distance = difference.distance
+    return math.inf if distance is None else distance
+
+
+def _short(value: Scalar) -> Scalar:
+    return one_line(value) if isinstance(value, str) else value
 
 
 class AnswerChecks:
@@ -93,7 +129,8 @@ class AnswerChecks:
         self.reached: Counter[str] = Counter()  # {check: answers that got as far as this check}
         self.wrong: Counter[str] = Counter()  # {check: answers that failed it}
         self.examples: dict[str, str] = {}  # {check: the first that failed it}
-        self.differences: dict[tuple[int, int], _Difference] = {}  # the worst of (sample, record)
+        # The worst of each (sample, record, place in the prediction).
+        self.differences: dict[tuple[int, int, str], Difference] = {}
         for number, answer in answers:
             if not answer.error:
                 self._judge(number, answer)
@@ -106,7 +143,7 @@ class AnswerChecks:
     def _judge(self, number: int, answer: Answer) -> None:
         sample, failed = self.samples[number], None
         try:
-            self._compare(number, sample.expected, predictions(sample, answer))
+            self._compare(number, _differences(sample, predictions(sample, answer)))
         except WrongAnswer as wrong:
             failed = wrong.check_name
             self.wrong[failed] += 1
@@ -116,29 +153,30 @@ class AnswerChecks:
             if name == failed:
                 break
 
-    def _compare(self, number: int, expected: Sequence[float], found: Sequence[float]) -> None:
-        worst = 0.0
-        for record, (wanted, value) in enumerate(zip(expected, found, strict=True)):
-            difference = _Difference(abs(wanted - value), wanted, value)
-            worst = max(worst, difference.deviation)
-            known = self.differences.get((number, record))
-            if difference.deviation > (known.deviation if known else 0):
-                self.differences[number, record] = difference
-        if not worst <= self.tolerance:
-            raise WrongAnswer("Values", f"{worst:.6g} away")
+    def _compare(self, number: int, found: Sequence[tuple[int, Difference]]) -> None:
+        for record, one in found:
+            known = self.differences.get((number, record, one.where))
+            if known is None or _deviation(one) > _deviation(known):
+                self.differences[number, record, one.where] = one
+        if not found:
+            return
+        record, worst = max(found, key=lambda pair: _deviation(pair[1]))
+        if not _deviation(worst) <= self.tolerance:
+            raise WrongAnswer("Values", f"{place(record, worst.where)}: {worst}")
 
     def worst(self) -> list[Deviation]:
         """Return the largest deviations, the worst first."""
-        ordered = sorted(self.differences.items(), key=lambda item: -item[1].deviation)
+        ordered = sorted(self.differences.items(), key=lambda item: -_deviation(item[1]))
         return [
             {
                 "Sample": number + 1,
                 "Record": record + 1,
-                "Expected": difference.expected,
-                "Found": difference.found,
-                "Deviation": difference.deviation,
+                "Where": where,
+                "Expected": _short(difference.wanted),
+                "Found": _short(difference.found),
+                "Deviation": difference.distance,
             }
-            for (number, record), difference in ordered[:WORST]
+            for (number, record, where), difference in ordered[:WORST]
         ]
 
     def checks(self) -> Iterator[Check]:

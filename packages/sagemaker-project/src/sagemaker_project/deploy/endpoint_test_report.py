@@ -5,9 +5,11 @@ shown as text. Colour never carries a meaning alone, so the page can be printed 
 """
 
 import html
+import json
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+from sagemaker_project.deploy.answers import Scalar
 from sagemaker_project.deploy.endpoint_test_result import (
     Check,
     Histogram,
@@ -159,7 +161,7 @@ def verdict(report: TestReport) -> str:
 def tiles(report: TestReport) -> str:
     sent, wrong = report["Invocations"], report["Errors"]
     times, limits = report["LatencyMilliseconds"], report["Limits"]
-    largest = f"{report['Worst'][0]['Deviation']:.3g}" if report["Worst"] else "0"
+    largest = away(report["Worst"][0]["Deviation"]) if report["Worst"] else "0"
     if not judged(report):
         largest = "none"
     shown = [
@@ -244,19 +246,31 @@ def deviations(report: TestReport) -> str:
     if not report["Worst"]:
         same = "Every prediction equals the recorded one, to the last digit."
         return f"<p>{same if judged(report) else 'There were no predictions.'}</p>"
-    rows = [
+    rows: list[tuple[object, ...]] = [
         (
             deviation["Sample"],
             deviation["Record"],
-            f"{deviation['Expected']:.10g}",
-            f"{deviation['Found']:.10g}",
-            f"{deviation['Deviation']:.3g}",
+            deviation["Where"].removeprefix("."),
+            scalar(deviation["Expected"]),
+            scalar(deviation["Found"]),
+            away(deviation["Deviation"]),
         )
         for deviation in report["Worst"]
     ]
-    header = ["sample", "record", "recorded", "found", "deviation"]
+    header = ["sample", "record", "value", "recorded", "found", "deviation"]
+    if not any(deviation["Where"] for deviation in report["Worst"]):
+        header.remove("value")
+        rows = [row[:2] + row[3:] for row in rows]
     wanted = f"<p>Wanted: at most {tolerance} from what the model predicted in its pipeline.</p>"
-    return wanted + table("Largest deviations", header, rows, numbers=range(5))
+    return wanted + table("Largest deviations", header, rows, numbers=range(6))
+
+
+def scalar(value: Scalar) -> str:
+    return f"{value:.10g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
+
+
+def away(distance: float | None) -> str:
+    return "another value" if distance is None else f"{distance:.3g}"
 
 
 def malformed(requests: Sequence[MalformedResult]) -> str:

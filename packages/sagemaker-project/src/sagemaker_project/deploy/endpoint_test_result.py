@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Literal, TypeAlias, TypedDict
 
+from sagemaker_project.deploy.answers import Scalar
+
 Status: TypeAlias = Literal["Passed", "Failed", "Inconclusive"]
 
 PASSED: Status = "Passed"
@@ -43,13 +45,18 @@ class Histogram(TypedDict):
 
 
 class Deviation(TypedDict):
-    """A prediction that is not the recorded one; samples and records are counted from 1."""
+    """A value that is not the recorded one; samples and records are counted from 1.
+
+    Where is its place in the prediction, "" if it is the prediction itself. Deviation is the
+    distance of two numbers; None for other values, which are equal or not.
+    """
 
     Sample: int
     Record: int
-    Expected: float
-    Found: float
-    Deviation: float
+    Where: str
+    Expected: Scalar
+    Found: Scalar
+    Deviation: float | None
 
 
 class MalformedResult(TypedDict):

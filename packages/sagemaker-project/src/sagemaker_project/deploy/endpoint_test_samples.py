@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
+from sagemaker_project.deploy.answers import Value, is_number_value, scalars
 from sagemaker_project.errors import UsageError
 
 T = TypeVar("T")
@@ -25,9 +26,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Sample(Request):
-    """A request that the model answered, with its prediction for each record."""
+    """A request that the model answered, with its prediction for each record.
 
-    expected: tuple[float, ...]
+    A prediction is any value of JSON. For CSV, the values in an object or a list are the cells of
+    its line, and text is the line.
+    """
+
+    expected: tuple[Value, ...]
 
 
 @dataclass(frozen=True)
@@ -87,9 +92,15 @@ def read_samples(body: bytes, sha256: str | None) -> Samples:
 
 def _sample(item: Any) -> Sample:
     expected = _member(item, "expected", list)
-    if not expected or not all(is_finite_number(value) for value in expected):
-        raise ValueError("'expected' must be finite numbers, at least one")
+    if not expected or not all(map(_is_prediction, expected)):
+        raise ValueError("'expected' must be predictions, at least one, with finite numbers")
     return Sample(**_request(item), expected=tuple(expected))
+
+
+def _is_prediction(value: Value) -> bool:
+    """Return whether a value of JSON has values in it, and every number in it is finite."""
+    found = [scalar for _, scalar in scalars(value)]
+    return bool(found) and all(map(is_finite_number, filter(is_number_value, found)))
 
 
 def _malformed(item: Any) -> MalformedRequest:

@@ -46,6 +46,10 @@ from sagemaker_project.deploy.rollback import versions_below
 from sagemaker_project.errors import AwsError, Refused, UsageError
 
 PINNED = ("ModelDataUrl", "VersionId", "ETag", "Sha256", "Image", "ImageDigest")
+# What SageMaker's Model Quality format has beside metrics: tables and curves, without a value.
+TABLES = {
+    *("confusion_matrix", "receiver_operating_characteristic_curve", "precision_recall_curve")
+}
 AT_ONCE = ("--now", "--reason", "WHY")  # of a command to type
 AnyState = TypeVar("AnyState", bound=State)
 Gate = Callable[[Evidence], None]
@@ -100,6 +104,8 @@ def metrics_are_numbers(evidence: Evidence) -> None:
         if not group.endswith("_metrics") or not isinstance(members, dict):
             continue
         for name, metric in members.items():
+            if name in TABLES:
+                continue
             value = metric.get("value") if isinstance(metric, dict) else None
             if not _is_finite(value):
                 raise Refused(

@@ -216,10 +216,13 @@ def _artifacts(context: Context, packages: Mapping[str, Members]) -> dict[str, A
 def _artifact(context: Context, package: Members) -> Artifact:
     """Read a package's model and image, and check that the model is whole."""
     expected = package.get("CustomerMetadataProperties", {}).get("ModelSha256")
+    isolated = context.target.config.content.get("EnableNetworkIsolation") is True
     try:
         pin = context.aws.pin(
             package,
-            lambda file, image: check_artifact(file, expected, _scikit_learn_version(image)),
+            lambda file, image: check_artifact(
+                file, expected, _scikit_learn_version(image), isolated
+            ),
         )
     except Refused as problem:
         return Artifact(problem=str(problem))

@@ -18,10 +18,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from sagemaker_project.deploy.answers import (
+    CSV,
+    OtherForm,
+    cell_differences,
+    cells,
+    differences,
+)
 from sagemaker_project.deploy.artifact import check_artifact
 from sagemaker_project.deploy.audit.chain import Subject
 from sagemaker_project.deploy.audit.link import FAILED, RECORDED, VERIFIED, Link, Status
-from sagemaker_project.deploy.audit.records import Record, strict_json
+from sagemaker_project.deploy.audit.records import Payload, Record, strict_json
 from sagemaker_project.errors import ArtifactError
 
 NAME = "prediction made anew"
@@ -172,12 +179,14 @@ def _judged(record: Record, answers: Answers, body: bytes | str | None) -> Link:
         return _link("not made", RECORDED, "the settings do not capture both request and answer")
     if answers.broken_off:
         return _link("not made", RECORDED, answers.broken_off)
-    if isinstance(body, bytes) and _same(body, record.answer.data):
-        return _link("identical", VERIFIED, f"to what was captured at {record.time}")
-    made = isinstance(body, bytes)
-    found = _shown(body) if isinstance(body, bytes) else body or answers.problem
-    value = "differs" if made else "not made"
-    note = f"captured {_shown(record.answer.data)}, made anew {found}"
+    note = f"captured {_shown(record.answer.data)}, made anew "
+    if isinstance(body, bytes):
+        where = _difference(record.answer, body)
+        if not where:
+            return _link("identical", VERIFIED, f"to what was captured at {record.time}")
+        value, note = "differs", f"{note}{_shown(body)} ({where})"
+    else:
+        value, note = "not made", f"{note}{body or answers.problem}"
     if answers.missing:
         needs = "it needs the project's full environment (requirements.lock)"
         return _link("not made", RECORDED, f"{needs}: {answers.other_versions}")
@@ -186,23 +195,32 @@ def _judged(record: Record, answers: Answers, body: bytes | str | None) -> Link:
     return _link(value, FAILED, f"{note}; {record.source}")
 
 
-def _same(one: bytes, other: bytes) -> bool:
-    """Whether two answers are equal byte for byte, or as the same JSON values."""
-    if one == other:
-        return True
+def _difference(captured: Payload, made: bytes) -> str:
+    """Return where two answers differ and by how much; "" if they are equal.
+
+    They are equal byte for byte, as the same JSON values, or as the same cells of CSV.
+    """
+    if captured.data == made:
+        return ""
     try:
-        return _equal(strict_json(one), strict_json(other))
+        if captured.content_type.partition(";")[0].strip().lower() == CSV:
+            return _line_difference(captured.data.decode(), made.decode())
+        one = next(differences(strict_json(captured.data), strict_json(made)), None)
+        return f"{one.where.removeprefix('.')}: {one}" if one else ""
+    except OtherForm as error:
+        return f"{error.where.removeprefix('.') or 'the answer'}: {error}"
     except (ValueError, RecursionError):
-        return False
+        return "not byte for byte the same"
 
 
-def _equal(one: Any, other: Any) -> bool:
-    """Whether two JSON values are equal; 1 equals 1.0, but not true."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_equal(one[name], other[name]) for name in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_equal, one, other))
-    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+def _line_difference(captured: str, made: str) -> str:
+    lines = [text.removesuffix("\n").split("\n") for text in (captured, made)]
+    if len(lines[0]) != len(lines[1]):
+        return f"{len(lines[1])} lines, wanted {len(lines[0])}"
+    for number, (wanted, found) in enumerate(zip(*lines, strict=True), start=1):
+        if one := next(cell_differences([*cells(wanted)], cells(found)), None):
+            return f"line {number}{one.where}: {one}"
+    return ""
 
 
 def _shown(data: bytes) -> str:

@@ -6,7 +6,8 @@ Run by its path with JSON on standard input:
 
 and on standard output {"problem": ..., "answers": [{"body": base64} or {"error": ...}]}. It is a
 process of its own because the artifact's code and its pickle run with all the rights of their
-process. It calls the script's functions as SageMaker's scikit-learn container does.
+process. It calls the script's functions as SageMaker's scikit-learn container does. The artifact's
+folder of code comes first on the path, so a package in it wins over an installed one of that name.
 """
 
 import base64

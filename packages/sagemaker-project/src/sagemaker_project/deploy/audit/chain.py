@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from functools import cached_property
 from typing import TypeAlias
 
+from sagemaker_project.deploy.audit.evaluation import metrics_link
 from sagemaker_project.deploy.audit.link import FAILED, RECORDED, VERIFIED, Link, compared
 from sagemaker_project.deploy.audit.sources import Sources, parts
 from sagemaker_project.deploy.calls import Members
@@ -220,19 +221,9 @@ def _moment(text: str) -> datetime | None:
 
 
 def evaluation(subject: Subject) -> Link:
-    uri, claim = f"{subject.evaluation_folder}/evaluation.json", subject.metadata("Mse")
-    body = subject.sources.body(uri)
-    found = _mse(body, claim) if body else ""
-    return compared("evaluation: mse", uri, found, {PACKAGE: claim}, f"{uri} is gone")
-
-
-def _mse(body: bytes, claim: str) -> str:
-    """Return the mse of evaluation.json, written as `claim` if it is the same number."""
-    try:
-        mse = json.loads(body)["regression_metrics"]["mse"]["value"]
-        return claim if claim and float(claim) == float(mse) else str(mse)
-    except (ValueError, LookupError, TypeError):
-        return "unreadable"
+    uri = f"{subject.evaluation_folder}/evaluation.json"
+    metadata = subject.package.get("CustomerMetadataProperties", {})
+    return metrics_link(uri, subject.sources.body(uri), metadata)
 
 
 def samples(subject: Subject) -> Link:
