@@ -183,8 +183,10 @@ def _dates(field: Field, schema: Schema) -> tuple[float, float]:
         validation, test = days(split.validation_from), days(split.test_from)
         a_percent = (test - validation) / 15
         return validation - 70 * a_percent, test + 15 * a_percent
-    low = field.minimum if math.isfinite(field.minimum) else days(FIRST)
-    return low, field.maximum if math.isfinite(field.maximum) else max(days(LAST), low + 1000)
+    low, high = field.minimum, field.maximum
+    if math.isinf(low):
+        low = days(FIRST) if math.isinf(high) else min(days(FIRST), high - 1000)
+    return low, max(days(LAST), low + 1000) if math.isinf(high) else high
 
 
 def _date_text(value: float, field: Field) -> str:

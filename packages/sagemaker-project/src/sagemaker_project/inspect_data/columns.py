@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 
 from sagemaker_project.inspect_data.dates import Dates, dates_of
 from sagemaker_project.inspect_data.findings import Answer, Cells, Doubt, Finding, Options, count
@@ -73,8 +74,8 @@ def _given(cells: Cells, decimal: str, type_: str, pattern: str) -> Finding:
 
 
 def _boolean(cells: Cells, decimal: str) -> Finding | None:
-    words = {text.lower() for text in cells.counts}
-    if words not in BOOLEANS:
+    words = {text.lower() for text in islice(cells.counts, 10)}
+    if words not in BOOLEANS or len(cells.counts) > 10:
         return None
     shown = " or ".join(sorted(words, reverse=True))
     return Finding(cells.name, "boolean", "feature", f"{shown}{_missing(cells)}")

@@ -3,12 +3,12 @@
 import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from itertools import product
+from itertools import islice, product
 from typing import NamedTuple
 
 from sagemaker_project.inspect_data.findings import Cells
 from sagemaker_project.inspect_data.numbers import WORDS
-from sagemaker_project.tabular.cells import BadCell, days
+from sagemaker_project.tabular.cells import BadCell, days, is_number
 
 DATES = (
     *("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d"),
@@ -38,6 +38,8 @@ class Dates(NamedTuple):
 
 def dates_of(cells: Cells) -> Dates | None:
     """Return how a column is read as dates or times; None where it is no such column."""
+    if not any(map(_may_be_dates, islice(cells.counts, 20))):
+        return None
     missing = tuple(text.lower() for text in cells.counts if text.lower() in NONE)
     texts = [text for text in cells.counts if text.lower() not in NONE]
     if not texts or not _may_be_dates(texts[0]):
@@ -45,7 +47,7 @@ def dates_of(cells: Cells) -> Dates | None:
     texts = texts[:: max(1, len(texts) // TRIED)]
     if cells.kind in ("date", "datetime") or _reads(texts, ""):
         return _dates(texts, "")._replace(missing=missing)
-    if all(text.isdigit() for text in texts) and not _are_digit_dates(texts):
+    if texts[0].isdigit() and not _are_digit_dates(texts):
         return None
     patterns = [pattern for pattern in _candidates(texts[0]) if _reads(texts, pattern)]
     if not patterns:
@@ -57,13 +59,14 @@ def dates_of(cells: Cells) -> Dates | None:
 
 
 def _may_be_dates(text: str) -> bool:
-    digits = sum(letter.isdigit() for letter in text)
-    return digits >= 3 and len(text) <= 40 and (digits == len(text) == 8 or digits < len(text))
+    """Whether a text is about as long as a date and has digits, and is no number."""
+    digits = sum(map(str.isdigit, text))
+    return digits >= 3 and len(text) <= 40 and (len(text) == 8 or not is_number(text))
 
 
 def _are_digit_dates(texts: Iterable[str]) -> bool:
     """Whether digits such as 20240131 are dates: all of this or the last century."""
-    return all(len(text) == 8 and text[:2] in ("19", "20") for text in texts)
+    return all(len(text) == 8 and text.startswith(("19", "20")) for text in texts)
 
 
 def _candidates(text: str) -> list[str]:

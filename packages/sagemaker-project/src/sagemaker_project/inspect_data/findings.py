@@ -10,6 +10,9 @@ from sagemaker_project.tabular.cells import SPACES
 from sagemaker_project.tabular.schema import MISSING, FileFormat
 
 
+NO_VALUE = frozenset(MISSING)
+
+
 class Answer(NamedTuple):
     """An answer to a doubt, and the flag that gives it."""
 
@@ -45,7 +48,7 @@ class Options:
     types: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cells:
     """The cells of a column of the sample. `kind` is the type in a Parquet file, else ""."""
 
@@ -58,8 +61,10 @@ class Cells:
         """Rows of each distinct text, trimmed; without those that mean no value everywhere."""
         counts: Counter[str] = Counter()
         for text, rows in Counter(self.texts).items():
-            counts[text.strip(SPACES)] += rows
-        return Counter({text: n for text, n in counts.items() if text.lower() not in MISSING})
+            trimmed = text.strip(SPACES)
+            if trimmed.lower() not in NO_VALUE:
+                counts[trimmed] += rows
+        return counts
 
     @cached_property
     def rows(self) -> int:

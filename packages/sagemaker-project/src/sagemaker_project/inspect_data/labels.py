@@ -7,13 +7,14 @@ model that misses it has learned next to nothing; raise it where you know more a
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from sagemaker_project.errors import UsageError
 from sagemaker_project.inspect_data.findings import Answer, Cells, Doubt, Finding, Options, count
 from sagemaker_project.inspect_data.numbers import Numbers, numbers_of, span
-from sagemaker_project.tabular.schema import METRICS, MISSING
+from sagemaker_project.tabular.schema import METRICS
 
 CLASSES = 20  # of a label whose problem is not in doubt
 MOST = 100  # classes
@@ -30,6 +31,7 @@ NEGATIVE = frozenset(
     + ("healthy", "ok", "good", "legitimate", "stayed", "retained", "none", "<=50k", "nein", "non")
     + ("control", "alive", "survived", "kept", "on time", "active")
 )
+NAMES = frozenset({"none", "na", "n/a"})  # mean no value, unless they are a class of the label
 FAR = 1000  # quartile ranges from the median: a mistake, which must not make the threshold
 
 
@@ -76,10 +78,11 @@ def _is_text(numbers: Numbers) -> bool:
 
 def _kept_words(cells: Cells) -> dict[str, int]:
     """Return the texts such as `none` that are a class here: as many rows as a class may have."""
-    found: dict[str, int] = {}
-    for text in cells.texts:
-        if text.strip().lower() in set(MISSING) - {"", "?", "nan", "null"}:
-            found[text.strip()] = found.get(text.strip(), 0) + 1
+    found = {
+        text.strip(): rows
+        for text, rows in Counter(cells.texts).items()
+        if text.strip().lower() in NAMES
+    }
     return {text: rows for text, rows in found.items() if rows >= 0.05 * len(cells.texts)}
 
 
@@ -154,7 +157,7 @@ def _number(cells: Cells, numbers: Numbers, options: Options) -> Label:
         )
     rows = sum(numbers.values.values())
     shares = {f"{value:.0f}": numbers.values[value] / rows for value in sorted(numbers.values)}
-    reason = f"{len(shares)} classes, {span(numbers.values)}"
+    reason = "two classes" if len(shares) == 2 else f"{len(shares)} classes"
     finding = Finding(cells.name, "integer", "label", reason, doubts=doubts)
     return _classes(finding, shares, options, "binary" if len(shares) == 2 else "multiclass")
 
@@ -203,7 +206,8 @@ def _usual(values: list[float]) -> list[float]:
 
 def _spread(values: Sequence[float]) -> dict[str, tuple[float, str]]:
     """Return the threshold of each metric of a regression, and how it is chosen."""
-    deviation = statistics.pstdev(values)
+    mean = math.fsum(values) / len(values)
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
     middle = statistics.median(values)
     distance = statistics.fmean(abs(value - middle) for value in values)
     return {

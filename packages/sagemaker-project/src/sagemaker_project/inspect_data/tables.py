@@ -11,6 +11,7 @@ from sagemaker_project.inspect_data import columns, labels, leaks
 from sagemaker_project.inspect_data.dates import iso
 from sagemaker_project.inspect_data.findings import Answer, Cells, Doubt, Finding, Options, Sample
 from sagemaker_project.inspect_data.labels import Label
+from sagemaker_project.inspect_data.numbers import numbers_of
 from sagemaker_project.inspect_data.sources import all_texts
 from sagemaker_project.tabular.cells import BadCell, parser
 from sagemaker_project.tabular.schema import MISSING, Field
@@ -116,19 +117,26 @@ def _gives_away(
 ) -> bool:
     if leaks.gives_away(cells.texts, label_cells.texts, label.problem):
         return True
-    if found.type == "string":
-        return False
-    value = parser(_field(found), decimal)
-    step = max(1, len(cells.texts) // leaks.ROWS)
-    texts = [text.strip() for text in label_cells.texts[::step]]
-    numbers = [_number(value, cell) for cell in cells.texts[::step]]
+    values = _values(cells, found, decimal)
+    texts = [text.strip() for text in leaks.some(label_cells.texts)]
     if label.problem != "regression":
-        pairs = [(n, text) for n, text in zip(numbers, texts, strict=True) if n == n and text]
+        pairs = [(n, text) for n, text in zip(values, texts, strict=True) if n == n and text]
         return leaks.numbers_give_away([n for n, _ in pairs], [text for _, text in pairs])
-    target = parser(_field(label.finding), decimal)
-    wanted = [_number(target, text) for text in texts]
-    both = [(n, y) for n, y in zip(numbers, wanted, strict=True) if n == n and y == y]
+    wanted = _values(label_cells, label.finding, decimal)
+    both = [(n, y) for n, y in zip(values, wanted, strict=True) if n == n and y == y]
     return leaks.orders([n for n, _ in both], [y for _, y in both])
+
+
+def _values(cells: Cells, found: Finding, decimal: str) -> list[float]:
+    """Return the numbers of the cells that are looked at, NaN for those that are none."""
+    some = [text.strip() for text in leaks.some(cells.texts)]
+    if found.type in ("number", "integer"):
+        numbers = numbers_of(cells, decimal).of
+        return [numbers.get(text, math.nan) for text in some]
+    if found.type == "string":
+        return [math.nan] * len(some)
+    parse = parser(_field(found))
+    return [_number(parse, text) for text in some]
 
 
 def _number(parse: Callable[[str], float], text: str) -> float:
