@@ -168,22 +168,24 @@ def _text(cells: Cells, decimal: str) -> Finding | None:
     """A text is an id, free text, or a category."""
     if _is_identifier(cells) and (cells.is_unique or not _is_prose(cells)):
         return _identifier(cells, "string")
-    many = len(cells.counts) > max(FEW, OWN * cells.rows)
-    if many and cells.is_unique and not _is_prose(cells):
-        return Finding(cells.name, "string", "id", f"an id: {_each(cells)}")
-    if many:
-        words = "free text" if _is_prose(cells) else "texts"
-        reason = f"{words}: {len(cells.counts):,} different ones in {count(cells.rows, 'row')}"
-        return Finding(cells.name, "string", "ignored", reason)
     numbers = numbers_of(cells, decimal)
-    doubts: tuple[Doubt, ...] = ()
-    if numbers.share > MIXED and cells.kind != "string":
-        doubts = (_mixed(cells, numbers, "string"),)
-    elif has_thousands(numbers.words):
-        doubts = (Doubt(f"column {cells.name}: {_thousands(numbers)}"),)
+    is_mixed = numbers.share > MIXED and cells.kind != "string"
+    many = len(cells.counts) > max(FEW, OWN * cells.rows)
+    if is_mixed or not many:
+        return _category(cells, numbers, is_mixed)
+    if cells.is_unique and not _is_prose(cells):
+        return Finding(cells.name, "string", "id", f"an id: {_each(cells)}")
+    words = "free text" if _is_prose(cells) else "texts"
+    reason = f"{words}: {len(cells.counts):,} different ones in {count(cells.rows, 'row')}"
+    doubts = _thousands(cells, numbers)
+    return Finding(cells.name, "string", "ignored", reason, doubts=doubts)
+
+
+def _category(cells: Cells, numbers: Numbers, is_mixed: bool) -> Finding:
     shown = ", ".join(_short(text) for text, _ in cells.counts.most_common(3))
     more = ", ..." if len(cells.counts) > 3 else ""
     reason = f"{count(len(cells.counts), 'category')}: {shown}{more}{_missing(cells)}"
+    doubts = (_mixed(cells, numbers, "string"),) if is_mixed else _thousands(cells, numbers)
     return Finding(cells.name, "string", "feature", reason, values=_listed(cells), doubts=doubts)
 
 
@@ -221,12 +223,16 @@ def _mixed(cells: Cells, numbers: Numbers, guess: str) -> Doubt:
     return Doubt(text, tuple(answers if guess == "number" else answers[::-1]))
 
 
-def _thousands(numbers: Numbers) -> str:
+def _thousands(cells: Cells, numbers: Numbers) -> tuple[Doubt, ...]:
+    """Note numbers that the rule for numbers does not take: 1,234, or 1,5 between commas."""
+    if not has_thousands(numbers.words):
+        return ()
     example = next(iter(numbers.words))
-    return (
-        f"{example} is no number here: write numbers without separators of thousands, with a"
-        " decimal point, or separate the cells by ;"
+    text = (
+        f"column {cells.name}: {example} is no number here: write numbers without separators of"
+        " thousands, with a decimal point, or separate the cells by ;"
     )
+    return (Doubt(text),)
 
 
 def _listed(cells: Cells, role: str = "feature") -> tuple[str, ...]:

@@ -79,20 +79,22 @@ def _encoding(path: Path, content: bytes) -> str:
 
 
 def delimiter(path: Path, text: str) -> str:
-    """Return the delimiter: the one whose lines agree best on a number of cells, above one."""
+    """Return the delimiter: the one that cuts most lines into as many cells as the first.
+
+    Of two that do, the comma is the decimal mark, as in 1,5;2,5.
+    """
     first = text.split("\n", 1)[0].strip().lower()
     if first.startswith("sep=") and len(first) == 5 and first[4] in DELIMITERS:
         return first[4]
     lines = "\n".join(text.splitlines()[:LINES])
-    best, found = (0.0, 0), ""
+    best, found = (0.0, False, 0), ""
     for candidate in DELIMITERS:
         try:
             rows = [len(row) for row in csv.reader(io.StringIO(lines), delimiter=candidate) if row]
         except csv.Error:
             continue
-        width = max(set(rows), key=rows.count) if rows else 0
-        score = (round(rows.count(width) / len(rows), 1) if rows else 0.0, width)
-        if width > 1 and score > best:
+        score = (round(rows.count(rows[0]) / len(rows), 1), candidate != ",", rows[0])
+        if rows[0] > 1 and score > best:
             best, found = score, candidate
     if not found:
         raise UsageError(

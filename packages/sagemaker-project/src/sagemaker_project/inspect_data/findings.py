@@ -9,7 +9,6 @@ from typing import NamedTuple
 from sagemaker_project.tabular.cells import SPACES
 from sagemaker_project.tabular.schema import MISSING, FileFormat
 
-
 NO_VALUE = frozenset(MISSING)
 
 

@@ -266,14 +266,14 @@ def _positive(
             raise UsageError(f"--positive {options.positive!r}: the label {name} has {listed}")
         return options.positive, ()
     low, high = shares
+    if low.isdigit() and high.isdigit():
+        return high, ()
     for one, other in ((high, low), (low, high)):
         if _says(one, POSITIVE) or _says(other, NEGATIVE) or other.lower() in _negations(one):
             if not (_says(other, POSITIVE) or _says(one, NEGATIVE)):
                 return one, ()
             if _says(one, POSITIVE) and not _says(other, POSITIVE):
                 return one, ()
-    if all(text.isdigit() for text in shares):
-        return high, ()
     rarer = min(shares, key=lambda text: (shares[text], text))
     common = next(text for text in shares if text != rarer)
     answers = tuple(Answer(text, "--positive", text) for text in (rarer, common))

@@ -1,10 +1,12 @@
 """Files to a sample: text columns of the first rows of each file, and what the files are."""
 
 import csv
+import gzip
 import io
 import re
+import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -119,12 +121,12 @@ def _read(path: Path, label: str, rows: int, size: int) -> Part:
 def _read_csv(path: Path, label: str, rows: int, size: int) -> Part:
     content, compression, whole = encodings.read_bytes(path, size)
     text, encoding = encodings.decode(path, content, whole)
+    if not text.strip():
+        raise UsageError(f"{path}: is empty")
     delimiter = encodings.delimiter(path, text)
-    found = list(islice(_records(path, text, delimiter), rows + 2))
+    found = list(islice(_records(path, io.StringIO(text, newline=""), delimiter), rows + 2))
     if not whole or len(found) > rows + 1:
         found, whole = found[:-1], False  # the last one may be cut
-    if not found:
-        raise UsageError(f"{path}: is empty")
     header = has_header(found, label)
     names = _names(path, found[0], label, header)
     body = found[1:] if header else found
@@ -140,8 +142,8 @@ def _read_csv(path: Path, label: str, rows: int, size: int) -> Part:
     return Part(columns, about, whole, notes)
 
 
-def _records(path: Path, text: str, delimiter: str) -> Iterator[list[str]]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+def _records(path: Path, lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
+    reader = csv.reader(lines, delimiter=delimiter)
     try:
         for record in reader:
             if reader.line_num == 1 and delimiter.join(record).lower() == f"sep={delimiter}":
@@ -259,15 +261,36 @@ def _texts(column: "pa.ChunkedArray", kind: str) -> list[str]:
     return ["" if value is None or value != value else str(value) for value in values]
 
 
-def all_texts(source: Path, sample: Sample, name: str) -> Sequence[str]:
-    """Return the cells of one column in all rows of all files."""
-    if sample.whole:
-        return next(column.texts for column in sample.columns if column.name == name)
-    texts: list[str] = []
+def all_counts(source: Path, sample: Sample, name: str) -> Counter[str]:
+    """Return the cells of one column in all rows of all files: {text: rows}."""
+    counts: Counter[str] = Counter()
     for path in find_files(source):
         if sample.file.format == "parquet":
-            part = _read_parquet(path, name, 2**62)
+            counts.update(_parquet_cells(path, name))
         else:
-            part = _read_csv(path, name, 2**62, 2**62)
-        texts += _column(part, name)
-    return texts
+            counts.update(_csv_cells(path, sample, name))
+    return counts
+
+
+def _csv_cells(path: Path, sample: Sample, name: str) -> Iterator[str]:
+    file = sample.file
+    opened = gzip.open if file.compression else open
+    encoding = "utf-8-sig" if file.encoding == "utf-8" else file.encoding
+    try:
+        with opened(path, "rt", encoding=encoding, newline="") as lines:
+            records = _records(path, lines, file.delimiter)
+            at = [one.name for one in sample.columns].index(name)
+            if file.header:
+                at = [cell.strip() for cell in next(records)].index(name)
+            for record in records:
+                if len(record) > at:
+                    yield record[at]
+    except (UnicodeDecodeError, EOFError, zlib.error) as error:
+        raise UsageError(f"{path}: cannot be read to its end: {error}") from None
+
+
+def _parquet_cells(path: Path, name: str) -> Iterator[str]:
+    import pyarrow.parquet as pq
+
+    for batch in pq.ParquetFile(path).iter_batches(columns=[name]):
+        yield from _texts(batch.column(0), _kind(batch.column(0).type))

@@ -12,7 +12,7 @@ from sagemaker_project.inspect_data.dates import iso
 from sagemaker_project.inspect_data.findings import Answer, Cells, Doubt, Finding, Options, Sample
 from sagemaker_project.inspect_data.labels import Label
 from sagemaker_project.inspect_data.numbers import numbers_of
-from sagemaker_project.inspect_data.sources import all_texts
+from sagemaker_project.inspect_data.sources import all_counts
 from sagemaker_project.tabular.cells import BadCell, parser
 from sagemaker_project.tabular.schema import MISSING, Field
 from sagemaker_project.usage import near
@@ -228,10 +228,10 @@ def _time_split(
         raise UsageError(f"--time {name!r}: is no column of dates: {found.reason}")
     read = parser(_field(found))
     try:
-        values = sorted(map(read, all_texts(source, sample, name)))
+        pairs = [(read(text), rows) for text, rows in all_counts(source, sample, name).items()]
     except BadCell as error:
         raise UsageError(f"--time {name!r}: a cell {error}; repair or remove its row") from None
-    values = [value for value in values if not math.isnan(value)]
+    values = [value for value, rows in sorted(pairs) if value == value for _ in range(rows)]
     days = found.type == "date"
     validation, test = (values[int(share * len(values))] for share in (TRAIN, VALIDATION))
     if days:
