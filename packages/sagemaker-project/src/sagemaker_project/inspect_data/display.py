@@ -1,0 +1,120 @@
+"""What `inspect-data` prints: a table and questions on a terminal, plain lines elsewhere."""
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from sagemaker_project.inspect_data.findings import Answer, Doubt, Sample, count
+from sagemaker_project.inspect_data.sources import describe
+from sagemaker_project.inspect_data.tables import Result
+
+STYLES = {"feature": "", "label": "bold green", "id": "cyan", "ignored": "dim"}
+
+
+def print_result(name: str, result: Result) -> None:
+    """Print what the table is, column by column."""
+    print(f"{name}: {_about(result.sample)}")
+    if sys.stdout.isatty():
+        _print_table(result)
+    else:
+        _print_lines(result)
+    for line in _summary(result):
+        print(line)
+
+
+def _about(sample: Sample) -> str:
+    rows = count(sample.rows, "row")
+    if not sample.whole:
+        rows = f"the first {rows}"
+    files = f", {len(sample.files)} parts" if len(sample.files) > 1 else ""
+    return f"{describe(sample.file)}{files}; {rows}, {count(len(sample.columns), 'column')}"
+
+
+def _print_table(result: Result) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("Column", "Type", "Role", "Why", box=None, pad_edge=False, header_style="bold")
+    table.columns[0].overflow = "fold"
+    for one in result.findings:
+        style = STYLES[one.role]
+        cells = (one.name, one.type, one.role, one.reason)
+        row = [Text(cell, style=style) for cell in cells]
+        if one.doubts:
+            row[3].append("  ?", style="bold yellow")
+        table.add_row(*row)
+    Console().print(table)
+
+
+def _print_lines(result: Result) -> None:
+    width = max(len(one.name) for one in result.findings)
+    for one in result.findings:
+        print(f"{one.name:<{width}}  {one.type:<8}  {one.role:<7}  {one.reason}")
+
+
+def _summary(result: Result) -> list[str]:
+    label, content = result.label, result.content
+    problem = f"problem: {label.problem}"
+    if label.positive:
+        problem += f", positive class {label.positive}"
+    sign = "at least" if label.more_is_better else "at most"
+    metric = f"metric: {label.metric} {sign} {label.threshold:g} ({label.chosen})"
+    facets = ", ".join(content["facets"])
+    lines = [problem, metric, f"split: {_split(content['split'])}"]
+    return [*lines, f"reported by: {facets}"] if facets else lines
+
+
+def _split(split: Mapping[str, Any]) -> str:
+    if "time" in split:
+        dates = f"validation from {split['validationFrom']}, test from {split['testFrom']}"
+        return f"by {split['time']}: {dates}"
+    if "group" in split:
+        return f"rows of one {' and '.join(split['group'])} are in one split"
+    return f"70, 15 and 15 % of the rows, by the {len(split['by'])} columns of features and label"
+
+
+def doubt_lines(doubt: Doubt) -> str:
+    """Return a doubt in one line, with the flag of each answer."""
+    if not doubt.answers:
+        return doubt.text
+    flags = [f"{flag(answer)} ({answer.text})" for answer in doubt.answers]
+    guess = doubt.answers[0].text
+    return f"{doubt.text} Taken: {guess}. Settle it with {' or '.join(flags)}"
+
+
+def flag(answer: Answer) -> str:
+    return f"{answer.flag} {shlex.quote(answer.value)}"
+
+
+def ask(doubt: Doubt) -> Answer:
+    """Ask on the terminal; Enter takes the best guess."""
+    print(f"\n{doubt.text}")
+    for n, answer in enumerate(doubt.answers, 1):
+        print(f"  {n}  {answer.text}   {flag(answer)}")
+    while True:
+        given = input(f"1 to {len(doubt.answers)} [1]: ").strip() or "1"
+        if given.isdigit() and 1 <= int(given) <= len(doubt.answers):
+            return doubt.answers[int(given) - 1]
+
+
+def confirm(question: str) -> bool:
+    return input(f"{question} [y/N]: ").strip().lower() in ("y", "yes")
+
+
+def file_text(content: Mapping[str, Any]) -> str:
+    """Return a schema.json as a person edits it: a line for each member and each field."""
+    lines = []
+    for name, value in content.items():
+        if name == "fields":
+            fields = ",\n".join(f"    {_json(one)}" for one in value)
+            lines.append(f'  "fields": [\n{fields}\n  ]')
+        else:
+            lines.append(f"  {_json(name)}: {_json(value)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
