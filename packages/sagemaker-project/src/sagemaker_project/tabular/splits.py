@@ -14,6 +14,7 @@ from sagemaker_project.tabular.schema import Field, Schema
 from sagemaker_project.tabular.table import BadInput, Categories, Column, Table
 
 ROWS_AT_ONCE = 16_384
+BLOCK = 16 * 1024**2  # bytes; the longest row that can be read
 
 
 def write_split(path: Path, table: Table, schema: Schema) -> None:
@@ -54,6 +55,7 @@ def read_split(path: Path, schema: Schema) -> Table:
     try:
         read = csv.read_csv(
             path,
+            read_options=csv.ReadOptions(block_size=BLOCK),
             parse_options=csv.ParseOptions(newlines_in_values=True),
             convert_options=csv.ConvertOptions(
                 column_types={field.name: _type(field) for field in schema.used},
