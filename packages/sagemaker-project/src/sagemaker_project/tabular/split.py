@@ -126,17 +126,16 @@ def _bound(name: str, text: str) -> float:
 
 
 def split_dates(days: Floats, field: Field) -> tuple[str, str]:
-    """Return the dates that leave 70, 15 and 15 % of the rows before, between and after them."""
-    ordered = np.sort(days)
-    first = _above(ordered, ordered[0], BOUNDS[0])
-    second = _above(ordered, first, BOUNDS[1])
+    """Return the dates that leave 70, 15 and 15 % of the rows before, between and after them.
+
+    No split is empty if there are three distinct dates.
+    """
+    ordered, distinct = np.sort(days), np.unique(days)
+    first, second = (float(ordered[len(ordered) * bound // BUCKETS]) for bound in BOUNDS)
+    if len(distinct) >= len(SPLITS):
+        first = min(max(first, float(distinct[1])), float(distinct[-2]))
+        second = max(second, float(distinct[np.searchsorted(distinct, first, side="right")]))
     return _iso_8601(first, field), _iso_8601(second, field)
-
-
-def _above(ordered: Floats, low: float, bound: int) -> float:
-    """Return the value at a bound, or the next one above `low` where it is not above it."""
-    place = max(len(ordered) * bound // BUCKETS, int(np.searchsorted(ordered, low, side="right")))
-    return float(ordered[place]) if place < len(ordered) else low + 1
 
 
 def _iso_8601(days: float, field: Field) -> str:
