@@ -114,7 +114,7 @@ def _number(field: Field, column: Floats) -> tuple[Description, Histogram, Integ
 
 
 def _mean(values: Floats) -> float:
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         mean = float(values.mean())
     return mean if math.isfinite(mean) else float((values / len(values)).sum())
 
