@@ -174,7 +174,9 @@ CLASSES = ["yes" if value > 1 else "no" for value in NOISE]
 @pytest.mark.parametrize(
     "column",
     [NOISE, -NOISE, NOISE.round(), [float(label == "yes") for label in CLASSES]]
-    + [["late" if label == "yes" else "in time" for label in CLASSES]],
+    + [["late" if label == "yes" else "in time" for label in CLASSES]]
+    + [[value if label == "yes" else None for value, label in zip(NOISE, CLASSES, strict=True)]]
+    + [[1.0 if label == "yes" else None for label in CLASSES]],
 )
 def test_a_column_that_gives_the_class_away_is_told(column):
     column = column if isinstance(column, list) else column.tolist()

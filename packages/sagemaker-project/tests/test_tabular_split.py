@@ -143,8 +143,8 @@ def as_list(column):
 
 
 @given(
-    st.lists(st.tuples(texts, finite | st.none(), finite), min_size=1, max_size=30),
-    st.lists(st.tuples(texts, finite | st.none(), finite), max_size=10),
+    st.lists(st.tuples(texts, finite | st.none(), finite), min_size=1, max_size=8),
+    st.lists(st.tuples(texts, finite | st.none(), finite), max_size=4),
     st.integers(0, 2**32 - 1),
     st.randoms(use_true_random=False),
 )
@@ -227,6 +227,18 @@ def test_newer_data_that_leave_the_dates_old_are_told_with_dates_that_fit():
 def test_a_time_split_without_test_rows_is_refused_with_dates_that_fit():
     schema, table = make_schema(TIMED, split=DATES), timed(range(80))
     with pytest.raises(BadInput, match="the test split has no rows; set split.validationFrom to"):
+        check_split(table, schema, split_of(table, schema))
+
+
+def test_a_class_missing_in_a_time_split_is_refused_with_its_dates():
+    fields = {"day": "date", "x": "number", "y": "string"}
+    schema = make_schema(fields, problem="binary", positive="yes", split=DATES)
+    labels = ["yes" if day < 75 else "no" for day in range(100)]
+    table = make_table({"day": range(100), "x": range(100), "y": labels})
+    message = (
+        "class 'no' of column 'y' has no row in train; its rows are from 1970-03-17 to 1970-04"
+    )
+    with pytest.raises(BadInput, match=message):
         check_split(table, schema, split_of(table, schema))
 
 
@@ -318,7 +330,10 @@ def test_rows_without_a_group_are_told():
     schema = make_schema(fields, split={"group": ["customer"]})
     table = make_table({"customer": customers, "x": range(1030), "y": range(1030)})
     [warning] = check_split(table, schema, split_of(table, schema))
-    assert "has no value in 30 row(s): they count as one group" in warning
+    assert (
+        "by which rows are grouped into splits, has no value in 30 row(s): they count as one group"
+        in warning
+    )
 
 
 def test_classes_are_in_numeric_or_in_text_order():

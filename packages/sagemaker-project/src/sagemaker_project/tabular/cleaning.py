@@ -105,7 +105,11 @@ def _note(table: Table, field: Field, rows: Mask, reason: str) -> Note:
 
 def _example(table: Table, name: str, row: int) -> Example:
     column = table.columns[name]
-    value = column.texts[row] if isinstance(column, Categories) else float(column[row])
+    value: float | str
+    if isinstance(column, Categories):
+        value = column.values[column.codes[row]]
+    else:
+        value = float(column[row])
     found: Example = {"line": int(table.line[row]), "value": value}
     if len(table.files) > 1:
         found["file"] = table.files[table.file[row]]
@@ -234,10 +238,8 @@ def _remarks(field: Field, column: Column, label: _Label, schema: Schema) -> Ite
 
 
 def _is_constant(column: Column) -> bool:
-    if isinstance(column, Categories):
-        return np.unique(column.codes).size <= 1
-    known = column[~np.isnan(column)]
-    return not known.size or bool(known.min() == known.max())
+    values = column.codes if isinstance(column, Categories) else column
+    return bool((values == values[0]).all() or np.isnan(values).all())
 
 
 def _identifier(field: Field, column: Column) -> str:
@@ -265,6 +267,8 @@ def _leaks_here(column: Column, label: _Label) -> bool:
         groups, codes = np.unique(column.codes, return_inverse=True)[1].reshape(-1), label.codes
     else:
         known = ~np.isnan(column)
+        if not label.is_number and _told_apart(known.astype(np.int64), label.codes):
+            return True
         groups, codes = _dense_rank(column[known]), label.codes[known]
     if len(codes) < MIN_ROWS or codes.min() == codes.max() or not groups.any():
         return False

@@ -116,7 +116,9 @@ def _number(field: Field, column: Floats) -> tuple[Description, Histogram, Integ
 def _mean(values: Floats) -> float:
     with np.errstate(over="ignore", invalid="ignore"):
         mean = float(values.mean())
-    return mean if math.isfinite(mean) else float((values / len(values)).sum())
+        if not math.isfinite(mean):  # their sum is too large
+            mean = float((values / len(values)).sum().clip(values.min(), values.max()))
+    return mean
 
 
 def _edges(values: Floats) -> Floats:
@@ -132,7 +134,7 @@ def _edges(values: Floats) -> Floats:
     if whole and max(abs(low), abs(high)) < 2**52:
         return np.arange(math.floor(low), math.ceil(high) + 2, dtype=np.float64) - 0.5
     if low == high:
-        return np.array([low, np.nextafter(high, np.inf)])
+        return np.sort([low, np.nextafter(low, 0.0)])
     steps = np.linspace(0.0, 1.0, BINS + 1)
     edges: Floats = np.unique(low * (1 - steps) + high * steps)
     return edges

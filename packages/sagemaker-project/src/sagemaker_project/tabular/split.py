@@ -184,8 +184,11 @@ def _warn_of_missing_groups(table: Table, schema: Schema) -> list[str]:
     warnings = []
     for name in schema.split.group:
         column = table.columns[name]
-        missing = column.texts == "" if isinstance(column, Categories) else np.isnan(column)
-        if count := int(np.count_nonzero(missing)):
+        if isinstance(column, Categories):
+            count = column.counts().get("", 0)
+        else:
+            count = int(np.count_nonzero(np.isnan(column)))
+        if count:
             warnings.append(
                 f"column {name!r}, by which rows are grouped into splits, has no value in "
                 f"{count} row(s): they count as one group"
@@ -212,6 +215,15 @@ def _advise_dates(table: Table, schema: Schema) -> str:
     )
 
 
+def _advise_dates_of_class(table: Table, schema: Schema, rows: npt.NDArray[np.bool_]) -> str:
+    days, field = table.numbers(schema.split.time)[rows], schema.field(schema.split.time)
+    first, last = (_iso_8601(float(day), field) for day in (days.min(), days.max()))
+    return (
+        f"its rows are from {first} to {last}: move split.validationFrom and split.testFrom in "
+        "schema.json so that each split has some, or add rows"
+    )
+
+
 def _check_complete(table: Table, schema: Schema, parts: Parts, sizes: Integers) -> None:
     names: tuple[str, ...] = ("",)
     codes: Integers = np.zeros(len(table), np.int64)
@@ -224,12 +236,12 @@ def _check_complete(table: Table, schema: Schema, parts: Parts, sizes: Integers)
     if empty.size:
         what = f"the {SPLITS[empty[0]]} split has no rows"
         thin = int(np.argmin(counts.sum(axis=1)))
+        dates = f"{_advise_dates(table, schema)}, or add rows" if schema.split.time else ""
     else:
         thin, part = (int(place[0]) for place in np.nonzero(counts == 0))
         what = f"class {names[thin]!r} of column {schema.label!r} has no row in {SPLITS[part]}"
-    if schema.split.time:
-        raise BadInput(f"{what}; {_advise_dates(table, schema)}, or add rows")
-    raise BadInput(f"{what}; {_advise_seed(table, schema, codes, names, thin)}")
+        dates = _advise_dates_of_class(table, schema, codes == thin) if schema.split.time else ""
+    raise BadInput(f"{what}; {dates or _advise_seed(table, schema, codes, names, thin)}")
 
 
 def _advise_seed(
