@@ -6,10 +6,14 @@ nothing else of sagemaker_project.
 
     schema.py     what schema.json says: the one place that knows a column
     cells.py      what the text of a cell means: one rule for numbers, dates, booleans, no value
-    table.py      columns in memory, and the splits as files
+    table.py      columns in memory
     reading.py    files to a table: CSV, gzip, Parquet, one or several; strict
     cleaning.py   ranges, odd values, warnings about columns
     split.py      which split a row falls into, from the row alone
+    xxhash64.py   the hash behind it, of many cells at once
+    splits.py     the splits as files
+    description.py    columns and splits in numbers, for the report
+    preprocessing.py  the step that does all of that
     features.py   columns of the table to inputs of the model
     training.py   the scikit-learn Pipeline of a schema, fitted
     trees.py      the same model as plain numbers, for a row and for many
