@@ -19,7 +19,7 @@ NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 ISO_8601 = re.compile(
     r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:[Zz]|[+-]\d\d:\d\d)?)?", re.ASCII
 )
-SPACES = " \t\n\r\f\v"  # no-break and other Unicode spaces are text
+SPACES = " \t\n\r\f\v\u00a0"  # with the no-break space of spreadsheets; other Unicode is text
 SECONDS = 86_400.0  # of a day
 EPOCH = date(1970, 1, 1).toordinal()
 
