@@ -231,8 +231,7 @@ def _boosted(splits: Mapping[str, Data], schema: Schema, parameters: Parameters)
     weigh = _weigher(train.target, parameters)
     seen = _curve(pipeline, sample, parameters.loss, weigh)
     held_out = _curve(pipeline, validation, parameters.loss, weigh)
-    finite = np.nan_to_num(np.array(held_out), nan=np.inf)
-    best = int(finite.argmin()) + 1
+    best = int(np.argmin(held_out)) + 1
     model = pipeline[-1]
     del model._predictors[best:]
     model.set_params(max_iter=best)
@@ -260,7 +259,9 @@ def _curve(
     model, inputs = pipeline[-1], pipeline[0].transform(split.inputs)
     staged = model.staged_predict_proba if loss == "log_loss" else model.staged_predict
     weights = weigh(split.target)
-    return tuple(loss_of(loss, split.target, answers, weights) for answers in staged(inputs))
+    losses = [loss_of(loss, split.target, answers, weights) for answers in staged(inputs)]
+    most = np.finfo(np.float64).max  # stands for what overflowed: JSON has neither inf nor NaN
+    return tuple(np.nan_to_num(losses, nan=most, posinf=most).tolist())
 
 
 def _iterations_text(curve: LearningCurve) -> str:
