@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from sagemaker_project.tabular import file_format
 from sagemaker_project.tabular.csv_fast import FastReader
-from sagemaker_project.tabular.reading import ReadTable, find_files, read_table
+from sagemaker_project.tabular.reading import ReadTable, read_table
 from sagemaker_project.tabular.schema import Schema, read_schema
 from sagemaker_project.tabular.table import BadInput, Categories
 

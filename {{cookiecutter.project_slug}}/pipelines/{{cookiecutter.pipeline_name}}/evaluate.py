@@ -61,7 +61,8 @@ def evaluate(args):
 
 
 def main(argv=None):
-    return script.run("evaluate.py", argv, parse, evaluate)
+    message = script.path_option("--message", argv)
+    return script.run("evaluate.py", lambda: evaluate(parse(argv)), message)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ counted, with examples, in report/data_report.json.
 Exit codes: 0 done, 1 the machine failed (disk, permission), 2 the input or the arguments are wrong.
 """
 
-import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -34,24 +32,16 @@ def parse(argv):
     return parser.parse_args(argv)
 
 
-def data_url(job):
-    """Return the S3 URI of the data, which only the description of the job knows, or "unknown"."""
-    try:
-        inputs = json.loads(job.read_bytes())["ProcessingInputs"]
-        [url] = [item["S3Input"]["S3Uri"] for item in inputs if item["InputName"] == "input-data"]
-        return url
-    except (OSError, ValueError, LookupError, TypeError):
-        return "unknown"
-
-
-def preprocess(args: argparse.Namespace):
+def preprocess(args):
     folders = preprocessing.Folders(args.train, args.validation, args.test, args.report)
-    report = preprocessing.preprocess(args.input_data, SCHEMA, folders, data_url(args.job))
+    url = preprocessing.data_url(args.job)
+    report = preprocessing.preprocess(args.input_data, SCHEMA, folders, url)
     print("\n".join(preprocessing.summary(report)))
 
 
 def main(argv=None):
-    return script.run("preprocess.py", argv, parse, preprocess)
+    message = script.path_option("--message", argv)
+    return script.run("preprocess.py", lambda: preprocess(parse(argv)), message)
 
 
 if __name__ == "__main__":

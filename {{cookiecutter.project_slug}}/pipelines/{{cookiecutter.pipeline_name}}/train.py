@@ -27,9 +27,7 @@ CODE = Path(__file__).parent
 
 def parse(argv):
     parser = script.Parser("Train the model and pack it for serving.")
-    output = os.environ.get("SM_OUTPUT_DIR")
-    failure = Path(output) / "failure" if output else None
-    parser.add_argument("--message", type=Path, default=failure, help="file for a failure's reason")
+    parser.add_argument("--message", type=Path, help="file for the reason of a failure")
     for name, variable, folder in (
         ("--train", "SM_CHANNEL_TRAIN", "input/data/train"),
         ("--validation", "SM_CHANNEL_VALIDATION", "input/data/validation"),
@@ -43,10 +41,10 @@ def parse(argv):
 
 def train(args):
     schema = read_schema((args.train / "schema.json").read_bytes())
-    tables = {name: splits.read_split(getattr(args, name) / f"{name}.csv", schema)
-              for name in ("train", "validation")}
-    fitted = training.fit(**tables, schema=schema, parameters=parameters.from_arguments(args))
-    artifact.save(args.model_dir, fitted, schema, tables["validation"], CODE)
+    rows = splits.read_split(args.train / "train.csv", schema)
+    validation = splits.read_split(args.validation / "validation.csv", schema)
+    fitted = training.fit(rows, validation, schema, parameters.from_arguments(args))
+    artifact.save(args.model_dir, fitted, schema, validation, CODE)
     for split, scores in fitted.metrics.items():
         for name, value in scores.items():
             print(f"{split}:{name}={value!r}")
@@ -55,7 +53,9 @@ def train(args):
 
 
 def main(argv=None):
-    return script.run("train.py", argv, parse, train)
+    output = os.environ.get("SM_OUTPUT_DIR")
+    failure = Path(output) / "failure" if output else script.path_option("--message", argv)
+    return script.run("train.py", lambda: train(parse(argv)), failure)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def _add_pipeline_options(parser: argparse.ArgumentParser) -> None:
 def _add_execution_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--local", action="store_true", help="run on this machine, without AWS")
-    add("--input-data", metavar="PATH", help="file or folder to upload and run on (sets InputDataUrl)")
+    add("--input-data", metavar="PATH", help="file or folder to run on (sets InputDataUrl)")
     add(
         "--parameters",
         metavar="NAME=VALUE",

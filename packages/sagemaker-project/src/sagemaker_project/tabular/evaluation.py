@@ -12,6 +12,7 @@ the rights of this process: evaluate only a model whose origin you trust. The fi
 
 import hashlib
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,7 +105,7 @@ def evaluate(folders: Folders, schema_file: Path, wanted: Gate) -> Facts:
             folders.output / "report.html": report.page(facts),
             folders.output / "samples.json": requests,
             folders.output / "provenance.json": as_json(facts["provenance"]),
-            folders.output / "gate.json": as_json(_gate_json(decision)),
+            folders.output / "gate.json": as_json(_gate_json(decision, schema.metric.name)),
             folders.output / "evaluation.json": as_json(metrics.evaluation_json(facts)),
         }
     )
@@ -148,12 +149,10 @@ def _champion(
     )
 
 
-def _decide(
-    facts: Facts, schema: Schema, champion: Champion | None, wanted: Gate
-) -> gate.Decision:
+def _decide(facts: Facts, schema: Schema, champion: Champion | None, wanted: Gate) -> gate.Decision:
     metric = schema.metric
     if wanted.threshold is not None:
-        metric = metric._replace(threshold=wanted.threshold)
+        metric = replace(metric, threshold=wanted.threshold)
     return gate.decide(
         metric, facts["metric"]["value"], facts["baseline"][metric.name], champion, wanted.tolerance
     )
@@ -171,7 +170,7 @@ def _champion_facts(champion: Champion | None) -> Facts | None:
     }
 
 
-def _gate_json(decision: gate.Decision) -> dict[str, str]:
+def _gate_json(decision: gate.Decision, metric: str) -> dict[str, str]:
     """Return what the condition of the pipeline reads: texts, which every comparison knows."""
     passed = "yes" if decision.passed else "no"
-    return {"passed": passed, "gate": decision.gate, "text": decision.text}
+    return {"passed": passed, "gate": decision.gate, "text": decision.text, "metric": metric}
