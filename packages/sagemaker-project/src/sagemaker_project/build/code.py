@@ -82,6 +82,10 @@ class StepCode:
         tar = _tar(_beside(paths, package))
         return self._add(gzip.compress(tar, mtime=0), "sourcedir.tar.gz", tar)
 
+    def file(self, name: str, content: bytes) -> str:
+        """Add a file under its sha256; return its URI."""
+        return self._add(content, name, content)
+
     def _add(self, content: bytes, name: str, hashed: bytes) -> str:
         # A tarball is hashed before compression: different builds of zlib give different bytes.
         key = f"{self.prefix}/code/{hashlib.sha256(hashed).hexdigest()}/{name}"
