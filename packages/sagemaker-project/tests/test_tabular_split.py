@@ -86,6 +86,14 @@ def test_keys_are_those_of_the_rule(seed, expected, parts):
     assert parts_of(table, schema) == parts
 
 
+def test_every_nan_is_one_and_so_is_zero():
+    fields = {"x": "number", "y": "number"}
+    other_nan = np.array([0xFFF8000000000001], np.uint64).view(np.float64)[0]
+    table = make_table({"x": [float("nan"), other_nan, 0.0, -0.0], "y": range(4)})
+    found = keys(table, make_schema(fields)).tolist()
+    assert found[0] == found[1] != found[2] == found[3]
+
+
 def test_shares_are_70_15_and_15_percent():
     table = shells(20_000)
     shares = np.bincount(split_of(table, make_schema(SHELLS))) / len(table)

@@ -77,7 +77,7 @@ def _describe(field: Field, column: Column, parts: Parts) -> Description:
 
 def _count(bins: Integers, parts: Parts, size: int) -> Integers:
     """Count the rows of each split in each bin; shape (splits, bins)."""
-    counts = np.bincount(parts * np.int64(size) + bins, minlength=3 * size)
+    counts = np.bincount(parts.astype(np.int64) * size + bins, minlength=3 * size)
     return counts.reshape(3, size)
 
 

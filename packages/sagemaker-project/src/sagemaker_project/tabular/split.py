@@ -9,7 +9,14 @@
 So a row stays where it is when rows are added, the order changes or the file is cut into parts;
 equal rows stay together, and so do all rows of a group; and a model can be compared with an earlier
 one on rows that neither was trained on. The price: nothing balances the splits. Their sizes and
-shares of a class differ by chance, which `check_split` reports where it matters.
+shares of a class differ by chance, which `check_split` reports where it matters. What that costs,
+as the standard deviation of a test metric over 60 seeds, hashed and (stratified by the label):
+
+    Abalone, 4,177 rows               mse 4.5 +- 0.38     (0.26)
+    4,000 rows, half of them positive AUC 0.90 +- 0.012   (0.011)
+    4,000 rows, 14 % positive         AUC 0.79 +- 0.028   (0.025)
+
+The means agree. It matters less for a model and its champion: they are scored on the same rows.
 
 A split by time compares the date of a row with two dates of schema.json instead.
 """
