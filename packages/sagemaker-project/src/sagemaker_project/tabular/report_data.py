@@ -14,7 +14,6 @@ from sagemaker_project.tabular.report_html import (
     name,
     number,
     prose,
-    shortened,
     table,
 )
 from sagemaker_project.tabular.report_svg import finite
@@ -113,10 +112,10 @@ def _card(key: str, about: Mapping[str, Any]) -> str:
         plot = _steps(histogram["edges"], shares, _type(about))
     else:
         plot = _categories(histogram["labels"], shares)
-    missing = f", {about['missing']:,} missing" if about["missing"] else ""
+    missing = f"; {about['missing']:,} missing" if about["missing"] else ""
     said = f"drift {number(drift)}" if drift is not None else _type(about)
     return (
-        f'<div class="card"><h3>{name(shortened(key, 40))}</h3>{plot}'
+        f'<div class="card"><h3>{name(key, 40)}</h3>{plot}'
         f'<div class="soft">{escape(said + missing)}</div></div>'
     )
 
@@ -169,7 +168,7 @@ def _category(label: str, shares: Mapping[str, float], most: float) -> str:
         for i, (split, share) in enumerate(shares.items())
     )
     return (
-        f'<div class="category">{name(shortened(label, 24))}'
+        f'<div class="category">{name(label, 24)}'
         f'<svg viewBox="0 0 {WIDTH:.0f} 13" preserveAspectRatio="none" aria-hidden="true">'
         f"{bars}</svg></div>"
     )

@@ -152,7 +152,7 @@ def confusion(facts: Mapping[str, Any]) -> str:
         total = sum(counts) or 1
         cells = "".join(_heat(int(count), count / total) for count in counts)
         mark = f'<span class="soft">{i}</span> ' if numbered else ""
-        lines.append(f'<tr><th scope="row">{mark}{name(shortened(one, 28))}</th>{cells}</tr>')
+        lines.append(f'<tr><th scope="row">{mark}{name(one, 28)}</th>{cells}</tr>')
     return (
         f'<div class="card"><h3>Confusion matrix</h3><table class="confusion{dense}"><thead><tr>'
         f'<th scope="row" class="over">actual \\ predicted</th>{"".join(heads)}</tr></thead>'
