@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import report_helpers
 from sagemaker_project.tabular import report, report_svg
-from sagemaker_project.tabular.report_html import name, number, prose, spread
+from sagemaker_project.tabular.report_html import metric_name, name, number, prose, spread
 
 pytestmark = pytest.mark.fast
 
@@ -256,7 +256,7 @@ def test_what_is_undefined_is_said_and_the_metrics_have_their_order():
     }
     facts["undefined"] = {"f2": "no row is positive"}
     text = Page(report.page(facts)).text
-    assert "No f2: no row is positive." in text
+    assert "No F2: no row is positive." in text
     assert text.index("AUC 0.871") < text.index("log loss") < text.index("true positive rate")
 
 
@@ -303,6 +303,11 @@ def test_confusion_cells_are_counts_of_the_actual_class(pages):
 )  # fmt: skip
 def test_numbers_are_short(value, wanted):
     assert number(value) == wanted
+
+
+def test_metrics_have_the_names_that_people_write():
+    names = {"f0_5": "F0.5", "weighted_f1": "weighted F1", "r2": "R²", "log_loss": "log loss"}
+    assert {one: metric_name(one) for one in names} == names
 
 
 def test_words_break_at_their_punctuation_alone():

@@ -124,7 +124,7 @@ def _card(key: str, about: Mapping[str, Any]) -> str:
         names = ("false", "true") if _type(about) == "boolean" else histogram["labels"]
         plot = _categories(names, shares)
     missing = f"; {about['missing']:,} missing" if about["missing"] else ""
-    said = f"drift {number(drift)}" if drift is not None else _type(about)
+    said = f"drift {drift:.3f}" if drift is not None else _type(about)
     if drift is not None and drift > MUCH_DRIFT:
         said = f'<span class="tag">{said}</span>'
     return (
@@ -163,16 +163,17 @@ def _steps(edges: Sequence[float], shares: Mapping[str, Floats], type_: str) -> 
 
 
 def _categories(labels: Sequence[str], shares: Mapping[str, Floats]) -> str:
-    """Return a line for each category with a bar for each split, the rarest summed up."""
+    """Return a line for each category with a bar for each split, the rarest as one without bars."""
     shown = len(labels) if len(labels) <= MAX_CATEGORIES else MAX_CATEGORIES - 1
-    groups = [
-        (str(labels[i]), {key: float(one[i]) for key, one in shares.items()}) for i in range(shown)
+    most = max((float(one[:shown].max()) for one in shares.values() if len(one)), default=0.0)
+    lines = [
+        _category(str(labels[i]), {key: float(one[i]) for key, one in shares.items()}, most or 1.0)
+        for i in range(shown)
     ]
-    if rest := len(labels) - shown:
-        sums = {key: float(one[shown:].sum()) for key, one in shares.items()}
-        groups.append((f"{rest:,} others", sums))
-    most = max((share for _, all_ in groups for share in all_.values()), default=0.0) or 1.0
-    return "".join(_category(label, all_, most) for label, all_ in groups)
+    if shown < len(labels):
+        rest = ", ".join(f"{one[shown:].sum():.0%}" for one in shares.values())
+        lines.append(f'<div class="category">all others {rest}</div>')
+    return "".join(lines)
 
 
 def _category(label: str, shares: Mapping[str, float], most: float) -> str:

@@ -23,7 +23,11 @@ MEANINGS = {
     "recall": "of those that are positive",
     "log_loss": "mean negative log likelihood",
 }
-SPOKEN = {"mse": "MSE", "rmse": "RMSE", "mae": "MAE", "r2": "R²", "auc": "AUC", "f1": "F1"}
+SPOKEN = {
+    **{"mse": "MSE", "rmse": "RMSE", "mae": "MAE", "r2": "R²", "auc": "AUC"},
+    "au_prc": "area under the PR curve",
+}
+F_SCORE = re.compile(r"\bf(\d)(?: (\d))?$")
 
 
 class Markup(str):
@@ -67,7 +71,9 @@ def code(value: object) -> Markup:
 
 
 def metric_name(metric: str) -> str:
-    return SPOKEN.get(metric, metric.replace("_", " "))
+    """Return the name of a metric as people write it, such as F0.5 for f0_5."""
+    words = SPOKEN.get(metric, metric.replace("_", " "))
+    return F_SCORE.sub(lambda found: "F" + ".".join(filter(None, found.groups())), words)
 
 
 def number(value: float | None) -> str:

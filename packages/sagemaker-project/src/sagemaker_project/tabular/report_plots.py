@@ -189,8 +189,8 @@ def _calibration(curves: Sequence[Mapping[str, Any]], shown: Sequence[str], cali
             for x, y, n in known
         ]
     key = legend((_kind(name, shown), name, "") for name in shown) if len(shown) > 1 else ""
-    said = f"{calibrated.rstrip('.')}." if calibrated else ""
-    caption = f"On the dashed line a probability means what it says; dots by rows. {said}"
+    said = f" {calibrated[0].upper()}{calibrated[1:].rstrip('.')}." if calibrated else ""
+    caption = f"On the dashed line a probability is right; a larger dot has more rows.{said}"
     return figure("Calibration", axes.draw(marks, "Calibration") + key, caption)
 
 
