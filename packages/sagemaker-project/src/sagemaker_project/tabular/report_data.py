@@ -128,7 +128,7 @@ def _card(key: str, about: Mapping[str, Any]) -> str:
     if drift is not None and drift > MUCH_DRIFT:
         said = f'<span class="tag">{said}</span>'
     return (
-        f'<div class="card"><h3>{name(key, 40)}</h3>{plot}'
+        f'<div class="card"><h3>{name(key, 28)}</h3>{plot}'
         f'<div class="soft">{said}{missing}</div></div>'
     )
 
