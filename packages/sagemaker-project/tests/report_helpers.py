@@ -89,7 +89,7 @@ def common(problem, label, metric_name, value, threshold, more, names, rng):
         "decision": {
             "passed": True,
             "gate": "",
-            "text": f"{metric_name} {value} passes {threshold}",
+            "text": f"passed: {metric_name} {value}, {threshold} wanted",
         },
         "probabilities": None,
         "importance": [

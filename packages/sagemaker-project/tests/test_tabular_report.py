@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import report_helpers
 from sagemaker_project.tabular import report, report_svg
-from sagemaker_project.tabular.report_html import name, number, prose, spread
+from sagemaker_project.tabular.report_html import metric_name, name, number, prose, spread
 
 pytestmark = pytest.mark.fast
 
@@ -249,6 +249,44 @@ def test_of_60_columns_most_are_folded(pages):
         assert summary in page.text
 
 
+def test_what_is_undefined_is_said_and_the_metrics_have_their_order():
+    facts = report_helpers.binary()
+    facts["metrics"] = {"true_positive_rate": {"value": 0.5, "standard_deviation": 0.1}} | {
+        **facts["metrics"]
+    }
+    facts["undefined"] = {"f2": "no row is positive"}
+    text = Page(report.page(facts)).text
+    assert "No F2: no row is positive." in text
+    assert text.index("AUC 0.871") < text.index("log loss") < text.index("true positive rate")
+
+
+def test_a_column_is_shown_as_people_read_it():
+    facts = report_helpers.regression()
+    counts = {split: [5, 9, 1] for split in ("train", "validation", "test")}
+    facts["data"]["columns"] = {
+        "whole": {
+            **{"type": "integer", "missing": 0, "minimum": 1.0, "mean": 2.0, "maximum": 3.0},
+            **{"histogram": {"edges": [0.5, 1.5, 2.5, 3.5], **counts}, "drift": 0.3},
+        },
+        "flag": {
+            **{"type": "boolean", "missing": 4, "minimum": 0.0, "mean": 0.5, "maximum": 1.0},
+            "histogram": {"labels": ["0", "1"], **{key: n[:2] for key, n in counts.items()}},
+        },
+        "none": {"type": "number", "missing": 625},
+    }
+    content = report.page(facts)
+    assert '<span class="tag">drift 0.300</span>' in content
+    assert '<div class="ends"><span>1</span><span>3</span></div>' in content
+    text = Page(content).text
+    assert "false true boolean; 4 missing" in text and "none number 625 none –" in text
+
+
+def test_a_line_of_several_files_has_its_file():
+    facts = report_helpers.regression()
+    facts["data"]["dropped"][0]["examples"] = [{"line": 7, "file": "part-1.csv"}]
+    assert "(part-1.csv line 7)" in Page(report.page(facts)).text
+
+
 def test_confusion_cells_are_counts_of_the_actual_class(pages):
     facts = report_helpers.binary()
     (a, b), (c, d) = facts["confusion"]
@@ -265,6 +303,11 @@ def test_confusion_cells_are_counts_of_the_actual_class(pages):
 )  # fmt: skip
 def test_numbers_are_short(value, wanted):
     assert number(value) == wanted
+
+
+def test_metrics_have_the_names_that_people_write():
+    names = {"f0_5": "F0.5", "weighted_f1": "weighted F1", "r2": "R²", "log_loss": "log loss"}
+    assert {one: metric_name(one) for one in names} == names
 
 
 def test_words_break_at_their_punctuation_alone():

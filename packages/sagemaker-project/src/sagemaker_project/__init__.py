@@ -18,6 +18,7 @@
       provenance.py   data, commit and definition of a run
       run.py          create or update, start, follow
       execution.py    polls an execution, reads its results
+      reports.py      reports/: what a run adds to its report, and the list of all runs
       display.py      what is printed meanwhile
       code.py         the code of the steps in S3
       traveling.py    what of this package travels with it

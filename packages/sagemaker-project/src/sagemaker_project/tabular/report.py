@@ -70,12 +70,13 @@ def _verdict(decision: Mapping[str, Any], champion: Mapping[str, Any] | None) ->
     heading = "Registered" if passed else REFUSED.get(decision["gate"], "Refused")
     if decision["gate"] == "champion" and champion and not champion["comparable"]:
         heading = "Refused: not comparable with the champion"
+    text = decision["text"].removeprefix("refused: ").removeprefix("passed: ")
     return (
         f'<div class="verdict {"good" if passed else "bad"}"><svg viewBox="0 0 52 52" '
         'aria-hidden="true" fill="none" stroke="currentColor" stroke-width="4" '
         'stroke-linecap="round" stroke-linejoin="round"><circle cx="26" cy="26" r="23" '
         f'style="fill:none" stroke-width="3"/><path d="{DRAWN[passed]}"/></svg>'
-        f"<div><strong>{escape(heading)}</strong><p>{prose(decision['text'])}</p></div></div>"
+        f"<div><strong>{escape(heading)}</strong><p>{prose(text)}</p></div></div>"
     )
 
 

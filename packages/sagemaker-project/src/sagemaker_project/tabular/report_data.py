@@ -14,7 +14,6 @@ from sagemaker_project.tabular.report_html import (
     name,
     number,
     prose,
-    shortened,
     table,
 )
 from sagemaker_project.tabular.report_svg import finite
@@ -23,6 +22,12 @@ from sagemaker_project.tabular.table import Floats
 SPLITS = ("train", "validation", "test")
 TOP_COLUMNS = 12  # shown; the others are folded
 MAX_CATEGORIES = 6
+MUCH_DRIFT = 0.25
+EXPLAINED = (
+    "As shares of each split; the first and last bin hold what is beyond them too. Drift is the "
+    "population stability index of validation or test against train: by custom, below 0.1 they "
+    "are alike, and above 0.25 they differ. The largest first."
+)
 WIDTH, HEIGHT = 240.0, 84.0
 KINDS = {"train": "c0", "validation": "c2", "test": "c1"}
 
@@ -45,9 +50,14 @@ def _notes(data: Mapping[str, Any]) -> Iterator[str]:
         for note in data.get(kind, ()):
             count = note["count"]
             rows = "row" if count == 1 else "rows"
-            lines = ", ".join(str(example["line"]) for example in note["examples"])
-            yield f"{count:,} {rows} {kind}: {note['column']} {note['reason']} (line {lines})"
+            where = ", ".join(_where(example) for example in note["examples"])
+            yield f"{count:,} {rows} {kind}: {note['column']} {note['reason']} ({where})"
     yield from data.get("warnings", ())
+
+
+def _where(example: Mapping[str, Any]) -> str:
+    line = f"line {example['line']}"
+    return f"{example['file']} {line}" if example.get("file") else line
 
 
 def _columns(columns: Mapping[str, Mapping[str, Any]]) -> str:
@@ -59,8 +69,7 @@ def _columns(columns: Mapping[str, Mapping[str, Any]]) -> str:
     if cards:
         key = legend((KINDS[split], split, "") for split in SPLITS)
         parts.append(
-            '<h3>Columns in the three splits</h3><p class="soft">As shares of each split; those '
-            f"first whose splits differ most, by the drift below each.</p>{key}"
+            f'<h3>Columns in the three splits</h3><p class="soft">{EXPLAINED}</p>{key}'
             f'<div class="columns">{"".join(cards[:TOP_COLUMNS])}</div>'
         )
     if rest := cards[TOP_COLUMNS:]:
@@ -112,12 +121,15 @@ def _card(key: str, about: Mapping[str, Any]) -> str:
     if "edges" in histogram:
         plot = _steps(histogram["edges"], shares, _type(about))
     else:
-        plot = _categories(histogram["labels"], shares)
-    missing = f", {about['missing']:,} missing" if about["missing"] else ""
-    said = f"drift {number(drift)}" if drift is not None else _type(about)
+        names = ("false", "true") if _type(about) == "boolean" else histogram["labels"]
+        plot = _categories(names, shares)
+    missing = f"; {about['missing']:,} missing" if about["missing"] else ""
+    said = f"drift {drift:.3f}" if drift is not None else _type(about)
+    if drift is not None and drift > MUCH_DRIFT:
+        said = f'<span class="tag">{said}</span>'
     return (
-        f'<div class="card"><h3>{name(shortened(key, 40))}</h3>{plot}'
-        f'<div class="soft">{escape(said + missing)}</div></div>'
+        f'<div class="card"><h3>{name(key, 28)}</h3>{plot}'
+        f'<div class="soft">{said}{missing}</div></div>'
     )
 
 
@@ -141,7 +153,8 @@ def _steps(edges: Sequence[float], shares: Mapping[str, Floats], type_: str) -> 
             )
         else:
             marks.append(f'<polyline class="curve {KINDS[split]}" points="{points}"/>')
-    low, high = value(edges[0], type_), value(edges[-1], type_)
+    half = 0.5 if edges[1] - edges[0] == 1 and edges[0] % 1 == 0.5 else 0.0  # whole numbers
+    low, high = value(edges[0] + half, type_), value(edges[-1] - half, type_)
     return (
         f'<svg class="small" viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" preserveAspectRatio="none" '
         f'role="img" aria-label="Histogram">{"".join(marks)}</svg>'
@@ -150,16 +163,17 @@ def _steps(edges: Sequence[float], shares: Mapping[str, Floats], type_: str) -> 
 
 
 def _categories(labels: Sequence[str], shares: Mapping[str, Floats]) -> str:
-    """Return a line for each category with a bar for each split, the rarest summed up."""
+    """Return a line for each category with a bar for each split, the rarest as one without bars."""
     shown = len(labels) if len(labels) <= MAX_CATEGORIES else MAX_CATEGORIES - 1
-    groups = [
-        (str(labels[i]), {key: float(one[i]) for key, one in shares.items()}) for i in range(shown)
+    most = max((float(one[:shown].max()) for one in shares.values() if len(one)), default=0.0)
+    lines = [
+        _category(str(labels[i]), {key: float(one[i]) for key, one in shares.items()}, most or 1.0)
+        for i in range(shown)
     ]
-    if rest := len(labels) - shown:
-        sums = {key: float(one[shown:].sum()) for key, one in shares.items()}
-        groups.append((f"{rest:,} others", sums))
-    most = max((share for _, all_ in groups for share in all_.values()), default=0.0) or 1.0
-    return "".join(_category(label, all_, most) for label, all_ in groups)
+    if shown < len(labels):
+        rest = ", ".join(f"{one[shown:].sum():.0%}" for one in shares.values())
+        lines.append(f'<div class="category">all others {rest}</div>')
+    return "".join(lines)
 
 
 def _category(label: str, shares: Mapping[str, float], most: float) -> str:
@@ -169,7 +183,7 @@ def _category(label: str, shares: Mapping[str, float], most: float) -> str:
         for i, (split, share) in enumerate(shares.items())
     )
     return (
-        f'<div class="category">{name(shortened(label, 24))}'
+        f'<div class="category">{name(label, 24)}'
         f'<svg viewBox="0 0 {WIDTH:.0f} 13" preserveAspectRatio="none" aria-hidden="true">'
         f"{bars}</svg></div>"
     )

@@ -4,6 +4,7 @@ import html
 import math
 import re
 from collections.abc import Iterable, Sequence
+from numbers import Real
 
 LONGEST = 44  # characters of a name that is shown in full
 HASH = re.compile(r"(?:[0-9a-f]{16}){2,8}")
@@ -22,7 +23,11 @@ MEANINGS = {
     "recall": "of those that are positive",
     "log_loss": "mean negative log likelihood",
 }
-SPOKEN = {"mse": "MSE", "rmse": "RMSE", "mae": "MAE", "r2": "R²", "auc": "AUC", "f1": "F1"}
+SPOKEN = {
+    **{"mse": "MSE", "rmse": "RMSE", "mae": "MAE", "r2": "R²", "auc": "AUC"},
+    "au_prc": "area under the PR curve",
+}
+F_SCORE = re.compile(r"\bf(\d)(?: (\d))?$")
 
 
 class Markup(str):
@@ -33,14 +38,14 @@ def escape(value: object) -> str:
     return value if isinstance(value, Markup) else html.escape(str(value))
 
 
-def name(text: object) -> Markup:
+def name(text: object, longest: int = LONGEST) -> Markup:
     """Return a name that may break after its punctuation, shortened in the middle if it is long.
 
     The whole name is then its title, which a browser shows under the pointer.
     """
     whole = str(text)
-    shown = prose(shortened(whole, LONGEST)) or "(empty)"
-    if len(whole) > LONGEST:
+    shown = prose(shortened(whole, longest)) or "(empty)"
+    if len(whole) > longest:
         return Markup(f'<span title="{html.escape(whole)}">{shown}</span>')
     return Markup(shown)
 
@@ -66,7 +71,9 @@ def code(value: object) -> Markup:
 
 
 def metric_name(metric: str) -> str:
-    return SPOKEN.get(metric, metric.replace("_", " "))
+    """Return the name of a metric as people write it, such as F0.5 for f0_5."""
+    words = SPOKEN.get(metric, metric.replace("_", " "))
+    return F_SCORE.sub(lambda found: "F" + ".".join(filter(None, found.groups())), words)
 
 
 def number(value: float | None) -> str:
@@ -101,8 +108,9 @@ def cell(value: object) -> Markup:
     """Return a cell of a table: numbers to the right, names where they may break."""
     if isinstance(value, Markup) and value.startswith("<td"):
         return value
-    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
-        return Markup(f'<td class="n">{number(value)}</td>')
+    if value is None or isinstance(value, Real):
+        shown = number(None if value is None else float(value))
+        return Markup(f'<td class="n">{shown}</td>')
     return Markup(f"<td>{value if isinstance(value, Markup) else name(value)}</td>")
 
 

@@ -105,7 +105,7 @@ def classes(facts: Mapping[str, Any]) -> list[str]:
     shown = in_colour(facts)
     cards = []
     if facts["roc"]:
-        cards.append(_roc(facts["roc"], shown))
+        cards.append(_roc(facts["roc"], shown, len(facts["classes"])))
     if facts["pr"]:
         cards.append(_pr(facts["pr"], shown))
     if facts["calibration"]:
@@ -151,10 +151,12 @@ def _curves(
     )
 
 
-def _roc(curves: Sequence[Mapping[str, Any]], shown: Sequence[str]) -> str:
+def _roc(curves: Sequence[Mapping[str, Any]], shown: Sequence[str], classes: int) -> str:
     axes = Axes((0, 1), (0, 1), "false positive rate", "true positive rate")
     marks, key, note = _curves(axes, curves, shown, "auc")
     plot = axes.draw([axes.line((0, 0), (1, 1), "rule"), *marks], "ROC curves")
+    if 1 < len(curves) < classes:
+        note += f" There are curves of {len(curves)} of the {classes} classes."
     caption = f"With the area under each curve; chance is the dashed line, 0.5.{note}"
     return figure("ROC curve", plot + key, caption)
 
@@ -187,8 +189,8 @@ def _calibration(curves: Sequence[Mapping[str, Any]], shown: Sequence[str], cali
             for x, y, n in known
         ]
     key = legend((_kind(name, shown), name, "") for name in shown) if len(shown) > 1 else ""
-    said = f"{calibrated.rstrip('.')}." if calibrated else ""
-    caption = f"On the dashed line a probability means what it says; dots by rows. {said}"
+    said = f" {calibrated[0].upper()}{calibrated[1:].rstrip('.')}." if calibrated else ""
+    caption = f"On the dashed line a probability is right; a larger dot has more rows.{said}"
     return figure("Calibration", axes.draw(marks, "Calibration") + key, caption)
 
 

@@ -27,7 +27,7 @@ p { margin: 0 0 12px; max-width: 72ch } .soft { color: var(--soft) }
 .pair, .tiles, .columns { display: grid; gap: 16px; margin: 0 0 16px; align-items: start }
 .pair { grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)) }
 .tiles { grid-template-columns: repeat(auto-fit, minmax(170px, 1fr)); align-items: stretch }
-.columns { grid-template-columns: repeat(auto-fill, minmax(190px, 1fr)) }
+.columns { grid-template-columns: repeat(auto-fill, minmax(215px, 1fr)) }
 .card { min-width: 0; padding: 16px 18px; background: var(--card); border: 1px solid var(--line);
   border-radius: 10px; overflow-x: auto; margin-bottom: 16px }
 .pair > .card, .tiles > .card, .columns > .card { margin: 0 }
@@ -48,9 +48,9 @@ th, td { padding: 7px 20px 7px 0; border-bottom: 1px solid var(--line) }
 td, th[scope=row] { vertical-align: top }
 tr > :last-child { padding-right: 0 } tbody tr:last-child > * { border-bottom: 0 }
 .n { text-align: right } td.n { white-space: nowrap }
-.bar { width: 40%; min-width: 90px; vertical-align: middle }
+.bar { width: 40%; min-width: 90px }
 .compare td:first-child { white-space: nowrap }
-.bar i { display: block; height: 10px; min-width: 1px; border-radius: 3px;
+.bar i { display: block; height: 10px; margin-top: 6px; min-width: 1px; border-radius: 3px;
   background: var(--mark); opacity: .8 }
 .confusion { width: auto } .confusion + p { margin: 10px 0 0 }
 tr > td.heat { position: relative; min-width: 48px; padding: 7px 8px; text-align: right }
@@ -108,7 +108,7 @@ svg .c2fill { fill: var(--c2) }
   .compare tr { display: grid; grid-template-columns: 1fr auto; gap: 4px 12px; padding: 10px 0;
     border-bottom: 1px solid var(--line) }
   .compare tr:last-child { border: 0 }
-  .compare .bar { grid-column: 1 / -1; grid-row: 2; width: auto }
+  .compare .bar i { margin: 0 } .compare .bar { grid-column: 1 / -1; grid-row: 2; width: auto }
   .compare td:last-child { grid-column: 1 / -1 }
   .columns { grid-template-columns: repeat(auto-fill, minmax(170px, 1fr)); gap: 10px }
   dl { grid-template-columns: 1fr; gap: 0 } dd { margin-bottom: 8px } }

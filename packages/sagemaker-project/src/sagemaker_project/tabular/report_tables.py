@@ -17,16 +17,19 @@ from sagemaker_project.tabular.report_html import (
     metric_name,
     name,
     number,
+    prose,
     shortened,
     spread,
     table,
 )
+from sagemaker_project.tabular.schema import METRICS
 from sagemaker_project.tabular.table import Floats
 
 TOP_COLUMNS = 20  # of the importance; the others are folded
 TILES = 4
 FEW_ROWS = 30
 SETTINGS = {"hyperparameters": "hyperparameter", "versions": "trained with"}
+SHOWN_ELSEWHERE = {*SETTINGS, "label", "problem"}
 
 
 class Rival(NamedTuple):
@@ -104,10 +107,8 @@ def _margin(value: float, rival: Rival, more_is_better: bool) -> Markup:
 
 def tiles(facts: Mapping[str, Any]) -> str:
     """Return the metric that decides and the first others, large."""
-    shown = [facts["metric"]["name"], *(one for one in facts["metrics"])]
-    found = [one for one in dict.fromkeys(shown) if one in facts["metrics"]]
     cards = []
-    for one in found[:TILES]:
+    for one in _ordered(facts)[:TILES]:
         value, deviation = _metric(facts["metrics"][one])
         cards.append(
             f'<div class="card"><div class="over">{escape(metric_name(one))}</div>'
@@ -115,6 +116,12 @@ def tiles(facts: Mapping[str, Any]) -> str:
             f'<div class="soft">{spread(deviation)}<br>{escape(MEANINGS.get(one, ""))}</div></div>'
         )
     return f'<div class="tiles">{"".join(cards)}</div>'
+
+
+def _ordered(facts: Mapping[str, Any]) -> list[str]:
+    """Return the names of the metrics: that which decides, those that could, all others."""
+    names = dict.fromkeys([facts["metric"]["name"], *METRICS[facts["problem"]], *facts["metrics"]])
+    return [one for one in names if one in facts["metrics"]]
 
 
 def _metric(metric: Mapping[str, Any]) -> tuple[float | None, float | None]:
@@ -126,14 +133,20 @@ def metrics(facts: Mapping[str, Any]) -> str:
     champion, baseline = facts["champion"], facts["baseline"]
     theirs = champion["metrics"] if champion and champion["comparable"] else None
     rows = []
-    for one, metric in facts["metrics"].items():
-        value, deviation = _metric(metric)
+    for one in _ordered(facts):
+        value, deviation = _metric(facts["metrics"][one])
         row: list[object] = [metric_name(one), value, deviation, baseline.get(one)]
         rows.append([*row, theirs.get(one)] if theirs is not None else row)
     header = ["metric", "this model", "±", "trivial predictor"]
     if not rows:
         return ""
-    return table([*header, "champion"] if theirs is not None else header, rows)
+    return table([*header, "champion"] if theirs is not None else header, rows) + _undefined(facts)
+
+
+def _undefined(facts: Mapping[str, Any]) -> str:
+    reasons = facts.get("undefined", {}).items()
+    items = "".join(f"<li>No {metric_name(one)}: {prose(why)}.</li>" for one, why in reasons)
+    return f'<ul class="soft">{items}</ul>' if items else ""
 
 
 # Classes
@@ -152,7 +165,7 @@ def confusion(facts: Mapping[str, Any]) -> str:
         total = sum(counts) or 1
         cells = "".join(_heat(int(count), count / total) for count in counts)
         mark = f'<span class="soft">{i}</span> ' if numbered else ""
-        lines.append(f'<tr><th scope="row">{mark}{name(shortened(one, 28))}</th>{cells}</tr>')
+        lines.append(f'<tr><th scope="row">{mark}{name(one, 28)}</th>{cells}</tr>')
     return (
         f'<div class="card"><h3>Confusion matrix</h3><table class="confusion{dense}"><thead><tr>'
         f'<th scope="row" class="over">actual \\ predicted</th>{"".join(heads)}</tr></thead>'
@@ -224,12 +237,14 @@ def facets(facts: Mapping[str, Any]) -> str:
     parts = ["<h2>By group</h2>"]
     for column in dict.fromkeys(str(one["column"]) for one in facts["facets"]):
         groups = [one for one in facts["facets"] if str(one["column"]) == column]
-        parts.append(f"<h3>{name(column)}</h3>{_groups(groups, facts['metric'])}")
+        parts.append(f"<h3>{name(column)}</h3>{_groups(groups, facts)}")
     return "".join(parts)
 
 
-def _groups(groups: Sequence[Mapping[str, Any]], metric: Mapping[str, Any]) -> str:
-    shown = dict.fromkeys([metric["name"], *(key for one in groups for key in one["metrics"])])
+def _groups(groups: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
+    metric, measured = facts["metric"], {key for one in groups for key in one["metrics"]}
+    names = dict.fromkeys([metric["name"], *METRICS[facts["problem"]]])
+    shown = [key for key in names if key in measured or key == metric["name"]]
     sign = 1 if metric["more_is_better"] else -1
     known = [
         sign * value
@@ -261,7 +276,7 @@ def settings(about: Mapping[str, Any]) -> list[str]:
 
 def provenance(about: Mapping[str, Any]) -> str:
     """Return all but the settings as a list of its leaves."""
-    leaves = list(_leaves({key: about[key] for key in about if key not in SETTINGS}))
+    leaves = list(_leaves({key: about[key] for key in about if key not in SHOWN_ELSEWHERE}))
     return f"<h2>Provenance</h2>{facts_card(leaves)}" if leaves else ""
 
 
