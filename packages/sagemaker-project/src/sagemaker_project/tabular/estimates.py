@@ -284,18 +284,16 @@ def auc(positive: npt.NDArray[np.bool_], score: Floats) -> Influenced:
     """
     if positive.all() or not positive.any():
         raise Undefined("the rows are of one class")
-    above, below = np.sort(score[positive]), np.sort(score[~positive])
-    # Of each row, the share of the other class that it is on the right side of.
-    share = np.where(positive, _share_below(below, score), 1 - _share_below(above, score))
+    values, place = np.unique(score, return_inverse=True)
+    hits = np.bincount(place, weights=positive, minlength=len(values))
+    misses = np.bincount(place, minlength=len(values)) - hits
+    # At each score the share of the negative rows below it, and of the positive ones above.
+    below = (np.cumsum(misses) - misses / 2) / misses.sum()
+    above = 1 - (np.cumsum(hits) - hits / 2) / hits.sum()
+    share = np.where(positive, below[place], above[place])
     value = float(share[positive].mean())
     own = np.where(positive, positive.mean(), 1 - positive.mean())
     return Influenced(value, (share - value) / own)
-
-
-def _share_below(ordered: Floats, score: Floats) -> Floats:
-    places = np.searchsorted(ordered, score, "left") + np.searchsorted(ordered, score, "right")
-    share: Floats = places / (2 * len(ordered))
-    return share
 
 
 def macro_auc(actual: Integers, probabilities: Floats) -> Influenced:
