@@ -92,11 +92,12 @@ def _calculated(calculations: Calculations) -> Metrics:
 
 @np.errstate(all="ignore")
 def value_of(name: str, problem: str, actual: Labels, answers: Floats) -> float | None:
-    """Return the value of one of these metrics, None where it is undefined."""
+    """Return the value of one of these metrics, None where it is undefined or not finite."""
     try:
-        return _all(problem, actual, answers)[name]().value
+        value = _all(problem, actual, answers)[name]().value
     except Undefined:
         return None
+    return value if math.isfinite(value) else None
 
 
 def _all(problem: str, actual: Labels, answers: Floats) -> Calculations:
@@ -127,7 +128,7 @@ def _regression(actual: Floats, predicted: Floats) -> Calculations:
     rmse = math.sqrt(mse)
 
     def r2() -> Estimate:
-        if variance == 0:
+        if actual.min() == actual.max():  # the variance may be off 0 by rounding
             raise Undefined(f"the label of all {len(actual)} rows is {actual[0]:g}")
         unexplained = mse / variance
         rows = (squared - unexplained * deviation) / variance
