@@ -131,7 +131,7 @@ def test_a_champion_of_classes_gives_probabilities(tmp_path: Path, test_split: T
 def test_rows_are_sent_in_bounded_bodies(
     tmp_path: Path, test_split: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sagemaker_project.tabular.records.MAX_BODY", 100)
+    monkeypatch.setattr("sagemaker_project.tabular.client.MAX_BODY", 100)
     bounded = INFERENCE.replace("rows, factor):", "rows, factor):\n    assert len(rows) < 5", 1)
     assert scored(archive_of(tmp_path, schema(), bounded), test_split, schema()).comparable
 

@@ -440,10 +440,10 @@ def test_metrics_that_are_not_finite_are_refused() -> None:
 
 
 def test_a_constant_label_leaves_r2_out_and_says_why() -> None:
-    case = regression_case() | {"actual": np.full(400, 4.0)}
+    case = regression_case() | {"actual": np.full(400, 4.1)}
     facts = evaluate(**case)
     assert "r2" not in facts["metrics"] and "r2" not in facts["baseline"]
-    assert facts["undefined"]["r2"] == "the label of all 400 rows is 4"
+    assert facts["undefined"]["r2"] == "the label of all 400 rows is 4.1"
     schema = schema_of(
         "regression",
         [*FIELDS, {"name": "y", "type": "number"}],

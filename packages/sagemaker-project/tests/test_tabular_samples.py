@@ -15,8 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sagemaker_project.tabular import archive, cells
-from sagemaker_project.tabular.provenance import provenance, read_data_report
-from sagemaker_project.tabular.records import (
+from sagemaker_project.tabular.client import (
     MAX_BODY,
     WrongAnswer,
     bodies,
@@ -28,6 +27,7 @@ from sagemaker_project.tabular.records import (
     read_answer,
     records,
 )
+from sagemaker_project.tabular.provenance import provenance, read_data_report
 from sagemaker_project.tabular.samples import sample_requests
 from sagemaker_project.tabular.schema import Field, Schema
 from sagemaker_project.tabular.table import BadInput, Table

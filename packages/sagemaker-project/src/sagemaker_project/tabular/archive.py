@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from sagemaker_project.tabular.records import JSON, WrongAnswer, bodies, read_answer
+from sagemaker_project.tabular.client import JSON, WrongAnswer, bodies, read_answer
 from sagemaker_project.tabular.schema import Schema
 from sagemaker_project.tabular.table import BadInput, Floats, Table
 

@@ -25,10 +25,10 @@ import numpy as np
 
 from sagemaker_project.tabular import champion_process
 from sagemaker_project.tabular.archive import read_about, sha256_of, unpack
+from sagemaker_project.tabular.client import WrongAnswer, bodies, read_answer
 from sagemaker_project.tabular.estimates import Labels
 from sagemaker_project.tabular.gate import Champion
 from sagemaker_project.tabular.metrics import check_answers, checked_metrics
-from sagemaker_project.tabular.records import WrongAnswer, bodies, read_answer
 from sagemaker_project.tabular.schema import Field, Schema, SchemaError, read_schema
 from sagemaker_project.tabular.table import BadInput, Floats, Table
 

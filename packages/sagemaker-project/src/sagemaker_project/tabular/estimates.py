@@ -92,11 +92,12 @@ def _calculated(calculations: Calculations) -> Metrics:
 
 @np.errstate(all="ignore")
 def value_of(name: str, problem: str, actual: Labels, answers: Floats) -> float | None:
-    """Return the value of one of these metrics, None where it is undefined."""
+    """Return the value of one of these metrics, None where it is undefined or not finite."""
     try:
-        return _all(problem, actual, answers)[name]().value
+        value = _all(problem, actual, answers)[name]().value
     except Undefined:
         return None
+    return value if math.isfinite(value) else None
 
 
 def _all(problem: str, actual: Labels, answers: Floats) -> Calculations:
@@ -127,7 +128,7 @@ def _regression(actual: Floats, predicted: Floats) -> Calculations:
     rmse = math.sqrt(mse)
 
     def r2() -> Estimate:
-        if variance == 0:
+        if actual.min() == actual.max():  # the variance may be off 0 by rounding
             raise Undefined(f"the label of all {len(actual)} rows is {actual[0]:g}")
         unexplained = mse / variance
         rows = (squared - unexplained * deviation) / variance
@@ -284,18 +285,16 @@ def auc(positive: npt.NDArray[np.bool_], score: Floats) -> Influenced:
     """
     if positive.all() or not positive.any():
         raise Undefined("the rows are of one class")
-    above, below = np.sort(score[positive]), np.sort(score[~positive])
-    # Of each row, the share of the other class that it is on the right side of.
-    share = np.where(positive, _share_below(below, score), 1 - _share_below(above, score))
+    values, place = np.unique(score, return_inverse=True)
+    hits = np.bincount(place, weights=positive, minlength=len(values))
+    misses = np.bincount(place, minlength=len(values)) - hits
+    # At each score the share of the negative rows below it, and of the positive ones above.
+    below = (np.cumsum(misses) - misses / 2) / misses.sum()
+    above = 1 - (np.cumsum(hits) - hits / 2) / hits.sum()
+    share = np.where(positive, below[place], above[place])
     value = float(share[positive].mean())
     own = np.where(positive, positive.mean(), 1 - positive.mean())
     return Influenced(value, (share - value) / own)
-
-
-def _share_below(ordered: Floats, score: Floats) -> Floats:
-    places = np.searchsorted(ordered, score, "left") + np.searchsorted(ordered, score, "right")
-    share: Floats = places / (2 * len(ordered))
-    return share
 
 
 def macro_auc(actual: Integers, probabilities: Floats) -> Influenced:

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from sagemaker_project.tabular.archive import Answer, Served
-from sagemaker_project.tabular.records import (
+from sagemaker_project.tabular.client import (
     CSV,
     JSON,
     Record,
