@@ -246,6 +246,7 @@ def test_a_first_line_that_names_the_separator(inspect, tmp_path):
 
 
 DOUBTS = {
+    "whole numbers with a word": ([*draw(*range(10, 99))[:290], *["ten"] * 10], "--type x=integer"),
     "day first": (draw("01/02/2024", "03/04/2024"), "--type x=date:%d/%m/%Y"),
     "mixed": ([*NUMBERS[:290], *["ten"] * 10], "--type x=number"),
     "mostly texts": ([*NUMBERS[:180], *["ten"] * 120], "--type x=string"),

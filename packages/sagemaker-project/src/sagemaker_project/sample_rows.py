@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # imported only for Parquet
 
 Maker: TypeAlias = Callable[[float, int], str]  # from 0 <= u < 1 and the number of the row
 
-WEIGHTS = (1.0, 0.7, 0.5, 0.35)  # of the features that the label follows from
+WEIGHTS = (1.0, 0.5, 0.25)  # of the features that the label follows from
 NOISE = 0.05
 MISSING = 0.02  # of the cells of a feature
 CATEGORIES = tuple("abcdefgh")

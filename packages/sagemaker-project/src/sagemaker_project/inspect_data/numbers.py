@@ -21,7 +21,6 @@ MIXED = 0.5  # it may be one
 CODE = re.compile(r"0[0-9]+")
 COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+(?:[eE][+-]?[0-9]+)?")
 THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?")
-MANY = re.compile(rf"(?:{NUMBER.pattern}\n)*")
 
 
 class Numbers(NamedTuple):
@@ -66,8 +65,7 @@ def numbers_of(cells: Cells, decimal: str) -> Numbers:
 
 def _are_numbers(cells: Cells, decimal: str) -> bool:
     """Whether all texts are numbers by the rule of `cells.number`; a fast way to say yes."""
-    lines = "".join(f"{text}\n" for text in cells.counts)
-    if decimal != "." or not MANY.fullmatch(lines):
+    if decimal != "." or not all(map(NUMBER.fullmatch, cells.counts)):
         return False
     return all(map(math.isfinite, map(float, cells.counts)))
 
