@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from sagemaker_project import usage
 from sagemaker_project.build import display, driver, execution, provenance
+from sagemaker_project.build.champion import champion_parameters
 from sagemaker_project.build.cooldown import Cooldown, time_of
 from sagemaker_project.build.parameters import check_parameters
 from sagemaker_project.build.request import RunRequest, read_request
@@ -41,7 +42,7 @@ def run(project: Project, args: Namespace, clock: Callable[[Json], float] = time
             if request.local:
                 local = _start_local(request, stack)
             pipeline = driver.get_pipeline_driver(request.module_name, request.kwargs)
-            arn = _create_and_start(request, pipeline, clock)
+            arn = _create_and_start(project, request, pipeline, clock)
             if arn and request.wait:
                 _follow(request, pipeline, arn, local)
     except usage.aws_errors() as error:
@@ -74,7 +75,10 @@ def _server_log(local: "Local | None", error: Exception) -> str:
 
 
 def _create_and_start(
-    request: RunRequest, pipeline: driver.Pipeline, clock: Callable[[Json], float]
+    project: Project,
+    request: RunRequest,
+    pipeline: driver.Pipeline,
+    clock: Callable[[Json], float],
 ) -> str | None:
     """Create or update the pipeline and start it.
 
@@ -95,7 +99,8 @@ def _create_and_start(
         token = cooldown.start_token()
         if token is None:
             return None
-    parameters = _parameters(request, pipeline, definition, declared)
+    champion = champion_parameters(project, request, declared)
+    parameters = champion | _parameters(request, pipeline, definition, declared)
 
     _print_banner("Creating/updating a SageMaker Pipeline with the following definition:")
     display.print_definition(definition, request.module_name)
