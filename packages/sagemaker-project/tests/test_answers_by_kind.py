@@ -6,7 +6,6 @@ import pytest
 from sagemaker_project.deploy.answers import (
     OtherForm,
     cell_differences,
-    cells,
     differences,
 )
 from sagemaker_project.deploy.endpoint_test import read_samples, report_html, run_test, summary
@@ -132,6 +131,7 @@ def test_answers_of_another_form_fail(old, new, check, message):
 @pytest.mark.parametrize(
     ("new", "check", "message"),
     [
+        ("", "Form", "sample 1: empty"),
         ("yes,0.45", "Form", "record 1: 2 cells, wanted 4"),
         ("yes,0.275,nan,0.275", "Finite predictions", "record 1 probabilities.yes: nan"),
         ("yes,0.275,much,0.275", "Values", 'probabilities.yes: "much", wanted 0.45'),
@@ -147,8 +147,15 @@ def test_lines_of_csv_of_another_form_fail(new, check, message):
 
 
 def test_cells_are_numbers_where_both_are():
-    assert not list(cell_differences("1,007,a", cells("1.0,7,a")))
-    assert [str(one) for one in cell_differences(["1", "b"], cells("x,b"))] == ['"x", wanted "1"']
+    assert not list(cell_differences("1,007,a", ["1.0", "7", "a"]))
+    assert [str(one) for one in cell_differences(["1", "b"], ["x", "b"])] == ['"x", wanted "1"']
+
+
+def test_a_class_name_may_hold_the_end_of_a_line():
+    body = '"two\nlines",0.5\r\n"a ""quote""",0.25\r\n'
+    expected = [["two\nlines", 0.5], {"label": 'a "quote"', "score": 0.25}]
+    recorded = [sample(CSV, "0.1", "0.9", expected=expected)]
+    assert run(recorded, lambda answer, _: answer | {"Body": body})["Status"] == "Passed"
 
 
 def test_json_values_are_compared_by_kind():
@@ -158,6 +165,14 @@ def test_json_values_are_compared_by_kind():
     for other in (True, "1", None, [1], {"a": 1}):
         with pytest.raises(OtherForm):
             list(differences(1, other))
+
+
+@pytest.mark.parametrize("expected", ["a\nb", '"a', ""])
+def test_recorded_text_that_is_no_line_of_csv_is_refused(expected):
+    recorded = sample(CSV, "1") | {"expected": [expected]}
+    content = {"samples": [recorded], "malformed": []}
+    with pytest.raises(UsageError, match=r"samples\.json: not as evaluate\.py writes it: "):
+        read_samples(json.dumps(content).encode(), None)
 
 
 @pytest.mark.parametrize("expected", ["1e999", '{"a": [1e999]}', "[]", "{}", '{"a": []}'])

@@ -1,10 +1,11 @@
 """What the last stage serves, as run-pipeline gives it to an execution."""
 
 import hashlib
+from types import SimpleNamespace
 
 import pytest
 from deploy_helpers import BUCKET, artifact, project_in
-from sagemaker_project.build.champion import Champion, find_champion
+from sagemaker_project.build.champion import Champion, champion_parameters, find_champion
 from sagemaker_project.deploy.target import PACKAGE_TAG
 from sagemaker_project.errors import RunFailed, UsageError
 
@@ -70,6 +71,30 @@ def test_the_version_that_serves_is_found_whatever_is_lost(place, monkeypatch):
         place.sm.delete_tags(ResourceArn=model["ModelArn"], TagKeys=[PACKAGE_TAG])
     with pytest.raises(RunFailed, match=r"name a model package.*Champion=none"):
         champion(place, monkeypatch)
+
+
+DECLARED = {name: {"Name": name} for name in NOTHING} | {"Champion": {"DefaultValue": "prod"}}
+
+
+def parameters(place, monkeypatch, declared=DECLARED, module="pipelines.abalone.pipeline", **given):
+    monkeypatch.setitem(place.environment, "SAGEMAKER_PROJECT_NAME", place.name)
+    request = SimpleNamespace(parameters=given, module_name=module, region="us-east-1")
+    with place.entered():
+        return champion_parameters(project_in(place.project), request, declared)
+
+
+def test_an_execution_gets_the_champion_that_its_parameters_ask_for(place, monkeypatch):
+    arn = first_in(place, "prod")
+    found = wanted(place, arn).parameters
+    assert parameters(place, monkeypatch) == found
+    assert parameters(place, monkeypatch, Champion="none") == NOTHING
+    without = {**DECLARED, "Champion": {"DefaultValue": "none"}}
+    assert parameters(place, monkeypatch, without) == NOTHING
+    assert parameters(place, monkeypatch, without, Champion="prod") == found
+    assert parameters(place, monkeypatch, module="pipelines.churn.pipeline") == NOTHING
+    only = {"ChampionPackageArn": {}}
+    assert parameters(place, monkeypatch, only) == {"ChampionPackageArn": arn}
+    assert parameters(place, monkeypatch, {"Seed": {}}) == {}
 
 
 def test_an_endpoint_that_serves_nothing_is_no_champion(place, monkeypatch):

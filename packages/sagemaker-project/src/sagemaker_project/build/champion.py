@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from sagemaker_project.build.request import RunRequest
 from sagemaker_project.clock import Clock
 from sagemaker_project.deploy.arguments import parse
 from sagemaker_project.deploy.aws import Aws
@@ -26,6 +27,7 @@ from sagemaker_project.deploy.scaling import all_variants
 from sagemaker_project.deploy.target import PACKAGE_TAG
 from sagemaker_project.errors import AwsError, NeedsHuman, NoBucket, RunFailed, UsageError
 from sagemaker_project.project import Project
+from sagemaker_project.usage import Json
 
 NONE = "none"
 SERVES_NOTHING = ("Creating", "Deleting", "Failed", "OutOfService")  # an EndpointStatus
@@ -48,6 +50,27 @@ class Champion(NamedTuple):
             "ChampionModelUrl": self.model_url,
             "ChampionModelSha256": self.model_sha256,
         }
+
+
+def champion_parameters(
+    project: Project, request: RunRequest, declared: Mapping[str, Json]
+) -> dict[str, str]:
+    """Return the parameters of an execution that name the champion.
+
+    They are those of "none" where the parameter Champion is "none", and none at all for a pipeline
+    that does not declare ChampionPackageArn.
+
+    Args:
+        declared: {name: entry of the definition's Parameters}.
+    """
+    if "ChampionPackageArn" not in declared:
+        return {}
+    default = declared.get("Champion", {}).get("DefaultValue", project.stages[-1])
+    found = Champion()
+    if request.parameters.get("Champion", default) != NONE:
+        folder = request.module_name.split(".")[-2:][0]  # pipelines.<its name>.pipeline
+        found = find_champion(project, folder if project.pipeline else "", request.region)
+    return {name: value for name, value in found.parameters.items() if name in declared}
 
 
 def find_champion(

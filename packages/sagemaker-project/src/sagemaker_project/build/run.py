@@ -14,7 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sagemaker_project import usage
+<<<<<<< HEAD
 from sagemaker_project.build import display, driver, execution, input_data, provenance
+=======
+from sagemaker_project.build import display, driver, execution, provenance
+from sagemaker_project.build.champion import champion_parameters
+>>>>>>> kinds13
 from sagemaker_project.build.cooldown import Cooldown, time_of
 from sagemaker_project.build.parameters import check_parameters, from_environment
 from sagemaker_project.build.request import RunRequest, read_request
@@ -103,7 +108,12 @@ def _create_and_start(
         token = cooldown.start_token()
         if token is None:
             return None
+<<<<<<< HEAD
     parameters = _parameters(project, request, pipeline, definition, given)
+=======
+    champion = champion_parameters(project, request, declared)
+    parameters = champion | _parameters(request, pipeline, definition, declared)
+>>>>>>> kinds13
 
     _print_banner("Creating/updating a SageMaker Pipeline with the following definition:")
     display.print_definition(definition, request.module_name)

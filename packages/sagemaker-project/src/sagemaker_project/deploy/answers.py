@@ -6,6 +6,7 @@ are compared: as numbers where both are numbers, else as text.
 """
 
 import csv
+import io
 import json
 import math
 from collections.abc import Iterator
@@ -60,7 +61,7 @@ def predictions_of(text: str, media_type: str) -> list[Value]:
         ValueError, OverflowError: it has another form, or an integer that no float can hold.
     """
     if media_type == CSV:
-        return [[*cells(line)] for line in text.removesuffix("\n").split("\n")]
+        return [[*cells] for cells in lines_of(text)]
     content = json.loads(text, parse_int=_integer)
     predictions = content.get("predictions") if isinstance(content, dict) else None
     if not isinstance(predictions, list):
@@ -74,13 +75,18 @@ def _integer(digits: str) -> int:
     return value
 
 
-def cells(line: str) -> list[str]:
-    """Return the cells of a line of CSV; raise ValueError if it is none."""
+def lines_of(text: str) -> list[list[str]]:
+    """Return the cells of each line of CSV; raise ValueError if it is none.
+
+    A cell in quotes may hold the end of a line.
+    """
+    if not text:
+        raise ValueError("it is empty")
     try:
-        found = list(csv.reader([line], strict=True))
+        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except csv.Error as error:
-        raise ValueError(f"not a line of CSV: {error}") from None
-    return found[0] if found and found[0] else [""]
+        raise ValueError(f"it is not CSV: {error}") from None
+    return [cells or [""] for cells in lines]
 
 
 def scalars(value: Value, where: str = "") -> Iterator[tuple[str, Scalar]]:
@@ -126,9 +132,10 @@ def cell_differences(wanted: Value, found: list[str]) -> Iterator[Difference]:
 
     Raises:
         OtherForm: there are more cells, or fewer.
+        ValueError: recorded text is not one line of CSV.
     """
     if isinstance(wanted, str):
-        parts = cells(wanted)
+        [parts] = lines_of(wanted)
         wanted = parts[0] if len(parts) == 1 else [*parts]
     places = list(scalars(wanted))
     if len(places) != len(found):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
-from sagemaker_project.deploy.answers import Value, is_number_value, scalars
+from sagemaker_project.deploy.answers import CSV, Value, is_number_value, lines_of, scalars
 from sagemaker_project.errors import UsageError
 
 T = TypeVar("T")
@@ -94,7 +94,11 @@ def _sample(item: Any) -> Sample:
     expected = _member(item, "expected", list)
     if not expected or not all(map(_is_prediction, expected)):
         raise ValueError("'expected' must be predictions, at least one, with finite numbers")
-    return Sample(**_request(item), expected=tuple(expected))
+    sample = Sample(**_request(item), expected=tuple(expected))
+    for value in expected if sample.accept == CSV else ():
+        if isinstance(value, str) and len(lines_of(value)) != 1:
+            raise ValueError(f"'expected' has {value!r:.80}, which is not one line of CSV")
+    return sample
 
 
 def _is_prediction(value: Value) -> bool:

@@ -22,8 +22,8 @@ from sagemaker_project.deploy.answers import (
     CSV,
     OtherForm,
     cell_differences,
-    cells,
     differences,
+    lines_of,
 )
 from sagemaker_project.deploy.artifact import check_artifact
 from sagemaker_project.deploy.audit.chain import Subject
@@ -214,11 +214,11 @@ def _difference(captured: Payload, made: bytes) -> str:
 
 
 def _line_difference(captured: str, made: str) -> str:
-    lines = [text.removesuffix("\n").split("\n") for text in (captured, made)]
+    lines = lines_of(captured), lines_of(made)
     if len(lines[0]) != len(lines[1]):
         return f"{len(lines[1])} lines, wanted {len(lines[0])}"
     for number, (wanted, found) in enumerate(zip(*lines, strict=True), start=1):
-        if one := next(cell_differences([*cells(wanted)], cells(found)), None):
+        if one := next(cell_differences([*wanted], found), None):
             return f"line {number}{one.where}: {one}"
     return ""
 
