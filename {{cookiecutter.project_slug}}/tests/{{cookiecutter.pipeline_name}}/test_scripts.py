@@ -8,7 +8,7 @@ import inference
 import preprocess
 import pytest
 import train
-from sagemaker_project.tabular.records import csv_body
+from sagemaker_project.tabular.client import csv_body
 
 
 @pytest.fixture(scope="module")

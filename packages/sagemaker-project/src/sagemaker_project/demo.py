@@ -27,7 +27,7 @@ from sagemaker_project.deploy.names import is_uncommitted
 from sagemaker_project.errors import RunFailed, UsageError
 from sagemaker_project.project import PACKAGE, Project
 from sagemaker_project.sample import sample_of
-from sagemaker_project.tabular.records import csv_body
+from sagemaker_project.tabular.client import csv_body
 
 if TYPE_CHECKING:  # the emulator is an extra, which may not be installed
     from sagemaker_emulator import Local

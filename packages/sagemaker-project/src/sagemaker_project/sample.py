@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from sagemaker_project.project import PACKAGE
 from sagemaker_project.sample_rows import write_csv
+from sagemaker_project.tabular.client import csv_row, records
 from sagemaker_project.tabular.reading import find_files, read_table
-from sagemaker_project.tabular.records import csv_row, records
 from sagemaker_project.tabular.schema import Schema, read_schema
 from sagemaker_project.tabular.table import BadInput
 

@@ -14,12 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sagemaker_project import usage
-<<<<<<< HEAD
 from sagemaker_project.build import display, driver, execution, input_data, provenance
-=======
-from sagemaker_project.build import display, driver, execution, provenance
 from sagemaker_project.build.champion import champion_parameters
->>>>>>> kinds13
 from sagemaker_project.build.cooldown import Cooldown, time_of
 from sagemaker_project.build.parameters import check_parameters, from_environment
 from sagemaker_project.build.request import RunRequest, read_request
@@ -108,12 +104,7 @@ def _create_and_start(
         token = cooldown.start_token()
         if token is None:
             return None
-<<<<<<< HEAD
     parameters = _parameters(project, request, pipeline, definition, given)
-=======
-    champion = champion_parameters(project, request, declared)
-    parameters = champion | _parameters(request, pipeline, definition, declared)
->>>>>>> kinds13
 
     _print_banner("Creating/updating a SageMaker Pipeline with the following definition:")
     display.print_definition(definition, request.module_name)
@@ -146,7 +137,7 @@ def _parameters(
     declared = {parameter["Name"]: parameter for parameter in definition["Parameters"]}
     parameters, s3 = dict(given), _client(pipeline, "s3")
     files = input_data.files_of(request.input_data, request.module_name)
-    parameters |= _champion(project, request, declared, given)
+    parameters |= champion_parameters(project, request, declared)
     if files:
         bucket = pipeline.sagemaker_session.default_bucket()
         parameters["InputDataUrl"] = input_data.upload(s3, bucket, pipeline.name, files)
@@ -158,21 +149,6 @@ def _parameters(
     if "DefinitionSha256" in declared:
         parameters.setdefault("DefinitionSha256", provenance.definition_sha256(definition))
     return parameters
-
-
-def _champion(
-    project: Project, request: RunRequest, declared: Mapping[str, Json], given: Mapping[str, str]
-) -> dict[str, str]:
-    """Return the parameters that say which model a new one is compared with."""
-    from sagemaker_project.build.champion import NONE, find_champion
-
-    if "ChampionPackageArn" not in declared or "ChampionPackageArn" in given:
-        return {}
-    if given.get("Champion", declared["Champion"]["DefaultValue"]) == NONE:
-        return {}
-    name = request.module_name.split(".")[1]
-    found = find_champion(project, "" if project.is_first(name) else name, request.region)
-    return {} if found.package_arn == NONE else found.parameters
 
 
 def _start(
