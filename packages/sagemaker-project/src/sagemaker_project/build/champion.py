@@ -57,8 +57,8 @@ def champion_parameters(
 ) -> dict[str, str]:
     """Return the parameters of an execution that name the champion.
 
-    They are those of "none" where the parameter Champion is "none", and none at all for a pipeline
-    that does not declare ChampionPackageArn.
+    None are returned where the parameter Champion is "none", where nothing serves, and for a
+    pipeline that does not declare ChampionPackageArn: the defaults of the definition say so.
 
     Args:
         declared: {name: entry of the definition's Parameters}.
@@ -66,10 +66,12 @@ def champion_parameters(
     if "ChampionPackageArn" not in declared:
         return {}
     default = declared.get("Champion", {}).get("DefaultValue", project.stages[-1])
-    found = Champion()
-    if request.parameters.get("Champion", default) != NONE:
-        folder = request.module_name.split(".")[-2:][0]  # pipelines.<its name>.pipeline
-        found = find_champion(project, folder if project.pipeline else "", request.region)
+    if request.parameters.get("Champion", default) == NONE:
+        return {}
+    folder = request.module_name.split(".")[-2:][0]  # pipelines.<its name>.pipeline
+    found = find_champion(project, folder if project.pipeline else "", request.region)
+    if found.package_arn == NONE:
+        return {}
     return {name: value for name, value in found.parameters.items() if name in declared}
 
 

@@ -135,9 +135,9 @@ def _parameters(
     The data are looked at here, and uploaded: the first thing that is created.
     """
     declared = {parameter["Name"]: parameter for parameter in definition["Parameters"]}
-    parameters, s3 = dict(given), _client(pipeline, "s3")
+    s3 = _client(pipeline, "s3")
     files = input_data.files_of(request.input_data, request.module_name)
-    parameters |= champion_parameters(project, request, declared)
+    parameters = {**champion_parameters(project, request, declared), **given}
     if files:
         bucket = pipeline.sagemaker_session.default_bucket()
         parameters["InputDataUrl"] = input_data.upload(s3, bucket, pipeline.name, files)

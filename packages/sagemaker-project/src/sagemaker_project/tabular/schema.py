@@ -22,6 +22,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sagemaker_project.tabular.json_object import JsonObject, SchemaError, shown, unique
+
+__all__ = ["Field", "FileFormat", "Metric", "Schema", "SchemaError", "Split", "read_schema"]
+
 TYPES = ("string", "number", "integer", "boolean", "date", "datetime")
 ROLES = ("feature", "label", "id", "ignored")
 PROBLEMS = ("regression", "binary", "multiclass")
@@ -47,10 +51,6 @@ FALSE_VALUES = ("false", "no", "n", "f", "0")
 FORMATS = ("csv", "parquet")
 DELIMITERS = (",", ";", "\t", "|")
 ENCODINGS = ("utf-8", "utf-16", "latin-1", "cp1252")
-
-
-class SchemaError(ValueError):
-    """A mistake in schema.json. The message is one line."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def read_schema(content: bytes, where: str = "schema.json") -> Schema:
         SchemaError: it is not JSON, or something in it is wrong; one line that begins with `where`.
     """
     try:
-        value = json.loads(content, object_pairs_hook=_once)
+        value = json.loads(content, object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise SchemaError(f"{where}: not JSON: {error}") from None
     try:
@@ -203,86 +203,8 @@ def read_schema(content: bytes, where: str = "schema.json") -> Schema:
         raise SchemaError(f"{where}: {error}") from None
 
 
-def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in found:
-            raise SchemaError(f"{name!r} is duplicated")
-        found[name] = value
-    return found
-
-
-class _Object:
-    """An object of the file: its members are taken one by one, and none may be left."""
-
-    def __init__(self, value: object, where: str) -> None:
-        if not isinstance(value, dict):
-            raise SchemaError(f"{where or 'the file'} is {_shown(value)}, wanted an object")
-        self.members, self.where, self.known = dict(value), where, list[str]()
-
-    def at(self, name: str) -> str:
-        return f"{self.where}.{name}" if self.where else name
-
-    def take(self, name: str, kind: type, otherwise: Any = None) -> Any:
-        """Return a member and remove it.
-
-        Raises:
-            SchemaError: it is of another type, or is missing and `otherwise` is None.
-        """
-        self.known.append(name)
-        if name not in self.members:
-            if otherwise is None:
-                raise SchemaError(f"{self.at(name)} is missing; wanted {_WORDS[kind]}")
-            return otherwise
-        value = self.members.pop(name)
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise SchemaError(f"{self.at(name)} is {_shown(value)}, wanted {_WORDS[kind]}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise SchemaError(f"{self.at(name)} is {value}, wanted a finite number")
-        return value
-
-    def one_of(self, name: str, choices: Sequence[str], otherwise: str | None = None) -> str:
-        value: str = self.take(name, str, otherwise)
-        if value not in choices:
-            listed = ", ".join(map(repr, choices))
-            raise SchemaError(f"{self.at(name)} is {value!r}, wanted one of {listed}")
-        return value
-
-    def texts(self, name: str, otherwise: Sequence[str] = ()) -> tuple[str, ...]:
-        values = self.take(name, list, list(otherwise))
-        for value in values:
-            if not isinstance(value, str):
-                raise SchemaError(f"{self.at(name)} has {_shown(value)}, wanted texts")
-        if len(set(values)) != len(values):
-            raise SchemaError(f"{self.at(name)} has a text twice")
-        return tuple(values)
-
-    def end(self) -> None:
-        if self.members:
-            name = next(iter(self.members))
-            known = ", ".join(self.known)
-            raise SchemaError(f"{self.at(name)} is not known here; wanted one of {known}")
-
-
-_WORDS: dict[type, str] = {
-    str: "a text",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    list: "a list",
-    dict: "an object",
-}
-
-
-def _shown(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 40 else text[:37] + "..."
-
-
 def _schema(value: object) -> Schema:
-    top = _Object(value, "")
+    top = JsonObject(value, "")
     top.take("$schema", str, "")
     missing = top.texts("missingValues", MISSING)
     label = top.take("label", str)
@@ -318,15 +240,15 @@ def _schema(value: object) -> Schema:
 
 
 def _field(value: object, where: str, missing: Sequence[str], label: str) -> Field:
-    about = _Object(value, where)
+    about = JsonObject(value, where)
     name = about.take("name", str)
     if not name or name != name.strip() or any(ord(letter) < 32 for letter in name):
-        raise SchemaError(f"{where}.name is {_shown(name)}, wanted a text without outer spaces")
+        raise SchemaError(f"{where}.name is {shown(name)}, wanted a text without outer spaces")
     type_ = about.one_of("type", TYPES)
     role = about.one_of("role", ROLES, "label" if name == label else "feature")
     if (role == "label") != (name == label):
         raise SchemaError(f"{where}.role is {role!r}, and label is {label!r}")
-    limits = _Object(about.take("constraints", dict, {}), about.at("constraints"))
+    limits = JsonObject(about.take("constraints", dict, {}), about.at("constraints"))
     found = Field(
         name=name,
         type=type_,
@@ -362,7 +284,7 @@ def _check_label(label: Field, problem: str) -> None:
 
 
 def _metric(value: object, problem: str) -> Metric:
-    about = _Object(value, "metric")
+    about = JsonObject(value, "metric")
     known = METRICS[problem]
     name = about.one_of("name", list(known))
     bound = "at_least" if known[name] else "at_most"
@@ -372,7 +294,7 @@ def _metric(value: object, problem: str) -> Metric:
 
 
 def _split(value: object, fields: Sequence[Field]) -> Split:
-    about = _Object(value, "split")
+    about = JsonObject(value, "split")
     found = Split(
         seed=about.take("seed", int, 42),
         by=about.texts("by"),
@@ -408,7 +330,7 @@ def _facets(names: tuple[str, ...], fields: Sequence[Field], label: str) -> tupl
 
 
 def _file(value: object) -> FileFormat:
-    about = _Object(value, "file")
+    about = JsonObject(value, "file")
     found = FileFormat(
         format=about.one_of("format", FORMATS, "csv"),
         compression=about.one_of("compression", ("", "gzip"), ""),
