@@ -167,7 +167,7 @@ def test_other_encodings_that_the_bytes_show(read: Read) -> None:
         (gzip.compress(text_of().encode())[:-9], schema_of(compression="gzip"), "damaged"),
         (gzip.compress(b"PAR1 and more"), schema_of(compression="gzip"), "a Parquet file"),
         (text_of(), schema_of(format="parquet"), "not a Parquet file"),
-        (with_cell(7, "sex", "x").replace(".", ","), schema_of(decimal=",", delimiter=";"), ""),
+        (text_of().replace(".", ","), schema_of(decimal=",", delimiter=";"), 'that to ","'),
         (
             text_of().replace(",", ";"),
             schema_of(decimal=",", delimiter=";"),
