@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 from reading_helpers import FIELDS, HEADER, LINES, Read, reader, schema_of, text_of, values_of
+from sagemaker_project.tabular import file_format
 from sagemaker_project.tabular.reading import find_files, read_table
 from sagemaker_project.tabular.table import BadInput
 
@@ -233,7 +234,7 @@ def without(name: str) -> dict[str, Any]:
     ("columns", "message"),
     [
         (without("height"), "'height' is missing; found sex,length.* wanted sex,length,dia"),
-        (abalone(rings=[None, *range(59)]), "row 1, column 'rings': 'nan' is not a label"),
+        (abalone(rings=[None, *range(59)]), "row 1, column 'rings': '' is not a label"),
         (abalone(rings=[7.5, *range(59)]), "row 1, column 'rings': '7.5' is not a whole number"),
         (abalone(height=[1.0] * 59 + [np.inf]), "row 60, .*'height': 'inf' is not a finite"),
         (abalone(height=["x"] * 60), "row 1, column 'height': 'x' is not a number .60 such"),
@@ -263,12 +264,22 @@ def test_damaged_parquet_is_refused(read: Read) -> None:
 
 
 def test_gzip_parts_and_a_limit_of_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number, lines in enumerate((LINES[:30], LINES[30:])):
+    for number, lines in enumerate((LINES, LINES * 100)):
         content = gzip.compress(text_of(lines).encode())
         (tmp_path / f"part-{number}.csv.gz").write_bytes(content)
     schema = schema_of(compression="gzip")
     files = find_files(tmp_path, schema)
-    assert len(read_table(files, schema).table) == 60
-    monkeypatch.setattr("sagemaker_project.tabular.reading.MAX_BYTES", 100)
-    with pytest.raises(BadInput, match="at most 100 are read: take a sample"):
-        read_table(files, schema)
+    assert len(read_table(files, schema).table) == 6_060
+    for limit in (100, 100_000):  # less than the files have, and less than is in them
+        monkeypatch.setattr(file_format, "max_bytes", lambda limit=limit: limit)
+        with pytest.raises(BadInput, match="this machine's memory can take: take a sample"):
+            read_table(files, schema)
+
+
+def test_a_parquet_file_larger_than_memory_is_refused(
+    read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = parquet_of({key: [value[0].as_py()] * 10_000 for key, value in abalone().items()})
+    monkeypatch.setattr(file_format, "max_bytes", lambda: 8 * 8 * 10_000 - 1)
+    with pytest.raises(BadInput, match="this machine's memory can take"):
+        read(content, schema=PARQUET)
