@@ -66,7 +66,7 @@ TOTAL = f"Total{',' * 7}500"
             text_of().replace(",", ";").replace(".", ","), "semicolons", id="decimal commas"
         ),
         pytest.param(text_of().replace(",", "\t"), "separated by tabs", id="tab"),
-        pytest.param("sep=,\r\n" + text_of(), "line 1: 'sep=,' is a mark for Excel", id="sep"),
+        pytest.param("sep=,\r\n" + text_of(), "line 1: 'sep=,' is a line for Excel", id="sep"),
         pytest.param("sep=;\n" + text_of().replace(",", ";"), "'sep=;'", id="sep of another"),
         pytest.param(with_cell(7, "sex", '"M'), "line 7: unexpected end of data", id="open quote"),
         pytest.param(with_cell(7, "sex", '"M"x'), "line 7: ',' expected after", id="stray quote"),
@@ -108,7 +108,7 @@ TOTAL = f"Total{',' * 7}500"
             id="no label",
         ),
         pytest.param(text_of([f"{line},x" for line in LINES]), "9 columns found", id="extra"),
-        pytest.param(text_of() + "\n\x1a", "line 62: 1 fields, expected 8", id="Ctrl-Z"),
+        pytest.param(text_of() + "\n\x1a", "line 62: 1 field, expected 8; complete", id="Ctrl-Z"),
         pytest.param("Export 2024\n" + text_of(), "line 1: 1 column found", id="title"),
         pytest.param(
             text_of() + "Total,,,,,,,500\n", "line 61 is a row of totals ('Total')", id="total"

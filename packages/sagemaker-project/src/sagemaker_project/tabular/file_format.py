@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TextIO, cast
+from typing import BinaryIO, TextIO
 
 from sagemaker_project.tabular.schema import FileFormat
 from sagemaker_project.tabular.table import BadInput
@@ -102,8 +102,8 @@ def _start(path: Path, compression: str) -> bytes:
         return file.read(START)
 
 
-def open_bytes(path: Path, compression: str) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(path)) if compression == "gzip" else path.open("rb")
+def open_bytes(path: Path, compression: str) -> BinaryIO | gzip.GzipFile:
+    return gzip.open(path) if compression == "gzip" else path.open("rb")
 
 
 @contextmanager
