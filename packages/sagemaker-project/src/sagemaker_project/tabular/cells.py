@@ -37,6 +37,8 @@ def number(text: str, decimal: str = ".") -> float:
     text = text.strip(SPACES)
     if decimal != ".":
         text = text.replace(".", "?").replace(decimal, ".")  # a point is no decimal mark then
+    if text.lower().lstrip("+-") in ("inf", "infinity"):
+        raise BadCell("is not a finite number")
     if not NUMBER.fullmatch(text):
         raise BadCell("is not a number")
     value = float(text)

@@ -151,9 +151,13 @@ def _checked(line: int, record: list[str], layout: Layout) -> list[str]:
     if len(record) == layout.width + 1 and not record[-1].strip(cells.SPACES):
         record = record[:-1]
     if len(record) != layout.width:
+        many = len(record) > layout.width
+        advice = (
+            "quote a field that holds the delimiter" if many else "complete or remove that line"
+        )
         raise BadInput(
-            f"line {line}: {len(record)} fields, expected {layout.width}; "
-            "quote a field that holds the delimiter"
+            f"line {line}: {len(record)} field{'s'[: len(record) > 1]}, "
+            f"expected {layout.width}; {advice}"
         )
     if layout.is_header(record):
         raise BadInput(f"line {line}: the header again; remove that line")

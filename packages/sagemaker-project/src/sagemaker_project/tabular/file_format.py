@@ -4,18 +4,20 @@ import codecs
 import gzip
 import io
 import json
+import os
 import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TextIO, cast
+from typing import BinaryIO, TextIO
 
 from sagemaker_project.tabular.schema import FileFormat
 from sagemaker_project.tabular.table import BadInput
 
 BLOCK = 1 << 22  # characters read at a time
 MAX_LINE = 64 << 20  # characters
+MEMORY = 3  # bytes that a byte of text may take while it is read, at most
 START = 4096  # bytes that are looked at first
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 OTHERS = {
@@ -36,6 +38,24 @@ def differs(found: str, member: str, said: object, found_value: object) -> BadIn
         f"{found}, and schema.json says {json.dumps(said)} in file.{member}: "
         f"change that to {json.dumps(found_value)}, or run inspect-data"
     )
+
+
+def max_bytes() -> int:
+    """Return how much data is read: what fits into the memory of this machine."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        memory = 12 << 30
+    return memory // MEMORY
+
+
+def check_size(size: int) -> None:
+    """Refuse data that would not fit into memory."""
+    if size > (limit := max_bytes()):
+        raise BadInput(
+            f"more than {limit >> 20:,} MiB of data, which is what this machine's memory can take: "
+            "take a sample, or a larger machine"
+        )
 
 
 def check_format(path: Path, wanted: FileFormat) -> None:
@@ -82,8 +102,8 @@ def _start(path: Path, compression: str) -> bytes:
         return file.read(START)
 
 
-def open_bytes(path: Path, compression: str) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(path)) if compression == "gzip" else path.open("rb")
+def open_bytes(path: Path, compression: str) -> BinaryIO | gzip.GzipFile:
+    return gzip.open(path) if compression == "gzip" else path.open("rb")
 
 
 @contextmanager
@@ -100,6 +120,7 @@ class Text:
     def __init__(self, path: Path, wanted: FileFormat) -> None:
         self.path, self.wanted = path, wanted
         self.line, self.rest, self.non_ascii = 1, "", False
+        self.size = 0  # characters so far; gzip may hide any number
         self.file = open_bytes(path, wanted.compression)
         codec = self._codec()
         self.stream: TextIO = io.TextIOWrapper(self.file, encoding=codec, newline="")
@@ -143,9 +164,12 @@ class Text:
     def _read(self) -> str:
         try:
             with _readable():
-                return self.stream.read(BLOCK)
+                piece = self.stream.read(BLOCK)
         except UnicodeError as error:
             raise self._undecodable(error) from None
+        self.size += len(piece)
+        check_size(self.size)
+        return piece
 
     def _checked(self, text: str) -> str:
         """Return the text; refuse what a person did not type."""

@@ -89,9 +89,7 @@ def of_first_record(text: str, record: Sequence[str], line: int, schema: Schema)
         BadInput: it does not fit to schema.json: another delimiter, header or none, other columns.
     """
     if text.strip(cells.SPACES).lower().startswith("sep=") and len(text.strip()) <= 5:
-        raise BadInput(
-            f"line {line}: {text.strip()!r} is a mark for Excel (sep=): remove that line"
-        )
+        raise BadInput(f"line {line}: {text.strip()!r} is a line for Excel, not data: remove it")
     if schema.file.header:
         return _of_header(text, record, line, schema)
     names = [field.name for field in schema.fields]

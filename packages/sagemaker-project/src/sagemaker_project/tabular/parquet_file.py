@@ -1,5 +1,6 @@
 """A Parquet file to the parts of its columns: typed values go as they are, text as in CSV."""
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 from sagemaker_project.tabular import header
 from sagemaker_project.tabular.cells import SECONDS, BadCell, value_of
 from sagemaker_project.tabular.column_reader import ColumnReader, Part, Problems
+from sagemaker_project.tabular.file_format import check_size
 from sagemaker_project.tabular.schema import Schema
 from sagemaker_project.tabular.table import BadInput, Floats, Integers
 
@@ -34,6 +36,7 @@ def read(
     try:
         with parquet.ParquetFile(path) as file:
             names = list(file.schema_arrow.names)
+            check_size(8 * file.metadata.num_rows * len(columns))
             layout = header.by_name(names, schema, "the columns of the Parquet file")
             lines = list(_batches(file, [names[at] for at in layout.positions], columns, problems))
             return lines, layout.extra
@@ -143,5 +146,6 @@ def _values(column: ColumnReader, values: Floats, lines: Integers, problems: Pro
         try:
             result[row] = column.labelled(value_of(value, column.field))
         except BadCell as error:
-            problems.add(int(lines[row]), column.field.name, f"{value:.15g}", str(error))
+            text = "" if math.isnan(value) else f"{value:.15g}"
+            problems.add(int(lines[row]), column.field.name, text, str(error))
     return result

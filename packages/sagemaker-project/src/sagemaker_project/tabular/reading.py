@@ -23,7 +23,7 @@ import numpy as np
 
 from sagemaker_project.tabular import csv_file, parquet_file
 from sagemaker_project.tabular.column_reader import ColumnReader, Problems, is_total
-from sagemaker_project.tabular.file_format import check_format
+from sagemaker_project.tabular.file_format import check_format, check_size
 from sagemaker_project.tabular.schema import Schema
 from sagemaker_project.tabular.table import BadInput, Integers, Table
 
@@ -31,7 +31,6 @@ SUFFIXES = {
     "csv": (".csv", ".csv.gz", ".tsv", ".tsv.gz"),
     "parquet": (".parquet", ".pq"),
 }
-MAX_BYTES = 8 * 1024**3  # of all files
 MIN_SUMMED = 10  # rows above a row of sums, so that it is no chance
 
 
@@ -85,9 +84,7 @@ def read_table(files: Sequence[Path], schema: Schema) -> ReadTable:
     Raises:
         BadInput: a file is not as schema.json says, or a cell is not of its column's type.
     """
-    size = sum(path.stat().st_size for path in files)
-    if size > MAX_BYTES:
-        raise BadInput(f"{size:,} bytes of data; at most {MAX_BYTES:,} are read: take a sample")
+    check_size(sum(path.stat().st_size for path in files))
     columns = [
         ColumnReader(field, field.name == schema.label, schema.file.decimal)
         for field in schema.used
