@@ -6,13 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-<<<<<<< HEAD
-from sagemaker_project.tabular import file_format
-from sagemaker_project.tabular.csv_fast import FastReader
-from sagemaker_project.tabular.reading import ReadTable, read_table
-from sagemaker_project.tabular.schema import Schema, read_schema
-from sagemaker_project.tabular.table import BadInput, Categories
-=======
 from reading_helpers import (
     HEADER,
     LINES,
@@ -25,7 +18,6 @@ from reading_helpers import (
     with_cell,
 )
 from sagemaker_project.tabular.table import BadInput
->>>>>>> reading
 
 pytestmark = pytest.mark.fast
 
