@@ -64,10 +64,10 @@ def proven_trees(
 ) -> tuple[Mapping[str, Any] | None, dict[str, Any]]:
     """Return the trees for single rows and the proof that they are right, or None and why not."""
     try:
-        from sagemaker_project.tabular import trees
+        from sagemaker_project.tabular.trees import export_trees, prove
 
-        found = trees.export_trees(fitted.pipeline, list(validation))
-        return found, {"proven": True, "rows": trees.prove(found, fitted.pipeline, validation)}
+        found = export_trees(fitted.pipeline, list(validation))
+        return found, {"proven": True, "rows": prove(found, fitted.pipeline, validation)}
     except Exception as error:  # any kind: this reads private attributes of scikit-learn
         return None, {"proven": False, "reason": repr(error)}
 
