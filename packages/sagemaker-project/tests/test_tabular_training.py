@@ -1,5 +1,6 @@
 """Training: what is decided on the validation split, and what is refused."""
 
+import argparse
 import math
 import os
 import subprocess
@@ -8,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sagemaker_project.tabular import calibration, features, training
+from sagemaker_project.tabular import calibration, features, parameters, training
 from sagemaker_project.tabular.parameters import Parameters
 from sagemaker_project.tabular.table import BadInput
 from test_tabular_features import make
@@ -119,14 +120,16 @@ def test_the_model_is_the_same_on_any_number_of_cores(tmp_path):
     program = (
         "import test_tabular_training as t, hashlib\n"
         "train, validation, schema = t.tables(t.rare, rows=600, **t.BINARY)\n"
-        "fitted = t.training.fit(train, validation, schema, t.QUICK)\n"
+        "fitted = t.training.fit(train, validation, schema, t.replace(t.QUICK, max_iter=5))\n"
         "answers = fitted.pipeline.predict_proba(t.features.inputs(train, schema))\n"
         "print(hashlib.sha256(answers.tobytes()).hexdigest(), fitted.learning_curve.validation)"
     )
     found = {
         subprocess.run(
             [sys.executable, "-c", program],
-            env=os.environ | {"OMP_NUM_THREADS": cores, "PYTHONPATH": os.path.dirname(__file__)},
+            env=os.environ
+            | {"OMP_NUM_THREADS": cores, "OMP_WAIT_POLICY": "passive"}
+            | {"PYTHONPATH": os.path.dirname(__file__)},
             capture_output=True,
             text=True,
             check=True,
@@ -271,3 +274,33 @@ def test_few_rows_say_nothing_about_probabilities():
     train, validation, schema = tables(two_classes, rows=100, **BINARY)
     fitted = training.fit(train, validation, schema, QUICK)
     assert "25 validation rows are too few" in fitted.decisions["calibration"]
+
+
+# Hyperparameters
+
+
+def parsed(*flags):
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    parameters.add_arguments(parser)
+    return parameters.from_arguments(parser.parse_args(flags))
+
+
+def test_hyperparameters_are_flags_with_defaults():
+    assert parsed() == Parameters()
+    found = parsed("--learning-rate", "1e-1", "--max-iter", "7", "--class-weight", "none")
+    assert found == Parameters(learning_rate=0.1, max_iter=7, class_weight="none")
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        *(("--learning-rate", text) for text in ("0", "1.1", "nan", "inf", "1_0", "\uff11", "")),
+        *(("--max-iter", text) for text in ("0", "1.5", "1_0", "\uff11", "10001", "-1")),
+        ("--l2-regularization", "-1"),
+        ("--loss", "hinge"),
+        ("--class-weight", "0.5"),
+    ],
+)
+def test_a_value_out_of_its_limits_is_refused(flag, value):
+    with pytest.raises(argparse.ArgumentError, match=flag):
+        parsed(f"{flag}={value}")

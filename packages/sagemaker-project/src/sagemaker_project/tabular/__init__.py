@@ -15,7 +15,11 @@ nothing else of sagemaker_project.
     description.py    columns and splits in numbers, for the report
     preprocessing.py  the step that does all of that
     features.py   columns of the table to inputs of the model
-    training.py   the scikit-learn Pipeline of a schema, fitted
+    parameters.py hyperparameters: defaults, limits, flags
+    training.py   the scikit-learn Pipeline of a schema, fitted, and what was decided about it
+    scores.py     metrics and losses that training prints and decides by
+    calibration.py  probabilities that mean what they say, inside the fitted classifier
+    artifact.py   the model folder: Pipeline, trees, facts and code
     trees.py      the same model as plain numbers, for a row and for many
     serving.py    requests to answers
     metrics.py    SageMaker's Model Quality formats, the trivial predictor, importance, groups

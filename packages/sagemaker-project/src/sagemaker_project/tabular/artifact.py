@@ -63,11 +63,11 @@ def proven_trees(
     fitted: Fitted, validation: "DataFrame"
 ) -> tuple[Mapping[str, Any] | None, dict[str, Any]]:
     """Return the trees for single rows and the proof that they are right, or None and why not."""
-    from sagemaker_project.tabular import trees
-
     try:
-        found = trees.export_trees(fitted.pipeline, list(validation))
-        return found, {"proven": True, "rows": trees.prove(found, fitted.pipeline, validation)}
+        from sagemaker_project.tabular.trees import export_trees, prove
+
+        found = export_trees(fitted.pipeline, list(validation))
+        return found, {"proven": True, "rows": prove(found, fitted.pipeline, validation)}
     except Exception as error:  # any kind: this reads private attributes of scikit-learn
         return None, {"proven": False, "reason": repr(error)}
 

@@ -12,7 +12,7 @@ sums up a histogram within one thread.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -185,13 +185,15 @@ def _check_loss(target: "Floats | Integers", schema: Schema, loss: str) -> None:
 # Model
 
 
-def build(schema: Schema, parameters: Parameters) -> "Pipeline":
+def build(schema: Schema, parameters: Parameters, empty: Collection[str] = ()) -> "Pipeline":
     """Return the unfitted Pipeline, from the inputs of `features.inputs` to predictions.
 
-    Neither the loss nor the class weight may be auto.
+    Neither the loss nor the class weight may be auto. `empty` are the inputs that have no number
+    in the training split; gradient boosting fails on them, so they are taken for 0.
     """
     from sklearn.compose import ColumnTransformer
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+    from sklearn.impute import SimpleImputer
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import OneHotEncoder
 
@@ -201,9 +203,11 @@ def build(schema: Schema, parameters: Parameters) -> "Pipeline":
     )
     wanted = features.input_names(schema)
     texts = [one.name for one in wanted if one.is_text]
-    numbers = [one.name for one in wanted if not one.is_text]
+    numbers = [one.name for one in wanted if not one.is_text and one.name not in empty]
     columns = [(f"one-hot {i}", one_hot, [name]) for i, name in enumerate(texts)]
     columns += [("numbers", "passthrough", numbers)] if numbers else []
+    zero = SimpleImputer(strategy="constant", fill_value=0.0, keep_empty_features=True)
+    columns += [("empty", zero, list(empty))] if empty else []
     settings = {
         "learning_rate": parameters.learning_rate,
         "max_iter": parameters.max_iter,
@@ -225,7 +229,8 @@ def build(schema: Schema, parameters: Parameters) -> "Pipeline":
 def _boosted(splits: Mapping[str, Data], schema: Schema, parameters: Parameters) -> Boosted:
     """Fit all iterations and keep the first ones, up to the lowest validation loss."""
     train, validation = splits["train"], splits["validation"]
-    pipeline = build(schema, parameters).fit(train.inputs, train.target)
+    empty = [name for name in train.inputs if train.inputs[name].isna().all()]
+    pipeline = build(schema, parameters, empty).fit(train.inputs, train.target)
     step = -(-len(train.target) // CURVE_ROWS)
     sample = Data(train.inputs.iloc[::step], train.target[::step])
     weigh = _weigher(train.target, parameters)
