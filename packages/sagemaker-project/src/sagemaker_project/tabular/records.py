@@ -48,10 +48,10 @@ class Column:
         if value is None:
             return "" if self.is_text else math.nan
         if isinstance(value, str):
-            word = value.strip(cells.SPACES).lower()
-            if self.is_number and word not in self.field.missing:
+            found = self.of_text(value)
+            if self.is_number and found == found:  # in a string only a missing value is taken
                 raise cells.BadCell(NOT_A_NUMBER)
-            return self.of_text(value)
+            return found
         kind = self.field.type
         if self.is_text or self.field.is_date:
             raise cells.BadCell("is not a string")

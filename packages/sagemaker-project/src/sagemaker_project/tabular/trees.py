@@ -53,7 +53,7 @@ FEW_TREES = 20_000  # rows times trees: up to here compiled trees are faster tha
 MANY_ROWS, MANY_COLUMNS = 256, 100  # beyond both scikit-learn is faster than masks
 EXTREMES = (math.nan, 0.0, -1e300, 1e300)
 ON_THRESHOLDS = 200  # thresholds that the proof tries
-ONE_BY_ONE = 50  # rows of the proof that also go alone
+ONE_BY_ONE = 20  # rows of the proof that also go alone
 
 
 class Codes(dict[Any, int]):
