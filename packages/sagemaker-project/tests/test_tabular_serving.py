@@ -417,10 +417,12 @@ def test_any_csv_is_read_the_same_on_both_paths(rows, ending):
     body = ending.join(map(",".join, rows))
     cut = requests.cut(body)
     assert cut is None or cut.rows().records == requests.csv_records(body)
-    if cut:
-        plain = COLUMNS.plain(cut)
-        assert plain is None or same(plain, answered(COLUMNS, cut))
-        assert plain is not None or isinstance(answered(COLUMNS, cut), tuple)
+    quoted = ending.join(",".join(f'"{cell}"' for cell in row) for row in rows)
+    for read in (cut, Rows(requests.csv_records(quoted), True)):
+        if read:
+            plain = COLUMNS.plain(read)
+            assert plain is None or same(plain, answered(COLUMNS, read))
+            assert plain is not None or isinstance(answered(COLUMNS, read), tuple)
 
 
 @settings(max_examples=300, deadline=None)

@@ -35,13 +35,12 @@ def write(predictions: list[Prediction], accept: str | None) -> tuple[str, str]:
     if kind == "application/json":
         return json.dumps({"predictions": predictions}), kind
     if kind == "text/csv":
-        return "\n".join(map(_csv_line, predictions)), kind
+        is_class = isinstance(predictions[0], dict)
+        return "\n".join(map(_class_line if is_class else repr, predictions)), kind
     raise ClientError(406, f"cannot answer as {accept!r}; accept {' or '.join(MEDIA_TYPES)}")
 
 
-def _csv_line(prediction: Prediction) -> str:
-    if not isinstance(prediction, dict):
-        return repr(prediction)
+def _class_line(prediction: Any) -> str:
     numbers = ",".join(map(repr, prediction["probabilities"].values()))
     return f"{_csv_cell(prediction['predicted_label'])},{numbers}"
 

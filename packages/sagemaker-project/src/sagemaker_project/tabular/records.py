@@ -7,7 +7,6 @@ mistake. Where both answer, they answer the same.
 """
 
 import math
-import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
@@ -17,13 +16,12 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from sagemaker_project.tabular import cells
-from sagemaker_project.tabular.requests import RECORDS_ONLY, ClientError, Cut, Rows, shown
+from sagemaker_project.tabular.requests import RECORDS_ONLY, ClientError, Cut, Rows, is_plain, shown
 from sagemaker_project.tabular.schema import Field
 from sagemaker_project.tabular.table import Floats
 
 Value: TypeAlias = "float | str"
 Values: TypeAlias = "Sequence[Value] | Floats"  # of a column
-ODD = re.compile(r"[^0-9eE+\-., ]")  # float() may take it, and cells.number does not
 JSON_NUMBERS = {float, int, type(None)}
 NOT_A_NUMBER = "is not a finite number"
 REMEMBERED = 10_000  # texts of a column
@@ -154,7 +152,12 @@ class Columns:
         try:
             if isinstance(rows, Cut):
                 return self._plain_text(rows)
-            return None if rows.is_text else self._plain_json(rows.records)
+            if not rows.is_text:
+                return self._plain_json(rows.records)
+            if len(set(map(len, rows.records))) != 1:
+                return None
+            texts = list(chain.from_iterable(rows.records))
+            return self._plain_text(Cut(texts, len(rows.records[0]), False))
         except (ValueError, TypeError, KeyError, OverflowError):  # BadCell is a ValueError
             return None
 
@@ -165,7 +168,7 @@ class Columns:
             return None
         cut = [rows.cells[n::width] for n in range(width)]
         texts = list(chain.from_iterable(cut[n] for n in self.numbers))
-        found = self._checked(_text_numbers(texts), len(cut[0]))
+        found = self._checked(_text_numbers(texts, rows.is_plain), len(cut[0]))
         if found is None:
             return [list(map(one.of_text, c)) for one, c in zip(self.columns, cut, strict=True)]
         for n in self.others:
@@ -210,30 +213,30 @@ def _letters(text: str) -> str:
     return "".join(filter(str.isalnum, text.lower()))
 
 
-def _text_numbers(texts: list[str]) -> Floats | None:
-    """Return the numbers of plain texts; None where one is not plain."""
-    if ODD.search(",".join(texts)):
+def _text_numbers(texts: list[str], plain: bool) -> Floats | None:
+    """Return the numbers of texts; None where one is neither empty nor a number for sure."""
+    if not plain and not is_plain("".join(texts)):
         return None
     try:
-        values = list(map(float, texts))
+        numbers = np.fromiter(map(float, texts), np.float64, len(texts))
+        missing = 0
     except ValueError:
+        full = [text.strip() for text in texts]
+        missing = full.count("")
         try:
-            values = [float(text) if text.strip(" ") else math.nan for text in texts]
+            numbers = np.array([float(text) if text else math.nan for text in full], np.float64)
         except ValueError:
             return None
-    return _finite(values)
+    # "nan" and "inf" are no numbers, but may be missing words.
+    return numbers if np.isfinite(numbers).sum() == len(texts) - missing else None
 
 
 def _json_numbers(values: list[Any]) -> Floats | None:
+    """Return the numbers of JSON values, NaN for null; None where one is neither or infinite."""
     kinds = set(map(type, values))
     if not kinds <= JSON_NUMBERS:
         return None
     if type(None) in kinds:
-        return _finite([math.nan if value is None else float(value) for value in values])
-    return _finite(list(map(float, values)))
-
-
-def _finite(values: list[float]) -> Floats | None:
-    """Return the numbers, of which none came as NaN; None where one is infinite."""
-    numbers = np.array(values, np.float64)
+        values = [math.nan if value is None else value for value in values]
+    numbers = np.fromiter(map(float, values), np.float64, len(values))
     return None if np.isinf(numbers).any() else numbers

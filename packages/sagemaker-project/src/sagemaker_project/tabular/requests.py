@@ -33,10 +33,14 @@ class Rows(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """The cells of a CSV without quotes and with rows of one width, row after row."""
+    """The cells of a CSV with rows of one width, row after row.
+
+    `is_plain`: float() takes no cell as a number that is not one by our rule.
+    """
 
     cells: list[str]
     width: int
+    is_plain: bool
 
     def rows(self) -> Rows:
         cells, width = self.cells, self.width
@@ -93,9 +97,10 @@ def body_text(body: "str | bytes") -> str:
 
 
 def cut(text: str) -> Cut | None:
-    """Return the cells of a plain CSV; None where csv_records must have a closer look."""
+    """Return the cells of a CSV without quotes; None where csv_records must have a closer look."""
     if '"' in text or "\0" in text:
         return None
+    plain = is_plain(text)
     if "\r" in text:
         text = text.replace("\r\n", "\n")
         if "\r" in text:
@@ -103,12 +108,17 @@ def cut(text: str) -> Cut | None:
     if text.endswith("\n"):
         text = text[:-1]
     if "\n" not in text:
-        return Cut(text.split(","), text.count(",") + 1) if text.strip(SPACES) else None
+        return Cut(text.split(","), text.count(",") + 1, plain) if text.strip(SPACES) else None
     lines = text.split("\n")
     widths = set(map(str.count, lines, repeat(",")))
     if len(widths) != 1 or not (width := widths.pop()):
         return None
-    return Cut(text.replace("\n", ",").split(","), width + 1)
+    return Cut(text.replace("\n", ",").split(","), width + 1, plain)
+
+
+def is_plain(text: str) -> bool:
+    """Whether float() is strict: without other digits, 1_0, and separators taken as spaces."""
+    return text.isascii() and not any(letter in text for letter in "_\x1c\x1d\x1e\x1f")
 
 
 def csv_records(text: str) -> list[list[str]]:
