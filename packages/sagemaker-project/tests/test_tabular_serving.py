@@ -12,7 +12,7 @@ import pytest
 import sagemaker_project
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sagemaker_project.tabular import requests, serving
+from sagemaker_project.tabular import records, requests, serving
 from sagemaker_project.tabular.answers import accepted
 from sagemaker_project.tabular.features import date_part, input_names
 from sagemaker_project.tabular.records import Columns
@@ -391,6 +391,28 @@ CELLS = st.sampled_from(
     + ["-", "inf", "yes", "0", "M", " F ", "é", "2024-02-29", "2024-02-29T01:02:03Z", "１", "sep="]
     + ["\x1f1", "1 2", "a\tb", "none", "N/A", "sex", "--1", "e", "7"]
 )
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        CELLS
+        | st.floats(allow_nan=False).map(repr)
+        | st.from_regex(r"[+-]?[0-9]{0,25}(\.[0-9]{0,25})?(e-?[0-9]{1,3})?", fullmatch=True),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_many_numbers_are_read_as_few(texts):
+    plain = requests.is_plain("".join(texts))
+    few = records._text_numbers(texts, plain)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, "MANY_CELLS", 0)
+        many = records._text_numbers(texts, plain)
+    assert repr(few) == repr(many)
+    assert few is None or few.tobytes() == many.tobytes()
+
+
 JSON_VALUES = st.one_of(
     CELLS, st.none(), st.booleans(), st.integers(-1000, 1000), st.floats(), st.just(10**400)
 )
@@ -436,8 +458,8 @@ def test_any_csv_is_read_the_same_on_both_paths(rows, ending):
         max_size=5,
     )
 )
-def test_any_json_is_read_the_same_on_both_paths(records):
-    rows = Rows(records, False)
+def test_any_json_is_read_the_same_on_both_paths(content):
+    rows = Rows(content, False)
     plain = COLUMNS.plain(rows)
     assert plain is None or same(plain, answered(COLUMNS, rows))
 

@@ -24,6 +24,7 @@ Value: TypeAlias = "float | str"
 Values: TypeAlias = "Sequence[Value] | Floats"  # of a column
 JSON_NUMBERS = {float, int, type(None)}
 NOT_A_NUMBER = "is not a finite number"
+MANY_CELLS = 5_000
 REMEMBERED = 10_000  # texts of a column
 
 
@@ -217,9 +218,11 @@ def _text_numbers(texts: list[str], plain: bool) -> Floats | None:
     """Return the numbers of texts; None where one is neither empty nor a number for sure."""
     if not plain and not is_plain("".join(texts)):
         return None
+    missing = texts.count("")
     try:
-        numbers = np.fromiter(map(float, texts), np.float64, len(texts))
-        missing = 0
+        numbers = _many_numbers(texts) if len(texts) >= MANY_CELLS else None
+        if numbers is None:
+            numbers = np.fromiter(map(float, texts), np.float64, len(texts))
     except ValueError:
         full = [text.strip() for text in texts]
         missing = full.count("")
@@ -229,6 +232,17 @@ def _text_numbers(texts: list[str], plain: bool) -> Floats | None:
             return None
     # "nan" and "inf" are no numbers, but may be missing words.
     return numbers if np.isfinite(numbers).sum() == len(texts) - missing else None
+
+
+def _many_numbers(texts: list[str]) -> Floats | None:
+    """Return what float() does, NaN for "", three times as fast; None where it must decide."""
+    try:
+        import pyarrow
+
+        array = pyarrow.array([text or None for text in texts], pyarrow.string())
+        return np.array(array.cast(pyarrow.float64()).to_numpy(zero_copy_only=False), np.float64)
+    except (ImportError, ValueError):  # ArrowInvalid is a ValueError
+        return None
 
 
 def _json_numbers(values: list[Any]) -> Floats | None:
