@@ -420,7 +420,7 @@ def test_parts_that_differ(inspect, tmp_path):
     (tmp_path / "a.csv").write_text("x,y\n1,2\n2,3\n")
     (tmp_path / "b.csv").write_text("x;y\n1;2\n2;3\n")
     code, _, _, err = inspect(tmp_path)
-    assert code == 2 and "separated by ;" in err
+    assert code == 2 and "separated by semicolons" in err
     (tmp_path / "b.csv").write_text("x,z,y\n1,2,3\n")
     code, _, _, err = inspect(tmp_path)
     assert code == 2 and "other columns" in err
