@@ -17,9 +17,8 @@ from sagemaker_project.tabular.schema import METRICS, PROBLEMS, TYPES, read_sche
 
 PROGRAM = "inspect-data"
 EXIT_CODES = (
-    "exit codes: 0 schema.json is written; 2 the arguments or the data cannot be used; 3 it is"
-    " written, but a doubt is open, or a file is there that would be overwritten: pass the flag"
-    " that was named, or --yes"
+    "exit codes: 0 schema.json is written; 2 the arguments or the data cannot be used; 3 a doubt is"
+    " open, and the best guess is written; or another schema.json is there, and nothing is written"
 )
 METRIC = re.compile(r"([a-z0-9_]+)(?:=(.+))?")
 

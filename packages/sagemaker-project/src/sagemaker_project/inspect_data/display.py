@@ -95,13 +95,21 @@ def ask(doubt: Doubt) -> Answer:
     for n, answer in enumerate(doubt.answers, 1):
         print(f"  {n}  {answer.text}   {flag(answer)}")
     while True:
-        given = input(f"1 to {len(doubt.answers)} [1]: ").strip() or "1"
+        given = _typed(f"1 to {len(doubt.answers)} [1]: ") or "1"
         if given.isdigit() and 1 <= int(given) <= len(doubt.answers):
             return doubt.answers[int(given) - 1]
 
 
 def confirm(question: str) -> bool:
-    return input(f"{question} [y/N]: ").strip().lower() in ("y", "yes")
+    return _typed(f"{question} [y/N]: ").lower() in ("y", "yes")
+
+
+def _typed(prompt: str) -> str:
+    try:
+        return input(prompt).strip()
+    except EOFError:  # Ctrl-D
+        print()
+        raise KeyboardInterrupt from None
 
 
 def file_text(content: Mapping[str, Any]) -> str:

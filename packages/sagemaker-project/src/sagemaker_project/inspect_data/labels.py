@@ -32,6 +32,7 @@ NEGATIVE = frozenset(
     + ("control", "alive", "survived", "kept", "on time", "active")
 )
 NAMES = frozenset({"none", "na", "n/a"})  # mean no value, unless they are a class of the label
+HUGE = 1e100  # its square is still a number
 FAR = 1000  # quartile ranges from the median: a mistake, which must not make the threshold
 
 
@@ -128,6 +129,8 @@ def _text(
 
 
 def _number(cells: Cells, numbers: Numbers, options: Options) -> Label:
+    if len(numbers.values) < 2:
+        raise UsageError(f"column {cells.name}: the label has fewer than two different values")
     doubts = _missing(cells)
     if numbers.words:
         word = next(iter(numbers.words))
@@ -199,6 +202,9 @@ def _repeated(numbers: Numbers) -> list[float]:
 
 def _usual(values: list[float]) -> list[float]:
     """Return the values without those that are absurdly far from the others."""
+    values = [value for value in values if abs(value) < HUGE]
+    if len(values) < 2:
+        raise UsageError(f"the label has numbers above {HUGE:g}, which no metric can be made of")
     low, middle, high = statistics.quantiles(values, n=4)
     bound = FAR * (high - low)
     return [value for value in values if abs(value - middle) <= bound] if bound else values

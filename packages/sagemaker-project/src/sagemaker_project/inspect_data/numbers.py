@@ -15,7 +15,7 @@ WORDS = frozenset(
     + ("nil", "n.a.", "n.a", "missing", "unknown", "unbekannt", "undefined", "not available")
     + ("not applicable", "empty", "blank", "void", "tbd", "-nan", "\\n", "no data", "nodata")
 )
-SENTINEL = re.compile(r"[+-]?9{2,}(?:[.,]0*)?")
+SENTINEL = re.compile(r"[+-]?9{2,12}(?:[.,]0*)?")
 LIKELY = 0.9  # of the cells are numbers: it is a column of numbers
 MIXED = 0.5  # it may be one
 CODE = re.compile(r"0[0-9]+")
@@ -74,7 +74,7 @@ def _sentinels(values: Mapping[float, int], texts: Iterable[str], decimal: str) 
     """Return the texts that stand for no value: nines, repeated, far outside of the rest."""
     found = []
     for text in texts:
-        if "99" in text and SENTINEL.fullmatch(text):
+        if "99" in text and SENTINEL.fullmatch(text) and is_number(text, decimal):
             value = number(text, decimal)
             rest = [other for other in values if not _is_nines(other)]
             if values[value] > 1 and len(rest) > 2 and _is_far(value, min(rest), max(rest)):

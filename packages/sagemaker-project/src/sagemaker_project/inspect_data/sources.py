@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # imported only for Parquet
 ROWS, BYTES = 100_000, 64_000_000  # of a sample, of all files together
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".txt", ".parquet")
 MADE_UP = re.compile(r"column_[1-9][0-9]*")
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 UNEVEN = 0.1  # more rows than this with another number of cells: not this delimiter
 
 
@@ -101,12 +102,11 @@ def _check_same(first: Path, one: Part, path: Path, other: Part) -> None:
 
 
 def describe(file: FileFormat) -> str:
-    """Say what a file is: `CSV, utf-8, separated by ;, decimal comma, header`."""
+    """Say what a file is: `CSV, utf-8, separated by semicolons, decimal comma, header`."""
     if file.format == "parquet":
         return "Parquet"
-    separator = "tabs" if file.delimiter == "\t" else file.delimiter
     words = ["CSV in gzip" if file.compression else "CSV", file.encoding]
-    words.append(f"separated by {separator}")
+    words.append(f"separated by {SEPARATORS[file.delimiter]}")
     if file.decimal == ",":
         words.append("decimal comma")
     return ", ".join([*words, "header" if file.header else "no header"])
