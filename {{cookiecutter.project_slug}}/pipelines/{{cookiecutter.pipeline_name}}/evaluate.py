@@ -14,7 +14,7 @@ the arguments are wrong.
 import sys
 from pathlib import Path
 
-from sagemaker_project.tabular import evaluation, script
+from sagemaker_project.tabular import cells, evaluation, script
 
 BASE = Path("/opt/ml/processing")
 SCHEMA = Path(__file__).with_name("schema.json")
@@ -32,7 +32,7 @@ def parse(argv):
     ):
         parser.add_argument(name, type=Path, default=default, help=text)
     parser.add_argument(
-        "--threshold", type=script.number, help="of the metric; default: that of schema.json"
+        "--threshold", type=cells.number, help="of the metric; default: that of schema.json"
     )
     parser.add_argument(
         "--champion-package", default="none", help="ARN of the champion's package, or none"
@@ -40,7 +40,7 @@ def parse(argv):
     parser.add_argument("--champion-sha256", default="none", help="of its model.tar.gz")
     parser.add_argument(
         "--champion-tolerance",
-        type=script.number,
+        type=cells.number,
         default=0.0,
         help="share of the champion's metric by which a model may be worse; default 0",
     )

@@ -16,19 +16,19 @@ from sagemaker_project.tabular import serving
 
 def model_fn(model_dir):
     """Load the model; refuse one that was changed after training."""
-    return serving.load(model_dir)
+    return serving.model_fn(model_dir)
 
 
 def input_fn(body, content_type):
     """Return the records of a request, or the client's mistake."""
-    return serving.read_request(body, content_type)
+    return serving.input_fn(body, content_type)
 
 
 def predict_fn(records, model):
     """Return a prediction for each record, or the client's mistake."""
-    return serving.predict(records, model)
+    return serving.predict_fn(records, model)
 
 
 def output_fn(prediction, accept):
     """Return the answer, in a form that the client accepts."""
-    return serving.answer(prediction, accept)
+    return serving.output_fn(prediction, accept)

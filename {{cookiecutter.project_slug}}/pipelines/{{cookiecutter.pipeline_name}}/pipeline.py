@@ -299,6 +299,6 @@ def get_pipeline(
             definition,
         ],
         steps=[preprocess, train, evaluate, check],
-        sagemaker_session=session,
+        sagemaker_session=steps.session,
         code=steps.code if role else None,
     )

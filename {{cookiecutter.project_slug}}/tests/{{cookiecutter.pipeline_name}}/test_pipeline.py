@@ -58,7 +58,7 @@ def test_parameters_and_train_py_have_the_same_defaults(definition, steps):
     defaults = vars(train.parse([]))
     for name, value in training["Arguments"]["HyperParameters"].items():
         if not name.startswith("sagemaker_"):
-            [parameter] = value["Std:Join"]["Values"]
+            [parameter] = value["Std:Join"]["Values"] if "Std:Join" in value else [value]
             default = parameters[parameter["Get"].removeprefix("Parameters.")]
             assert defaults[name.replace("-", "_")] == default, name
 

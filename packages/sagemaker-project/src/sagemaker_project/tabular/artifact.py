@@ -97,6 +97,7 @@ def _about(fitted: Fitted, schema: Schema) -> dict[str, Any]:
         "metrics": dict(fitted.metrics),
         "learning_curve": fitted.learning_curve._asdict(),
         "decisions": dict(fitted.decisions),
+        "trivial": fitted.trivial._asdict(),
     }
 
 

@@ -24,6 +24,7 @@ from sagemaker_project.tabular.parameters import Parameters
 from sagemaker_project.tabular.schema import Schema
 from sagemaker_project.tabular.scores import Scores, loss_of, scores
 from sagemaker_project.tabular.table import BadInput, Floats, Integers, Table
+from sagemaker_project.tabular.trivial import Trivial
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -53,6 +54,8 @@ class LearningCurve(NamedTuple):
 class Fitted:
     """A model, and how it came about. `decisions` has a sentence for each thing that was decided.
 
+    `trivial` is what a predictor that looks at no column knows of the label.
+
     The pipeline predicts numbers, or for classes their number in `classes`, which is also the
     order of its predict_proba.
     """
@@ -64,6 +67,7 @@ class Fitted:
     rows: Mapping[str, int]
     metrics: Mapping[str, Scores]
     decisions: Mapping[str, str]
+    trivial: Trivial
     scaling: Scaling | None = None
 
 
@@ -116,6 +120,7 @@ def fit(train: Table, validation: Table, schema: Schema, parameters: Parameters)
             "class_weight": weights.text,
             "calibration": decided.text,
         },
+        trivial=Trivial.of(target, len(classes)),
         scaling=decided.scaling,
     )
 
