@@ -107,6 +107,17 @@ def test_each_part_has_its_own_header(read: Read) -> None:
         read(HEADER, HEADER, schema=HEADED)
 
 
+def test_names_that_differ_only_in_case_are_two_columns(read: Read) -> None:
+    fields = [{"name": "x", "type": "number"}, {"name": "X", "type": "number"}]
+    schema = schema_of([*fields, {"name": "y", "type": "number"}], header=True)
+    table = read("y, X ,x\n1,2,3\n4,5,6\n", schema=schema).table
+    assert {name: list(table.numbers(name)) for name in "xXy"} == {
+        "x": [3, 6],
+        "X": [2, 5],
+        "y": [1, 4],
+    }
+
+
 def test_totals_of_the_last_part_only_are_found(read: Read) -> None:
     with pytest.raises(BadInput, match="^data1.csv: line 61 is a row of totals"):
         read(text_of(), text_of([*LINES, "Sum,,,,,,,"]))

@@ -219,3 +219,16 @@ def test_a_bad_cell_before_a_bad_line_comes_first(read: Read) -> None:
     lines = text_of([with_cell(3, "height", "x").splitlines()[2], *LINES[:9], "M,oops"])
     with pytest.raises(BadInput, match="line 1, column 'height': 'x' is not a number"):
         read(lines)
+
+
+@pytest.mark.parametrize("text", ["nan", "NaN", "-nan", "inf", "1e400"])
+def test_nan_is_a_bad_cell_where_it_is_no_word_for_no_value(read: Read, text: str) -> None:
+    fields = [{"name": name, "type": "number", "missingValues": ["?"]} for name in "xy"]
+    with pytest.raises(BadInput, match=f"line 2, column 'x': '{text}' is not a "):
+        read(f"1,2\n{text},3\n", schema=schema_of(fields))
+
+
+def test_a_header_again_is_refused_where_its_names_could_be_values(read: Read) -> None:
+    fields = [{"name": name, "type": "number"} for name in ("2019", "na", "2020")]
+    with pytest.raises(BadInput, match="line 3: the header again"):
+        read("2019,na,2020\n1,2,3\n2019,na,2020\n", schema=schema_of(fields, header=True))

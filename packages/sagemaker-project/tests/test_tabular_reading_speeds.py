@@ -105,7 +105,7 @@ def by_rule(text: str, schema: Schema) -> list[list[object]]:
     return found
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data(), schemas(), st.sampled_from([5, 40, 1 << 22]))
 def test_both_speeds_and_any_block_give_the_same(data: Any, schema: Schema, block: int) -> None:
     text = data.draw(files(schema))

@@ -1,7 +1,8 @@
 """Which cell of a record is which column: by the names of the header, or by order."""
 
 import csv
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from sagemaker_project.tabular import cells
@@ -47,12 +48,13 @@ def by_name(names: Sequence[str], schema: Schema, where: str) -> Layout:
         BadInput: a column of schema.used is not there exactly once; with both lists.
     """
     wanted = [field.name for field in schema.used]
-    matched = _matched(schema)
-    known = matched([field.name for field in schema.fields])
-    found, keys = matched(names), matched(wanted)
+    key_of = _key(schema)
+    known = {key_of(field.name) for field in schema.fields}
+    found, keys = list(map(key_of, names)), list(map(key_of, wanted))
+    counts = Counter(found)
     wrong = [
         f"{name!r} {'is missing' if not count else f'is there {count} times'}"
-        for name, count in zip(wanted, map(found.count, keys), strict=True)
+        for name, count in zip(wanted, map(counts.__getitem__, keys), strict=True)
         if count != 1
     ]
     if wrong:
@@ -67,19 +69,15 @@ def by_name(names: Sequence[str], schema: Schema, where: str) -> Layout:
         for at, (name, key) in enumerate(zip(names, found, strict=True), start=1)
         if key not in known
     ]
-    positions = tuple(map(found.index, keys))
+    position_of = {key: position for position, key in enumerate(found)}
+    positions = tuple(map(position_of.__getitem__, keys))
     return Layout(len(names), positions, tuple(map(plain, wanted)), tuple(extra))
 
 
-class _matched:
-    """Returns names as they are compared: by plain(), unless two of the schema are equal by it."""
-
-    def __init__(self, schema: Schema) -> None:
-        distinct = {plain(field.name) for field in schema.fields}
-        self.key = plain if len(distinct) == len(schema.fields) else str.strip
-
-    def __call__(self, names: Sequence[str]) -> list[str]:
-        return list(map(self.key, names))
+def _key(schema: Schema) -> Callable[[str], str]:
+    """Return how names are compared: by plain(), unless that makes two of the schema equal."""
+    distinct = {plain(field.name) for field in schema.fields}
+    return plain if len(distinct) == len(schema.fields) else str.strip
 
 
 def of_first_record(text: str, record: Sequence[str], line: int, schema: Schema) -> Layout:

@@ -181,8 +181,8 @@ def _is_sum(column: ColumnReader, first: int, last: float) -> bool:
     parts = column.parts[first:]
     if sum(map(len, parts)) <= MIN_SUMMED:
         return False
-    total = sum(float(np.nansum(part)) for part in parts) - last
-    if abs(total - last) > 1e-9 * abs(last):
-        return False
     above = [*parts[:-1], parts[-1][:-1]]
-    return abs(last) > max(float(np.nanmax(np.abs(part), initial=0.0)) for part in above)
+    if any((np.abs(part) >= abs(last)).any() for part in reversed(above)):
+        return False
+    total = sum(float(np.nansum(part)) for part in above)
+    return abs(total - last) <= 1e-9 * abs(last)
