@@ -14,7 +14,7 @@ from sagemaker_project.tabular.masks import Leaf, Number, Source, Tree
 Score: TypeAlias = Callable[..., "tuple[float, ...]"]
 
 MAX_DEPTH = 60  # of an expression: Python's parser has a limit
-MAX_LEAVES = 50_000  # beyond them the function takes seconds to compile
+MAX_LEAVES = 30_000  # beyond them the function takes seconds to compile
 
 
 def compile_trees(
