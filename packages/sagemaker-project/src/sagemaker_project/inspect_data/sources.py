@@ -22,7 +22,7 @@ from sagemaker_project.tabular.schema import FileFormat
 if TYPE_CHECKING:  # imported only for Parquet
     import pyarrow as pa
 
-ROWS, BYTES, CELLS = 100_000, 16_000_000, 2_000_000  # of a sample at most, of all files together
+ROWS, BYTES, CELLS = 100_000, 8_000_000, 1_000_000  # of a sample at most, of all files together
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".txt", ".parquet")
 MADE_UP = re.compile(r"column_[1-9][0-9]*")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
