@@ -22,7 +22,7 @@ from sagemaker_project.tabular.schema import FileFormat
 if TYPE_CHECKING:  # imported only for Parquet
     import pyarrow as pa
 
-ROWS, BYTES = 100_000, 64_000_000  # of a sample, of all files together
+ROWS, BYTES, CELLS = 100_000, 8_000_000, 1_000_000  # of a sample at most, of all files together
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".txt", ".parquet")
 MADE_UP = re.compile(r"column_[1-9][0-9]*")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -216,6 +216,7 @@ def _read_parquet(path: Path, label: str, rows: int) -> Part:
     try:
         file = pq.ParquetFile(path)
         names = [name.strip() for name in file.schema_arrow.names]
+        rows = min(rows, max(CELLS // len(names), 1000))
         batches = list(islice(file.iter_batches(batch_size=rows), 1))
         table = pa.Table.from_batches(batches, file.schema_arrow)
     except (pa.ArrowException, OSError) as error:
