@@ -176,3 +176,7 @@ def test_other_encodings_that_the_bytes_show(read: Read) -> None:
     ):
         with pytest.raises(BadInput, match=message):
             read(content, schema=schema)
+
+
+def test_a_header_that_was_not_announced_is_understood(read: Read) -> None:
+    assert values_of(read(f"{HEADER}\n{text_of()}")) == values_of(read(text_of()))

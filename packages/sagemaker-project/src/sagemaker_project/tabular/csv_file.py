@@ -51,7 +51,7 @@ def _layout(text: Text, schema: Schema) -> Layout | None:
         for line, record in records:
             records.put_back()
             layout = header.of_first_record("".join(records.raw), record, line, schema)
-            if not schema.file.header:
+            if not layout.has_header:
                 text.put_back("".join(records.raw))
             return layout
     return None

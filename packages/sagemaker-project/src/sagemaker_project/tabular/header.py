@@ -20,6 +20,7 @@ class Layout(NamedTuple):
     positions: tuple[int, ...]
     names: tuple[str, ...]  # what these cells of the header hold, by plain()
     extra: tuple[str, ...]  # names that schema.json does not have
+    has_header: bool = True
 
     def is_header(self, record: Sequence[str]) -> bool:
         """Return whether a record of data is the header once more."""
@@ -83,6 +84,9 @@ def _key(schema: Schema) -> Callable[[str], str]:
 def of_first_record(text: str, record: Sequence[str], line: int, schema: Schema) -> Layout:
     """Return the layout of a CSV file from its first record; `text` is that as it stands there.
 
+    A header is understood where schema.json says that there is none: it is no risk, unlike the
+    reverse, where the order of the columns would have to be guessed.
+
     Raises:
         BadInput: it does not fit to schema.json: another delimiter, header or none, other columns.
     """
@@ -91,7 +95,11 @@ def of_first_record(text: str, record: Sequence[str], line: int, schema: Schema)
     if schema.file.header:
         return _of_header(text, record, line, schema)
     names = [field.name for field in schema.fields]
-    if set(map(plain, names)) <= set(map(plain, record)) or _is_other_header(record, schema):
+    if not set(map(plain, names)).isdisjoint(map(plain, record)) and not any(
+        map(_is_any_number, record)
+    ):
+        return _of_header(text, record, line, schema)  # its names leave no doubt about the order
+    if _is_other_header(record, schema):
         raise differs(f"line {line} is a header ({listed(record)})", "header", False, True)
     if len(_cut(record)) != len(names) != len(record):
         raise BadInput(
@@ -100,7 +108,7 @@ def of_first_record(text: str, record: Sequence[str], line: int, schema: Schema)
         )
     at = {field.name: position for position, field in enumerate(schema.fields)}
     used = [field.name for field in schema.used]
-    return Layout(len(names), tuple(map(at.__getitem__, used)), tuple(map(plain, used)), ())
+    return Layout(len(names), tuple(map(at.__getitem__, used)), tuple(map(plain, used)), (), False)
 
 
 def _of_header(text: str, record: Sequence[str], line: int, schema: Schema) -> Layout:
