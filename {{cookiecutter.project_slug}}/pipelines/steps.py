@@ -1,12 +1,16 @@
 """How this project makes the steps of a pipeline.
 
 One container image, scikit-learn's, runs every job. A step's code is a folder: the script,
-schema.json, and the package sagemaker_project.tabular as plain files, since the container installs
-nothing. A processing step has its inputs and outputs in folders below /opt/ml/processing, and gets
-an argument with the path of each: the input `model` is `--model /opt/ml/processing/input/model`. A
-training step runs in script mode, where the container passes the paths. Jobs are retried if AWS has
-no capacity or fails. A step whose code, arguments and inputs are those of an earlier run is not run
-again: its results are reused.
+schema.json, and the package sagemaker_project.tabular as plain files, which need no installation. A
+processing step has its inputs and outputs in folders below /opt/ml/processing, and gets an argument
+with the path of each: the input `model` is `--model /opt/ml/processing/input/model`. A training
+step runs in script mode, where the container passes the paths.
+
+A requirements.txt beside the scripts lists packages that the container does not have. Every job
+installs them at its start: script mode does so by itself, a processing step's entrypoint does it.
+
+Jobs are retried if AWS has no capacity or fails. A step whose code, arguments and inputs are those
+of an earlier run is not run again: its results are reused.
 
 Only `get_pipeline()` functions import this module: it imports the SageMaker SDK, which takes
 seconds.
@@ -50,6 +54,10 @@ from sagemaker.train import ModelTrainer
 from sagemaker_project.build.code import StepCode, s3_uri, traveling
 
 SKLEARN_VERSION = "1.9-0"
+REQUIREMENTS = "requirements.txt"
+INSTALL_AND_RUN = (  # $0 is the script
+    f'python3 -m pip install --requirement "$(dirname "$0")/{REQUIREMENTS}" && exec python3 "$0" "$@"'
+)
 MAX_RUNTIME_SECONDS = 3600
 CACHING = CacheConfig(enable_caching=True, expire_after="P30D")
 RETRIES = [
@@ -129,7 +137,7 @@ class Steps:
         processor = Processor(
             role=self.role,
             image_uri=self.image,
-            entrypoint=["python3", f"/opt/ml/processing/input/code/{script}"],
+            entrypoint=self._entrypoint(f"/opt/ml/processing/input/code/{script}"),
             instance_count=instance_count,
             instance_type=instance_type,
             max_runtime_in_seconds=MAX_RUNTIME_SECONDS,
@@ -140,8 +148,7 @@ class Steps:
         folders = {name: f"/opt/ml/processing/input/{name}" for name in inputs}
         folders |= {name: f"/opt/ml/processing/{name}" for name in outputs}
         paths = [part for name, path in folders.items() for part in (f"--{name}", path)]
-        files = (self.folder / name for name in (script, "schema.json"))
-        code = {"code": self.code.script(*files, package=traveling())}
+        code = {"code": self.code.script(*self._files(script), package=traveling())}
         step_args = processor.run(
             inputs=[_input(name, uri) for name, uri in {**inputs, **code}.items()],
             outputs=[_output(name, folders[name], self._uri(name)) for name in outputs],
@@ -174,8 +181,7 @@ class Steps:
             hyperparameters: {name: text or pipeline variable}.
             metrics: names of the metrics, which the script prints as `name=number`.
         """
-        files = (self.folder / name for name in (*scripts, "schema.json"))
-        source = self.code.source_dir(*files, package=traveling())
+        source = self.code.source_dir(*self._files(*scripts), package=traveling())
         trainer = ModelTrainer(
             training_image=self.image,
             role=self.role,
@@ -249,6 +255,16 @@ class Steps:
     def no_champion(self):
         """Return the S3 URI of an empty file: the input of a job where there is no champion."""
         return self.code.file("no-champion", b"")
+
+    def _files(self, *scripts):
+        """Return what a step's code consists of, besides the package that travels."""
+        files = [self.folder / name for name in (*scripts, "schema.json", REQUIREMENTS)]
+        return files if files[-1].is_file() else files[:-1]
+
+    def _entrypoint(self, script):
+        if (self.folder / REQUIREMENTS).is_file():
+            return ["sh", "-c", INSTALL_AND_RUN, script]
+        return ["python3", script]
 
     def _uri(self, *parts):
         return s3_uri(self.bucket, self.prefix, ExecutionVariables.PIPELINE_EXECUTION_ID, *parts)

@@ -56,7 +56,8 @@ def evaluate(args):
     )
     facts = evaluation.evaluate(folders, SCHEMA, gate)
     for name, metric in facts["metrics"].items():
-        print(f"{name} {metric['value']:.6g} (standard deviation {metric['standard_deviation']:.2g})")
+        value, deviation = metric["value"], metric["standard_deviation"]
+        print(f"{name} {value:.6g} (standard deviation {deviation:.2g})")
     print(facts["decision"]["text"])
 
 

@@ -48,8 +48,8 @@ def train(args):
     for split, scores in fitted.metrics.items():
         for name, value in scores.items():
             print(f"{split}:{name}={value!r}")
-    for sentence in fitted.decisions.values():
-        print(sentence)
+    for name, decision in fitted.decisions.items():
+        print(f"{name}: {decision}")
 
 
 def main(argv=None):

@@ -54,7 +54,8 @@ def test_the_model_beats_a_predictor_that_looks_at_no_column(work, sample):
 def test_a_model_is_reproduced_by_the_same_data_and_seed(work, tmp_path):
     words = ["--train", work / "train", "--validation", work / "validation"]
     assert train.main([*map(str, words), "--model-dir", str(tmp_path)]) == 0
-    one, other = (json.loads((path / "model.json").read_text()) for path in (work / "model", tmp_path))
+    models = [work / "model", tmp_path]
+    one, other = (json.loads((path / "model.json").read_text()) for path in models)
     assert one["files"]["trees.json"] == other["files"]["trees.json"]
 
 
@@ -72,8 +73,9 @@ def test_every_row_of_the_data_is_answered(model, sample):
 
 def test_an_answer_does_not_depend_on_the_form_of_the_request(model, sample):
     row = sample.requests()[0]
-    names = [field.name for field in sample.schema.features]
-    numeric = {field.name for field in sample.schema.features if field.type in ("number", "integer")}
+    features = sample.schema.features
+    names = [field.name for field in features]
+    numeric = {field.name for field in features if field.type in ("number", "integer")}
     record = {
         name: None if not cell else float(cell) if name in numeric else cell
         for name, cell in zip(names, row, strict=True)
