@@ -3,7 +3,8 @@
     ProjectError          the root
       UsageError      2   the arguments, the settings or the credentials cannot be used
         NoBucket      2   the bucket of the project does not exist
-      RunFailed       1   the execution of a pipeline failed, or could not be followed to its end
+      RunFailed       1   a pipeline cannot be described; or its execution failed, or could not be
+                          followed to its end
         Timeout       1   the execution still runs, but the time to wait for it is over
       DeployFailed    1   the new version does not serve; the version before it serves again
       Refused         3   a gate says no; what serves was not changed
@@ -44,7 +45,7 @@ class NoBucket(UsageError):
 
 
 class RunFailed(ProjectError):
-    """The execution of a pipeline failed, or could not be followed to its end."""
+    """A pipeline cannot be described, or its execution failed or could not be followed."""
 
 
 class Timeout(RunFailed):

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, TypeAlias
 
+from sagemaker_project.build.described import project_code
 from sagemaker_project.errors import UsageError
 from sagemaker_project.project import PACKAGE
 from sagemaker_project.usage import (
@@ -134,12 +135,14 @@ def get_pipeline_driver(
 
     Raises:
         UsageError: the module is not of this package, or the arguments are not its arguments.
+        RunFailed: the module or its get_pipeline() raised; names file and line.
     """
     kwargs = check_kwargs(module_name, _kwargs(passed_args))
     # Importing the SDK makes a million objects that stay: collecting garbage would cost a second.
     gc.disable()
     try:
-        return _get_pipeline(module_name)(**kwargs)
+        with project_code():
+            return _get_pipeline(module_name)(**kwargs)
     finally:
         gc.freeze()
         gc.enable()
@@ -275,4 +278,5 @@ def _import_module(module_name: str) -> ModuleType:
             f"--module-name: there is no module {module_name}."
             f" {near(module_name, _pipeline_modules())}"
         )
-    return importlib.import_module(module_name)
+    with project_code():
+        return importlib.import_module(module_name)

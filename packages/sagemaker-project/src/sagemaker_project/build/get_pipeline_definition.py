@@ -56,10 +56,11 @@ def get_definition(module_name: str, kwargs: Mapping[str, Any] | str | None = No
     """Return the definition as JSON text, sorted and indented so that two can be compared."""
     from sagemaker_project import usage
     from sagemaker_project.build import driver
+    from sagemaker_project.build.described import definition_of
 
     usage.quiet_sdk()
     pipeline = driver.get_pipeline_driver(module_name, kwargs)
-    return json.dumps(json.loads(pipeline.definition()), indent=2, sort_keys=True) + "\n"
+    return json.dumps(definition_of(pipeline), indent=2, sort_keys=True) + "\n"
 
 
 def _write(path: Path, text: str) -> None:

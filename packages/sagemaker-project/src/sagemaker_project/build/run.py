@@ -17,6 +17,8 @@ from sagemaker_project import usage
 from sagemaker_project.build import display, driver, execution, input_data, provenance
 from sagemaker_project.build.champion import champion_parameters
 from sagemaker_project.build.cooldown import Cooldown, time_of
+from sagemaker_project.build.described import definition_of
+from sagemaker_project.build.packages import check_packages
 from sagemaker_project.build.parameters import check_parameters, from_environment
 from sagemaker_project.build.request import RunRequest, read_request
 from sagemaker_project.build.requirements import check_network_isolation
@@ -86,8 +88,10 @@ def _create_and_start(
     Returns:
         The ARN of the execution, or None if the cooldown is not over.
     """
-    definition = json.loads(pipeline.definition())
-    check_network_isolation(definition, driver.code_files(pipeline))
+    definition = definition_of(pipeline)
+    code = driver.code_files(pipeline)
+    check_network_isolation(definition, code)
+    check_packages(definition, code, request.local)
     declared = {parameter["Name"]: parameter for parameter in definition["Parameters"]}
     set_outside = from_environment(declared, os.environ)
     if request.input_data:
