@@ -189,7 +189,7 @@ def test_p29_no_member_of_an_entry_can_be_changed_unseen(audited, stored):
             found = examine(dict(enumerate(bodies, start=1)), None, str)
             assert [damage.number for damage in found.damage] == [position + 1]
             tried += 1
-            if position == 3 and tried % 3 == 0:  # through the command as well
+            if position == 3 and tried % 9 == 0:  # through the command as well
                 audited.put(key, tampered)
                 newer = path == ("Version",)
                 do = "update the checkout that deploys" if newer else "Nothing was done. Restore"

@@ -329,11 +329,12 @@ def damaged(bodies):
     return [damage.number for damage in read(bodies).damage]
 
 
-def test_p34_an_entry_cut_at_any_byte_is_damaged(history):
+@pytest.mark.parametrize("step", [101, pytest.param(7, marks=pytest.mark.acceptance)])
+def test_p34_an_entry_cut_anywhere_is_damaged(history, step):
     bodies = list(history[1].values())
     assert damaged(bodies) == []
     for number, body in enumerate(bodies):
-        for length in range(len(body)):
+        for length in (*range(0, len(body), step), len(body) - 1):
             cut = [*bodies[:number], body[:length], *bodies[number + 1 :]]
             assert damaged(cut) == [number + 1]
 

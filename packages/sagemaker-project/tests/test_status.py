@@ -325,6 +325,7 @@ def test_without_the_default_bucket_nothing_was_deployed(place, stage):
 
 def test_without_an_answer_of_aws_the_stage_is_unknown(place):
     place.clock = Hurried()
+    place.environment = {**place.environment, "AWS_MAX_ATTEMPTS": "1"}  # boto3 waits in real time
     place.inject("GetCallerIdentity", "error503", times=None, service="sts")
     result = status(place)
     assert result["ExitCode"] == 4 and result["Message"].startswith("staging is unknown: ")

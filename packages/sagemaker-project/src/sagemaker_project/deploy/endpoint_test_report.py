@@ -60,6 +60,7 @@ td { overflow-wrap: break-word; font-variant-numeric: tabular-nums }
 tr > :last-child { padding-right: 0 } tbody tr:last-child > * { border-bottom: 0 }
 .n { text-align: right; overflow-wrap: normal; white-space: nowrap }
 .status { white-space: nowrap; font-weight: 600 }
+.wrap { overflow-wrap: anywhere } .below { margin-top: 16px }
 .plot { display: block; width: 100%; height: auto; min-width: 560px }
 .plot text { fill: var(--soft); font-size: 12px } .plot .name { fill: var(--ink); font-weight: 600 }
 .plot rect { fill: var(--mark) } .plot line { stroke: var(--line) }

@@ -105,13 +105,7 @@ def _look(
     config = config_read()
     models, tagged = _models(reads, aws, config, ledger.deployed(live_name) is None)
     owner, lives, lock_damaged = lock_read()
-    to_make = _to_make_again(ledger, live_name, config, models)
-    artifacts = {
-        deployment["ModelPackageArn"]: reads.start(
-            "artifact", partial(_missing_artifacts, aws, deployment), none_missing
-        )
-        for deployment in to_make
-    }
+    artifacts = _artifacts(reads, aws, _to_make_again(ledger, live_name, config, models))
     approved, waiting = newest_read()
     observation = Observation(
         request=context.request,
@@ -136,7 +130,7 @@ def _look(
         waiting=waiting,
         no_bucket=no_bucket,
         goal_missing=goal_read(),
-        artifacts_missing={arn: missing() for arn, missing in artifacts.items()},
+        artifacts_missing=artifacts,
         unread=reads.unread,
     )
     return _with_package(reads, aws, observation)
@@ -203,6 +197,20 @@ def _to_make_again(
     served = ledger.deployed(live)
     whole = config is not None and all(v["ModelName"] in models for v in all_variants(config))
     return [served] if served and not whole else []
+
+
+def _artifacts(
+    reads: _Reads, aws: Aws, deployments: Iterable[Deployment]
+) -> dict[str, tuple[str, ...]]:
+    """Return which of the original and the copy of each deployment's artifact are gone."""
+    nothing: tuple[str, ...] = ()
+    started = {
+        deployment["ModelPackageArn"]: reads.start(
+            "artifact", partial(_missing_artifacts, aws, deployment), nothing
+        )
+        for deployment in deployments
+    }
+    return {arn: missing() for arn, missing in started.items()}
 
 
 def _missing_artifacts(aws: Aws, deployment: Deployment) -> tuple[str, ...]:

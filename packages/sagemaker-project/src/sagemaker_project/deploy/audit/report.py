@@ -16,8 +16,8 @@ from sagemaker_project.deploy.endpoint_test_report import (
 
 CLASS = {"verified": "Passed", "recorded": "Inconclusive", "FAILED": "Failed"}  # of the style
 SIGN = {"verified": "✓", "recorded": "·", "FAILED": "✗"}
-MEANS = """<p>Verified: recomputed, or compared with a source that does not depend on the other.
-Recorded: one place alone says so. FAILED: two places contradict each other.</p>"""
+MEANS = """<p class="below">Verified: recomputed, or compared with a source that does not depend on
+the other. Recorded: one place alone says so. FAILED: two places contradict each other.</p>"""
 
 
 def report_html(content: Mapping[str, Any]) -> str:
@@ -44,18 +44,32 @@ def report_html(content: Mapping[str, Any]) -> str:
 def _sections(audit: Mapping[str, Any]) -> Iterator[str]:
     yield f"<h2>{escape(audit['EndpointConfigName'])} {escape(audit['VariantName'])}</h2>"
     rows = [
-        (_status(link["Status"]), link["Name"], link["Value"], link["Source"], link["Note"])
+        (
+            _status(link["Status"]),
+            link["Name"],
+            _stacked(link["Value"], link["Source"], link["Note"]),
+        )
         for link in audit["Links"]
     ]
-    yield table("Links", ["status", "link", "value", "source", "note"], rows)
+    yield table("Links", ["status", "link", "value, and where it was read"], rows)
     if not audit["Predictions"]:
         return
     yield f"<h2>Predictions of {escape(audit['EndpointConfigName'])}, made anew</h2>"
     predictions = [
-        (_status(one["Status"]), one["InferenceId"], one["Time"], one["Value"], one["Note"])
+        (
+            _status(one["Status"]),
+            one["InferenceId"],
+            _stacked(one["Value"], one["Time"], one["Note"]),
+        )
         for one in audit["Predictions"]
     ]
-    yield table("Predictions", ["status", "inference id", "time", "made anew", "note"], predictions)
+    yield table("Predictions", ["status", "inference id", "made anew"], predictions)
+
+
+def _stacked(value: str, *about: str) -> Markup:
+    """Put what is known about a value below it: S3 URIs and ARNs do not fit side by side."""
+    lines = "".join(f'<div class="soft">{escape(line)}</div>' for line in about if line)
+    return Markup(f'<div class="wrap">{escape(value)}{lines}</div>')
 
 
 def _status(status: str) -> Markup:
