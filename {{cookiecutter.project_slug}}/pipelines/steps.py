@@ -56,7 +56,8 @@ from sagemaker_project.build.code import StepCode, s3_uri, traveling
 SKLEARN_VERSION = "1.9-0"
 REQUIREMENTS = "requirements.txt"
 INSTALL_AND_RUN = (  # $0 is the script
-    f'python3 -m pip install --requirement "$(dirname "$0")/{REQUIREMENTS}" && exec python3 "$0" "$@"'
+    f'python3 -m pip install --requirement "$(dirname "$0")/{REQUIREMENTS}"'
+    ' && exec python3 "$0" "$@"'
 )
 MAX_RUNTIME_SECONDS = 3600
 CACHING = CacheConfig(enable_caching=True, expire_after="P30D")
