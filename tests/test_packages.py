@@ -32,10 +32,23 @@ PUBLIC = {
     "sagemaker_project.build.driver": {
         *("convert_struct", "get_pipeline_custom_tags", "get_pipeline_driver", "quiet_sdk"),
     },
-    "sagemaker_project.build.execution": {"evaluation_files", "follow"},
+    "sagemaker_project.build.execution": {"follow", "read_evaluation"},
     "sagemaker_project.build.get_pipeline_definition": {"get_definition", "main"},
     "sagemaker_project.build.run_pipeline": {"main"},
     "sagemaker_project.deploy": {"Evidence", "Refused", "main"},
+    "sagemaker_project.tabular.artifact": {"save"},
+    "sagemaker_project.tabular.cells": {"number"},
+    "sagemaker_project.tabular.client": {"csv_body"},
+    "sagemaker_project.tabular.evaluation": {"Folders", "Gate", "evaluate"},
+    "sagemaker_project.tabular.parameters": {"add_arguments", "from_arguments"},
+    "sagemaker_project.tabular.preprocessing": {"Folders", "data_url", "preprocess", "summary"},
+    "sagemaker_project.tabular.schema": {
+        *("Field", "FileFormat", "Metric", "Schema", "SchemaError", "Split", "read_schema"),
+    },
+    "sagemaker_project.tabular.script": {"Parser", "path_option", "run"},
+    "sagemaker_project.tabular.serving": {"input_fn", "model_fn", "output_fn", "predict_fn"},
+    "sagemaker_project.tabular.splits": {"read_split", "write_split"},
+    "sagemaker_project.tabular.training": {"fit"},
 }
 
 

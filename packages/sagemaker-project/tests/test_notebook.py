@@ -17,7 +17,7 @@ def test_every_cell_runs(make_project):
     )
     checks = (
         "assert ended['PipelineExecutionStatus'] == 'Succeeded'\n"
-        "assert metrics['mse'] < 6 and '&lt;svg' in page\n"
+        "assert evaluation.metrics['mse'] < 6 and '&lt;svg' in page\n"
         "assert described['ModelApprovalStatus'] == 'PendingManualApproval'\n"
     )
     done = project.python(display + "\n".join(code) + "\n" + checks)

@@ -26,6 +26,8 @@ from sagemaker_project.tabular.training import Fitted
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+__all__ = ["save"]
+
 SCRIPTS = ("inference.py", "requirements.txt")  # of the user, beside train.py
 PACKAGE = Path(__file__).parent
 

@@ -23,6 +23,8 @@ import numpy as np
 from sagemaker_project.tabular.schema import Field
 from sagemaker_project.tabular.table import Categories, Floats, Table
 
+__all__ = ["csv_body"]
+
 CSV, JSON = "text/csv", "application/json"
 MAX_BODY = 1024**2  # characters: at most 4 MiB as UTF-8, which is below InvokeEndpoint's limit
 ROWS_AT_ONCE = 10_000

@@ -30,6 +30,8 @@ from sagemaker_project.tabular.splits import read_split
 from sagemaker_project.tabular.table import BadInput, Table
 from sagemaker_project.tabular.trivial import Trivial
 
+__all__ = ["Folders", "Gate", "evaluate"]
+
 NONE = "none"
 ARCHIVE = "model.tar.gz"
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 
 from sagemaker_project.tabular.cells import BadCell, number
 
+__all__ = ["add_arguments", "from_arguments"]
+
 LINKS = {  # {loss of a regression: its link}
     "poisson": "log",
     "gamma": "log",

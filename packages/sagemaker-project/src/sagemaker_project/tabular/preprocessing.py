@@ -20,6 +20,8 @@ from sagemaker_project.tabular.split import SPLITS, Parts, check_split, keys, ro
 from sagemaker_project.tabular.splits import write_split
 from sagemaker_project.tabular.table import BadInput, Table
 
+__all__ = ["Folders", "data_url", "preprocess", "summary"]
+
 
 class Folders(NamedTuple):
     """Where the outputs go: train.csv and schema.json, validation.csv, test.csv, the report."""

@@ -20,6 +20,8 @@ from sagemaker_project.tabular import cells
 from sagemaker_project.tabular.schema import SchemaError
 from sagemaker_project.tabular.table import BadInput
 
+__all__ = ["Parser", "path_option", "run"]
+
 MAX_MESSAGE = 1024  # bytes of an ExitMessage or a FailureReason
 SEEDS = 2**32  # what scikit-learn takes
 

@@ -39,6 +39,8 @@ from sagemaker_project.tabular.trees import Trees, turned
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response
 
+__all__ = ["input_fn", "model_fn", "output_fn", "predict_fn"]
+
 Data: TypeAlias = "Rows | Cut | ClientError"
 
 

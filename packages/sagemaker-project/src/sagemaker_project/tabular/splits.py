@@ -13,6 +13,8 @@ import numpy as np
 from sagemaker_project.tabular.schema import Field, Schema
 from sagemaker_project.tabular.table import BadInput, Categories, Column, Table
 
+__all__ = ["read_split", "write_split"]
+
 ROWS_AT_ONCE = 16_384
 BLOCK = 16 * 1024**2  # bytes; the longest row that can be read
 

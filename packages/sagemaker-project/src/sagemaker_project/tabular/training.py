@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
     from sklearn.pipeline import Pipeline
 
+__all__ = ["fit"]
+
 MAX_CATEGORIES = 64  # per column; the rarest ones beyond it are treated as one
 ROWS_PER_LEAF = 40  # min_samples_leaf is at most a 40th of the rows
 MIN_LEAF = 5  # rows
