@@ -62,6 +62,14 @@ def test_the_default_project_is_small_enough_to_be_read(default_project):
     python = [name for name in files if name.endswith(".py") and not name.startswith("tests/")]
     lines = sum(len((default_project / name).read_text("utf-8").splitlines()) for name in python)
     assert lines <= 3_200
+    assert sum(map(len, scripts_of(default_project))) <= 400
+
+
+def scripts_of(project):
+    """The lines of each script of the pipeline."""
+    names = ("preprocess.py", "train.py", "evaluate.py", "inference.py")
+    folder = project / "pipelines/abalone"
+    return [(folder / name).read_text("utf-8").splitlines() for name in names]
 
 
 def test_nothing_is_left_unrendered(default_project):
