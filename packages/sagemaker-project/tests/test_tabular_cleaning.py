@@ -94,6 +94,7 @@ def refused(table, schema, read=None, copies=0):
 
 
 def test_too_few_rows_are_refused():
+    """Row 18 of the bad inputs."""
     schema, table = make_schema(TWO), make_table({"x": range(30), "y": range(30)})
     check_rows(table, schema, 30, 10)
     assert "19 distinct row(s) of 30 read can be used; at least 20" in refused(
@@ -108,6 +109,7 @@ def test_too_few_rows_are_refused():
 
 
 def test_a_constant_label_is_refused():
+    """Row 18 of the bad inputs."""
     table = make_table({"x": range(30), "y": [3] * 30})
     assert "column 'y' is 3 in all 30 rows: there is nothing" in refused(table, make_schema(TWO))
     table = make_table({"x": range(30), "y": ["yes"] * 30})
@@ -134,6 +136,7 @@ def test_a_label_that_does_not_fit_the_problem_is_refused(labels, members, messa
 
 
 def test_a_class_of_fewer_than_20_rows_is_refused():
+    """Row 18 of the bad inputs."""
     schema = binary({"x": "number", "y": "string"})
     check_rows(make_table({"x": range(60), "y": ["yes"] * 20 + ["no"] * 40}), schema, 60, 0)
     message = refused(make_table({"x": range(60), "y": ["yes"] * 19 + ["no"] * 41}), schema)
@@ -163,6 +166,7 @@ def test_many_small_classes_are_named_in_part():
     ],
 )
 def test_columns_that_deserve_a_look_of_a_regression(column, kind, message):
+    """Row 29 of the bad inputs."""
     schema = make_schema({"x": kind, "y": "number"})
     [found] = warnings(make_table({"x": column, "y": NOISE}), schema, [])
     assert found.startswith("column 'x'") and message in found
@@ -215,6 +219,7 @@ def test_a_column_of_the_role_id_is_not_looked_at():
 
 
 def test_extra_columns_and_copies_are_told():
+    """Rows 19 and 29 of the bad inputs."""
     extra, copies = warnings(shells(), make_schema(SHELLS), list("abcdef"), 3)
     assert extra == "6 column(s) not in the schema were ignored: a, b, c, d, e, ..."
     assert copies.startswith("3 row(s) are exact copies of another")

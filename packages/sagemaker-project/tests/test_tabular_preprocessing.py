@@ -106,6 +106,7 @@ def test_classes_are_counted_in_each_split(step):
 
 
 def test_copies_are_in_one_split_and_told(step, tmp_path):
+    """Row 29 of the bad inputs."""
     one = shells(400)
     twice = one.take(np.tile(np.arange(400), 2))
     report = step(twice, schema_content(SHELLS))

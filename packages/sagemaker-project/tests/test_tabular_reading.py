@@ -88,6 +88,7 @@ def read(tmp_path: Path) -> Read:
     ],
 )
 def test_spelling_of_the_file_does_not_matter(read: Read, content: str | bytes, file: Any) -> None:
+    """Rows 19 and 22 of the bad inputs."""
     clean = read(text_of(), name="clean")
     found = read(content, schema=schema_of(**file))
     assert values_of(found) == values_of(clean)
@@ -116,11 +117,13 @@ def test_spelling_of_the_file_does_not_matter(read: Read, content: str | bytes, 
     ],
 )
 def test_numbers_and_words_of_no_value(read: Read, text: str, value: float) -> None:
+    """Row 26 of the bad inputs."""
     column = read(with_cell(7, "height", text)).table.numbers("height")
     assert column[6].tobytes() == np.float64(value).tobytes()
 
 
 def test_line_is_that_of_the_file_after_an_embedded_newline(read: Read) -> None:
+    """Row 25 of the bad inputs."""
     lines = [*LINES[:3], LINES[3].replace(LINES[3][0], '"a\nb"', 1), *LINES[4:9], "M,oops"]
     with pytest.raises(BadInput, match="line 11: 2 fields"):
         read(text_of(lines))

@@ -275,6 +275,7 @@ def test_damaged_parquet_is_refused(read: Read) -> None:
 
 
 def test_gzip_parts_and_a_limit_of_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 30 of the bad inputs."""
     for number, lines in enumerate((LINES, LINES * 100)):
         content = gzip.compress(text_of(lines).encode())
         (tmp_path / f"part-{number}.csv.gz").write_bytes(content)

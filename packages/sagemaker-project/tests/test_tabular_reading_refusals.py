@@ -123,6 +123,7 @@ TOTAL = f"Total{',' * 7}500"
     ],
 )
 def test_bad_file_is_refused_in_one_line(read: Read, content: str | bytes, message: str) -> None:
+    """Rows 18, 20, 21 and 23 to 27 of the bad inputs."""
     with pytest.raises(BadInput) as error:
         read(content)
     assert message in str(error.value)
@@ -136,6 +137,7 @@ def test_bad_file_is_refused_in_one_line(read: Read, content: str | bytes, messa
     + ["1e400", "-1e999", "1e", "--1", "1d3", "1f", "nan(1)", "1\x1c", "\u20031", "'1'"],
 )
 def test_what_is_no_number_is_refused_with_its_column(read: Read, text: str) -> None:
+    """Rows 26 and 27 of the bad inputs."""
     with pytest.raises(BadInput, match="line 7, column 'whole_weight': .* is not a (finite )?numb"):
         read(with_cell(7, "whole_weight", f'"{text}"'))
 
@@ -193,6 +195,7 @@ HEADED = {"header": True}
 def test_header_that_does_not_fit_is_refused_with_both_lists(
     read: Read, content: str, messages: Sequence[str]
 ) -> None:
+    """Row 19 of the bad inputs."""
     with pytest.raises(BadInput) as error:
         read(content, schema=schema_of(**HEADED))
     assert all(message in str(error.value) for message in messages), str(error.value)
@@ -205,6 +208,7 @@ def test_a_list_of_names_is_cut_where_it_is_long(read: Read) -> None:
 
 
 def test_bad_values_are_counted_and_the_first_is_named(read: Read) -> None:
+    """Row 27 of the bad inputs."""
     bad = {20: ",x0.", 30: ",x0.", 40: ",x0."}
     lines = [line.replace(",0.", bad.get(n, ",0."), 1) for n, line in enumerate(LINES)]
     lines[50] = lines[50].rsplit(",", 1)[0] + ",many"

@@ -131,6 +131,7 @@ def test_every_page_has_one_place_for_the_run_before_the_metrics(key):
 
 
 def test_what_means_something_in_html_is_escaped(pages):
+    """Row 27 of the bad inputs."""
     for key in ("hard_regression", "hard_classes"):
         assert pages[key].comments == [" run "]
         assert report_helpers.HOSTILE in pages[key].text.replace("< ", "<")
@@ -215,6 +216,7 @@ def test_values_that_cannot_be_added_up_are_drawn_all_the_same():
 
 
 def test_a_plot_of_many_rows_is_thinned_and_says_so():
+    """Row 30 of the bad inputs."""
     content = report.page(report_helpers.regression(rows=100_000))
     assert content.count("<circle") <= 2 * 1_600
     assert "of 100,000 test rows." in content

@@ -351,6 +351,7 @@ def test_a_model_that_does_not_load_is_refused_in_one_line(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("content", [b"", b"text", "gzip"])
 def test_a_file_that_is_no_archive_is_refused(tmp_path: Path, content: "bytes | str") -> None:
+    """Row 33 of the bad inputs."""
     path = tmp_path / "model.tar.gz"
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -369,6 +370,7 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path: Path, content: "bytes | 
     [("/abs", tarfile.REGTYPE), ("a/../../b", tarfile.REGTYPE), ("link", tarfile.SYMTYPE)],
 )
 def test_nothing_is_written_outside_of_the_folder(tmp_path: Path, name: str, kind: bytes) -> None:
+    """Row 34 of the bad inputs."""
     path = tmp_path / "model.tar.gz"
     with tarfile.open(path, "w:gz") as tar:
         member = tarfile.TarInfo(name)

@@ -361,6 +361,7 @@ def test_bad_json_is_400_with_row_and_column(model, body, error):
 
 
 def test_a_surrogate_alone_is_an_unknown_category(model, expected):
+    """Row 28 of the bad inputs."""
     assert as_json(model, RECORD | {"sex": "\ud800"}) == (200, expected(sex="X"))
 
 
