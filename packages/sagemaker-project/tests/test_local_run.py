@@ -19,6 +19,7 @@ import pytest
 import yaml
 from botocore.exceptions import ClientError
 from sagemaker_emulator import attach
+from sagemaker_project.build.display import print_data_report
 from sagemaker_project.build.execution import StepRun, follow
 from sagemaker_project.build.run import show_end
 from sagemaker_project.errors import RunFailed, Timeout
@@ -247,6 +248,26 @@ def test_what_cannot_be_read_at_the_end_does_not_hide_how_it_ended(capsys):
     printed = capsys.readouterr()
     assert "log of Train: aws logs tail /aws/sagemaker/TrainingJobs" in printed.out
     assert "AccessDenied" in printed.err
+
+
+def test_what_preprocessing_has_found_is_told_and_warnings_come_first(capsys):
+    note = {"column": "height", "reason": "zero", "count": 2}
+    report = {
+        "file": "a.csv",
+        "rows": {"read": 1200, "dropped": 3},
+        "splits": {"train": 800, "validation": 200, "test": 197},
+        "dropped": [note | {"examples": [{"line": 7}, {"line": 9, "file": "b.csv"}]}],
+        "suspicious": [note | {"examples": [{"line": n}]} for n in range(12)],
+        "warnings": ["column 'x' leaks the label"],
+    }
+    print_data_report(report)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == [
+        "a.csv: 1,200 rows read, 3 dropped; 800 train, 200 validation, 197 test",
+        "warning: column 'x' leaks the label",
+        "dropped: column 'height' zero in 2 row(s), line 7, b.csv:9",
+    ]
+    assert len(lines) == 12 and lines[-1] == "and 4 more about the data: the report has them"
 
 
 class FakeSageMaker:

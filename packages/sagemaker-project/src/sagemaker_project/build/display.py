@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 from sagemaker_project.build.execution import StepRun, log_group
 from sagemaker_project.usage import Json
 
-if TYPE_CHECKING:  # imported only on a terminal
+if TYPE_CHECKING:  # imported only where it is needed
     from rich.table import Table
 
+    from sagemaker_project.tabular.preprocessing import Report
+
+MAX_NOTES = 10  # lines about the data
 STYLES = {"Succeeded": "green", "Failed": "red", "Stopped": "yellow", "Executing": "cyan"}
 
 
@@ -77,15 +80,30 @@ def print_definition(definition: Json, module_name: str) -> None:
 
 
 def print_results(
-    metrics: Mapping[str, float], report: Path | None, packages: Sequence[str]
+    metrics: Mapping[str, float], report: Path | None, packages: Sequence[str], gate: str = ""
 ) -> None:
-    """Print the metrics, the ARNs of the registered packages and the path of the report."""
+    """Print the metrics, what the gates say, the ARNs of the packages and the report's path."""
     for name, value in metrics.items():
         print(f"{name} {value:.6g}")
+    if gate:
+        print(f"gate {gate}")
     for package in packages:
         print(f"model package {package}")
     if report:
         print(f"report {report}")
+
+
+def print_data_report(report: "Report") -> None:
+    """Print what preprocessing has found: rows dropped, what looks odd, warnings."""
+    from sagemaker_project.tabular.preprocessing import summary
+
+    first, *notes = summary(report)
+    print(first)
+    notes.sort(key=lambda note: not note.startswith("warning"))
+    for note in notes[:MAX_NOTES]:
+        print(note)
+    if len(notes) > MAX_NOTES:
+        print(f"and {len(notes) - MAX_NOTES} more about the data: the report has them")
 
 
 def print_failures(steps: Sequence[StepRun], is_local: bool) -> None:

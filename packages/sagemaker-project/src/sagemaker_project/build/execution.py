@@ -10,10 +10,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sagemaker_project.errors import Timeout
 from sagemaker_project.usage import Client, Json
+
+if TYPE_CHECKING:  # it imports numpy
+    from sagemaker_project.tabular.preprocessing import Report
 
 __all__ = ["follow", "read_evaluation"]
 
@@ -135,34 +138,40 @@ def log_group(job_arn: str) -> tuple[str, str]:
 
 def read_evaluation(client: Client, s3: Client, steps: Sequence[StepRun]) -> Evaluation | None:
     """Read the processing output named `evaluation`; None if no step of the execution has one."""
-    for uri in _evaluation_uris(client, steps):
-        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-
-        def read(name: str, bucket: str = bucket, prefix: str = prefix) -> bytes:
-            return _read(s3, bucket, f"{prefix}/{name}")
-
+    for uri in _outputs(client, steps, "evaluation"):
         return Evaluation(
             uri=uri,
-            metrics=_metrics(json.loads(read("evaluation.json") or "{}")),
-            gate=json.loads(read("gate.json") or "{}"),
-            report=read("report.html").decode(),
+            metrics=_metrics(json.loads(_read(s3, uri, "evaluation.json") or "{}")),
+            gate=json.loads(_read(s3, uri, "gate.json") or "{}"),
+            report=_read(s3, uri, "report.html").decode(),
         )
     return None
 
 
-def _evaluation_uris(client: Client, steps: Sequence[StepRun]) -> Iterator[str]:
+def read_data_report(client: Client, s3: Client, steps: Sequence[StepRun]) -> "Report | None":
+    """Read data_report.json of the processing output named `report`; None if there is none."""
+    for uri in _outputs(client, steps, "report"):
+        if content := _read(s3, uri, "data_report.json"):
+            report: Report = json.loads(content)
+            return report
+    return None
+
+
+def _outputs(client: Client, steps: Sequence[StepRun], name: str) -> Iterator[str]:
+    """Yield the S3 URIs of the processing outputs of a name."""
     for step in steps:
         if ":processing-job/" in step.job and step.status == "Succeeded":
             job = client.describe_processing_job(ProcessingJobName=step.job.rsplit("/", 1)[1])
             for output in job.get("ProcessingOutputConfig", {}).get("Outputs", []):
-                if output["OutputName"] == "evaluation":
+                if output["OutputName"] == name:
                     yield output["S3Output"]["S3Uri"]
 
 
-def _read(s3: Client, bucket: str, key: str) -> bytes:
-    """Return the bytes of an object, b"" if there is none."""
+def _read(s3: Client, uri: str, name: str) -> bytes:
+    """Return the bytes of an object below a URI, b"" if there is none."""
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     try:
-        return bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+        return bytes(s3.get_object(Bucket=bucket, Key=f"{prefix}/{name}")["Body"].read())
     except s3.exceptions.NoSuchKey:
         return b""
 
