@@ -62,7 +62,7 @@ def inspect(cells: Cells, decimal: str, options: Options) -> Label:
     counts = {**cells.counts, **words}
     if len(counts) < 2:
         what = f"one value, {next(iter(counts))!r}" if counts else "no value"
-        raise UsageError(f"column {cells.name}: the label has {what}: there is nothing to learn")
+        raise UsageError(f"column {cells.name}: the label has {what}; predict another column")
     numbers = numbers_of(cells, decimal)
     if cells.kind == "boolean":
         return _boolean(cells, options)
@@ -130,7 +130,10 @@ def _text(
 
 def _number(cells: Cells, numbers: Numbers, options: Options) -> Label:
     if len(numbers.values) < 2:
-        raise UsageError(f"column {cells.name}: the label has fewer than two different values")
+        raise UsageError(
+            f"column {cells.name}: the label has fewer than two different values; predict another"
+            " column"
+        )
     doubts = _missing(cells)
     if numbers.words:
         word = next(iter(numbers.words))

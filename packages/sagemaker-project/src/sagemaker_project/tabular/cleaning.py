@@ -184,7 +184,8 @@ def _check_classes(table: Table, schema: Schema) -> None:
 
 def _constant(schema: Schema, value: str, rows: int) -> BadInput:
     return BadInput(
-        f"column {schema.label!r} is {value} in all {rows} rows: there is nothing to learn"
+        f"column {schema.label!r} is {value} in all {rows} rows: there is nothing to learn;"
+        " predict another column"
     )
 
 
