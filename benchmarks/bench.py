@@ -10,7 +10,8 @@ measured.
     capture.py      the local endpoint with and without data capture
     deploying.py    deploy-model
     local.py        a running emulator
-    load.py, in_process.py, quality.py, container_app.py, idle_app.py   processes of their own
+    load.py, in_process.py, quality.py, container_app.py, idle_app.py, tables.py
+                    processes of their own
 
 The endpoint benchmark compares with servers that are not part of this project, if BENCH_PEERS
 names the Python of an environment that has them; it prints how to make one. The quality benchmark
@@ -30,7 +31,9 @@ from pathlib import Path
 import capture
 import deploying
 import endpoint
-from measure import MODULE, PYTHON, ROLE, TEMPLATE, Bench, as_time, report
+from measure import MODULE, PYTHON, ROLE, TEMPLATE, Bench, Table, as_time, report
+
+PROBLEMS = ("regression", "binary", "multiclass")
 
 
 def main(argv=None):
@@ -63,32 +66,11 @@ def run_local(bench):
         seconds = bench.process(
             PYTHON, "-m", "pipelines.get_pipeline_definition", "-n", MODULE, cwd=bench.project
         )[0]
-        return seconds + sum(taken for taken, _ in scripts(bench, bench.sample))
+        with tempfile.TemporaryDirectory(dir=bench.folder) as work:
+            taken = sum(taken for taken, _ in bench.run_scripts(bench.abalone, Path(work)))
+        return seconds + taken
 
     bench.pairs("local run / definition and scripts by hand", "<= 1.15", local, by_hand)
-
-
-def scripts(bench, data):
-    """Seconds and MiB of preprocess.py, train.py and evaluate.py, run by hand on `data`."""
-    with tempfile.TemporaryDirectory(dir=bench.folder) as name:
-        work = Path(name)
-        for folder in ("train", "validation", "test", "report", "model", "packed", "evaluation"):
-            (work / folder).mkdir()
-        folders = ("train", "validation", "test", "report")
-        yield bench.process(
-            *(PYTHON, bench.scripts / "preprocess.py", "--input-data", data),
-            *(part for folder in folders for part in (f"--{folder}", work / folder)),
-        )
-        yield bench.process(
-            *(PYTHON, bench.scripts / "train.py", "--model-dir", work / "model"),
-            *("--train", work / "train", "--validation", work / "validation"),
-        )
-        shutil.make_archive(str(work / "packed/model"), "gztar", work / "model")
-        yield bench.process(
-            *(PYTHON, bench.scripts / "evaluate.py", "--model", work / "packed"),
-            *("--test", work / "test", "--data-report", work / "report"),
-            *("--evaluation", work / "evaluation"),
-        )
 
 
 def help_start(bench):
@@ -123,32 +105,88 @@ def generation(bench):
 
 
 def one_row(bench):
-    """In-process: one CSV row through inference.py against Pipeline.predict on a one-row frame."""
-    answer = bench.in_process(rows=1)
-    report(
-        "one row through inference.py / Pipeline.predict",
-        answer["ratio"],
-        "<= 0.05",
-        f"{as_time(answer['inference'])} / {as_time(answer['predict'])},"
-        f" {answer['equal']} of {answer['requests']} predictions identical",
-    )
+    """In-process: one CSV row through inference.py against the Pipeline on a one-row frame."""
+    tables = {"abalone": bench.abalone}
+    tables |= {problem: bench.table(problem, 12) for problem in PROBLEMS}
+    for name, table in tables.items():
+        answer = bench.in_process(table, rows=1)
+        report(
+            f"one row through inference.py / Pipeline, {name}",
+            answer["ratio"],
+            "<= 0.05",
+            f"{as_time(answer['inference'])} / {as_time(answer['predict'])},"
+            f" {answer['equal']} of {answer['requests']} answers identical",
+        )
 
 
-def quality(bench):
+def rows(bench):
+    """In-process: requests of 100 rows, which need not be fast but never slower."""
+    for columns in endpoint.COLUMNS:
+        for problem in PROBLEMS:
+            answer = bench.in_process(bench.table(problem, columns), rows=100)
+            report(
+                f"100 rows / Pipeline, {problem}, {columns} columns",
+                answer["ratio"],
+                "<= 1",
+                f"{as_time(answer['inference'])} / {as_time(answer['predict'])},"
+                f" {answer['equal']} of {answer['requests']} answers identical",
+            )
+
+
+def abalone_quality(bench):
     data = os.environ.get("ABALONE_CSV")
     if not data:
         print(f"{'model quality / seed settings of XGBoost':<44} skipped: ABALONE_CSV is not set")
         return
-    done = bench.check(
-        [PYTHON, TEMPLATE / "benchmarks/quality.py", bench.scripts, data], env=bench.env
-    )
-    answer = json.loads(done.stdout)
+    answer = _quality(bench, "abalone", bench.scripts / "schema.json", data)
     report(
         "test mse / seed settings of XGBoost, 30 splits",
         answer["ratio"],
         "<= 0.96",
         f"mse {answer['ours']:.2f} / {answer['theirs']:.2f}",
     )
+
+
+def auc(bench):
+    """Tables with classes, made up and those that scikit-learn brings along."""
+    for name in ("binary", "multiclass", "breast_cancer", "digits"):
+        answer = _quality(bench, "auc", name)
+        report(
+            f"test AUC / HistGradientBoosting's, {name}",
+            answer["ratio"],
+            ">= 0.98",
+            f"{answer['ours']:.4f} / {answer['theirs']:.4f}, 20 splits",
+        )
+
+
+def _quality(bench, *arguments):
+    done = bench.check([PYTHON, TEMPLATE / "benchmarks/quality.py", *arguments], env=bench.env)
+    return json.loads(done.stdout)
+
+
+def preprocess(bench):
+    """A large table through preprocess.py, and read and written by pandas."""
+    table = bench.table("regression", 59, 200_000)
+    arrays = 200_000 * 60 * 8 / 2**20
+    peaks = []
+
+    def ours():
+        with tempfile.TemporaryDirectory(dir=bench.folder) as work:
+            seconds, peak = next(bench.run_scripts(table, Path(work), last="train"))
+        peaks.append(peak)
+        return seconds
+
+    copy = (
+        f"import pandas; pandas.read_csv({str(table.data)!r}).to_csv({os.devnull!r}, index=False)"
+    )
+    bench.pairs(
+        "preprocess of 200,000 x 60 / pandas read + write",
+        "<= 1.5",
+        ours,
+        lambda: bench.process(PYTHON, "-c", copy)[0],
+    )
+    peak = max(peaks)
+    report("its peak memory / the arrays", peak / arrays, "<= 4", f"{peak:.0f} / {arrays:.0f} MiB")
 
 
 def scale(bench):
@@ -159,7 +197,8 @@ def scale(bench):
         rows = 4_177 * factor
         made = bench.check([PYTHON, bench.project / "data/make_sample.py", rows], env=bench.env)
         data.write_text(made.stdout)
-        figures = list(scripts(bench, data))
+        with tempfile.TemporaryDirectory(dir=bench.folder) as work:
+            figures = list(bench.run_scripts(Table(data, bench.scripts), Path(work)))
         base = base or figures
         for name, (seconds, mib), (seconds_1, mib_1) in zip(
             ("preprocess", "train", "evaluate"), figures, base, strict=True
@@ -177,7 +216,10 @@ BENCHMARKS = {
     "help": help_start,
     "generation": generation,
     "row": one_row,
-    "quality": quality,
+    "rows": rows,
+    "quality": abalone_quality,
+    "auc": auc,
+    "preprocess": preprocess,
     "scale": scale,
     "endpoint": endpoint.endpoint,
     "capture": capture.capture,

@@ -1,7 +1,8 @@
 """What SageMaker's scikit-learn container does around a plain inference.py, for gunicorn.
 
 Flask with its two routes, as sagemaker-containers sets it up, and the handler that the examples
-have: a data frame from the CSV, Pipeline.predict, JSON. MODEL and COLUMNS come from outside.
+have: a data frame from the CSV, Pipeline.predict (of classes predict_proba), JSON. MODEL and
+COLUMNS come from outside.
 """
 
 import io
@@ -14,6 +15,7 @@ import pandas as pd
 
 app = flask.Flask(__name__)
 pipeline = joblib.load(os.environ["MODEL"])
+predict = getattr(pipeline, "predict_proba", None) or pipeline.predict
 columns = os.environ["COLUMNS"].split(",")
 
 
@@ -26,5 +28,5 @@ def ping():
 def invocations():
     body = io.StringIO(flask.request.get_data(as_text=True))
     frame = pd.read_csv(body, header=None, names=columns, keep_default_na=False)
-    answer = json.dumps({"predictions": pipeline.predict(frame).tolist()})
+    answer = json.dumps({"predictions": predict(frame).tolist()})
     return flask.Response(answer, mimetype=flask.request.headers["Accept"])
