@@ -108,12 +108,18 @@ REFUSED = {
     ),
     "parameter without value": ([*RUN, "--parameters", "Seed"], "expected NAME=VALUE"),
     "parameter twice": ([*RUN, "--parameters", "Seed=1", "Seed=2"], "Seed is given twice"),
-    "input data empty": ([*RUN, "--input-data", ""], "--input-data '': expected a CSV file"),
+    "input data empty": (
+        [*RUN, "--input-data", ""],
+        "--input-data '': there is no such file or folder",
+    ),
     "input data missing": (
         [*RUN, "--input-data", "no.csv"],
-        "'no.csv': expected a CSV file, found nothing",
+        "--input-data 'no.csv': there is no such file or folder",
     ),
-    "input data a folder": ([*RUN, "--input-data", "data"], "expected a CSV file, found a folder"),
+    "input data a folder of other files": (
+        [*RUN, "--input-data", "data"],
+        "data: found README.md, make_sample.py beside 1 csv files",
+    ),
     "input data twice": (
         [*RUN, "--input-data", "README.md", "--parameters", "InputDataUrl=s3://b/k"],
         "both name the data",
@@ -177,6 +183,9 @@ DECLARED = {
         ("Seed", "1.5", "Seed is of type Integer"),
         ("MseThreshold", "NaN", "MseThreshold is of type Float"),
         ("MseThreshold", "low", "MseThreshold is of type Float"),
+        ("MseThreshold", "1_0", "MseThreshold is of type Float"),
+        ("MseThreshold", "\uff16", "MseThreshold is of type Float"),
+        ("MseThreshold", "1e999", "MseThreshold is of type Float"),
         ("Status", "C", "Status is one of A, B"),
         ("Url", "x" * 1025, "at most 1,024 fit"),
         ("Url", "", "Url is of type String"),

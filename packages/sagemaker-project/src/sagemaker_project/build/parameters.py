@@ -1,18 +1,18 @@
 """The parameters of an execution: reading `NAME=VALUE` and checking against the definition."""
 
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 
 from sagemaker_project import usage
 from sagemaker_project.errors import UsageError
+from sagemaker_project.tabular.cells import is_number
 
 MAX_CHARACTERS = 1024  # of a parameter's value
 # Each returns whether the text is a value of the type; a ValueError means that it is not.
 FITS: dict[str, Callable[[str], bool]] = {
     "String": lambda text: text != "",
     "Integer": lambda text: str(int(text)) == text.strip("+"),
-    "Float": lambda text: math.isfinite(float(text)),
+    "Float": is_number,
     "Boolean": lambda text: text.lower() in ("true", "false"),
 }
 

@@ -75,7 +75,7 @@ def _input_data(name: str | None, parameters: Mapping[str, str]) -> Path | None:
     if name is None:
         return None
     path = Path(name)
-    if not path.exists():
+    if not name or not path.exists():
         raise UsageError(f"--input-data {name!r}: there is no such file or folder")
     if "InputDataUrl" in parameters:
         raise UsageError("--input-data and the parameter InputDataUrl both name the data: give one")
