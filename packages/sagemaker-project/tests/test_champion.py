@@ -87,11 +87,11 @@ def test_an_execution_gets_the_champion_that_its_parameters_ask_for(place, monke
     arn = first_in(place, "prod")
     found = wanted(place, arn).parameters
     assert parameters(place, monkeypatch) == found
-    assert parameters(place, monkeypatch, Champion="none") == NOTHING
+    assert parameters(place, monkeypatch, Champion="none") == {}
     without = {**DECLARED, "Champion": {"DefaultValue": "none"}}
-    assert parameters(place, monkeypatch, without) == NOTHING
+    assert parameters(place, monkeypatch, without) == {}
     assert parameters(place, monkeypatch, without, Champion="prod") == found
-    assert parameters(place, monkeypatch, module="pipelines.churn.pipeline") == NOTHING
+    assert parameters(place, monkeypatch, module="pipelines.churn.pipeline") == {}
     only = {"ChampionPackageArn": {}}
     assert parameters(place, monkeypatch, only) == {"ChampionPackageArn": arn}
     assert parameters(place, monkeypatch, {"Seed": {}}) == {}

@@ -25,24 +25,27 @@ SERVING = {
 }
 LIMITS = {"Requests": 40, "MaxP50Milliseconds": 5_000, "MaxP99Milliseconds": 10_000}
 
+ANSWERS = "from sagemaker_project.tabular import answers\n"
 # Appended to inference.py: faults that a model may have although its pipeline succeeded.
 BROKEN = {
     "junk": ("def output_fn(prediction, accept): return '{\"predictions\": 1}', accept", "Form"),
     "nan": (
-        "def predict_fn(rows, model): return [float('nan')] * len(rows.records)",
+        "served = predict_fn\n"
+        "def predict_fn(rows, model): return [float('nan') for _ in served(rows, model)]",
         "Finite predictions",
     ),
     "another model": (
-        "def predict_fn(rows, model): return [7.0] * len(rows.records)",
+        "served = predict_fn\n"
+        "def predict_fn(rows, model): return [7.0 for _ in served(rows, model)]",
         "Values",
     ),
     "fails": ("def predict_fn(rows, model): raise ValueError", "Samples answered"),
     "raises at a client's mistake": (
-        "def error_response(error): raise error",
+        f"{ANSWERS}def error_response(error): raise error\nanswers.error_response = error_response",
         "Refuses empty body",
     ),
     "answers a client's mistake": (
-        "def error_response(error): return '[]', 'application/json'",
+        f"{ANSWERS}answers.error_response = lambda error: ('[]', 'application/json')",
         "Refuses empty body",
     ),
 }
