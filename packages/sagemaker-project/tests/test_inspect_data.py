@@ -376,6 +376,7 @@ def test_a_mistaken_label_makes_no_threshold(inspect):
         (["--metric", "auc=high"], "wanted a name, or NAME=VALUE"),
         (["--positive", "maybe"], "'maybe'"),
         (["--problem", "regression"], "wanted numbers"),
+        (["--problem", "multiclass"], "has 2 classes, which is binary"),
         (["--output", "/none/schema.json"], "there is no folder"),
         (["--ignore", "x"], "no column is left"),
     ],

@@ -142,6 +142,16 @@ def test_a_group_has_several_rows_and_a_time_split_three_parts():
     assert 0.65 < train < 0.75 and 0.12 < test < 0.18
 
 
+@pytest.mark.parametrize("label", ["texts", "classes"])
+def test_a_split_by_time_has_each_class_in_each_part(label):
+    time = {"time": "seen", "validationFrom": "2024-03-01", "testFrom": "2024-05-01"}
+    fields = sorted(FIELDS, key=lambda field: field["name"] != "seen")  # else it weighs little
+    made = sample_rows.rows(make_schema(label, time, fields=fields), 1200, 1)
+    dated = [(days(row["seen"], "%d.%m.%Y"), row["y"]) for row in made]
+    last = Counter(name for day, name in dated if day >= days("2024-05-01"))
+    assert set(last) == {name for _, name in dated}, last
+
+
 FILES = (
     {},
     {"header": False},

@@ -53,9 +53,13 @@ def rows(schema: Schema, count: int, seed: int) -> list[dict[str, str]]:
 
 
 def _weighed(schema: Schema) -> list[tuple[str, float]]:
-    """Return the features that the label follows from, with weights whose sum is 1."""
-    names = [field.name for field in schema.features if field.name not in schema.split.group]
-    names = names or [field.name for field in schema.features]
+    """Return the features that the label follows from, with weights whose sum is 1.
+
+    Not those of the split: else a split could lack a class.
+    """
+    split = {*schema.split.group, schema.split.time}
+    names = [field.name for field in schema.features]
+    names = [name for name in names if name not in split] or names
     weights = WEIGHTS[: len(names)]
     return [(name, w / sum(weights)) for name, w in zip(names, weights, strict=False)]
 

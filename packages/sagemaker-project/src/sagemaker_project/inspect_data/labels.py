@@ -260,9 +260,10 @@ def _percent(share: float) -> str:
 def _asked(name: str, problem: str, shares: Mapping[str, float], options: Options) -> str:
     if options.problem in ("", problem):
         return problem
-    if options.problem == "multiclass":
-        return "multiclass"
-    raise UsageError(f"--problem {options.problem}: the label {name} has {len(shares)} classes")
+    raise UsageError(
+        f"--problem {options.problem}: the label {name} has {len(shares)} classes, which is"
+        f" {problem}"
+    )
 
 
 def _positive(
