@@ -179,7 +179,9 @@ def test_a_better_model_is_registered_and_once_it_serves_it_is_the_champion(serv
     created = served.project.run("sagemaker-local", "run", "--", sys.executable, "-c", alarms)
     assert created.returncode == 0, created.stderr
     served.bring_to_prod(better)
-    again = served.run().stdout
+    done = served.run()
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    again = done.stdout
     reused = re.findall(rf"^(\w+) +Succeeded .* {REUSED}$", again, re.M)
     assert reused == ["PreprocessAbaloneData", "TrainAbaloneModel"]
     version = better.rpartition("/")[2]

@@ -7,6 +7,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 from sagemaker_project.tabular import schema
+from sagemaker_project.tabular.cells import BadCell, days
 
 pytestmark = pytest.mark.fast
 
@@ -52,6 +53,7 @@ REFERENCES = (
     *("is not the name of a field", "which is not a", "is duplicated", "the label is of type"),
     *("role is", "none has the role", "minimum is above", "must be before", "which is no date"),
     *("and only it", "facets names", "split names"),
+    *("wanted a pattern of strptime", "wanted a date such as"),
 )
 
 
@@ -127,3 +129,35 @@ def test_every_metric_is_known_under_its_bound_only(document):
             changed = {**document, "metric": {"name": name, bound: 0.5}}
             wanted = (bound == "at_least") == more_is_better
             assert VALIDATOR.is_valid(changed) == wanted == accepts(changed)
+
+
+def with_format(pattern):
+    fields = [{"name": "day", "type": "date", "format": pattern}, *REGRESSION["fields"]]
+    return schema.read_schema(json.dumps({**REGRESSION, "fields": fields}).encode()).field("day")
+
+
+@pytest.mark.parametrize("pattern", ["%Q", "%", "%d%d", "DD.MM.YYYY", "any"])
+def test_a_pattern_that_reads_no_date_is_refused(pattern):
+    with pytest.raises(schema.SchemaError, match=r"fields\[0\]\.format is .* wanted a pattern"):
+        with_format(pattern)
+
+
+@pytest.mark.parametrize("pattern", ["%d.%m.%Y", "%Y-%m-%dT%H:%M:%S%z", "%b %y", "%I:%M %p", "%Z"])
+def test_a_pattern_is_kept(pattern):
+    assert with_format(pattern).format == pattern
+
+
+def test_the_default_format_of_table_schema_is_iso_8601():
+    assert with_format("default").format == ""
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00"])
+def test_a_moment_outside_of_the_years_1_to_9999_is_no_date(text):
+    with pytest.raises(BadCell, match="is not a date as ISO 8601"):
+        days(text)
+
+
+def test_a_number_that_is_too_large_is_refused():
+    with pytest.raises(schema.SchemaError, match="at_most is inf, wanted a finite number"):
+        metric = {"name": "mse", "at_most": 10**400}
+        schema.read_schema(json.dumps({**REGRESSION, "metric": metric}).encode())

@@ -3,6 +3,10 @@
 import hashlib
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sagemaker_project.tabular import champion_process
 from sagemaker_project.tabular.champion import score
 from sagemaker_project.tabular.gate import Champion
 from sagemaker_project.tabular.schema import Schema
@@ -244,6 +249,22 @@ def test_a_champion_that_takes_too_long_is_ended(tmp_path: Path, test_split: Tab
     assert found.why == "it took more than 0.5 s to answer"
 
 
+def test_the_process_of_a_champion_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/inference.py").write_text("print('loaded', flush=True)\nwhile True: pass")
+    process = subprocess.Popen(
+        [sys.executable, "-I", champion_process.__file__, tmp_path, os.devnull, os.devnull],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdin and process.stdout
+    assert process.stdout.readline() == b"loaded\n"
+    process.stdin.close()  # as the end of this process would
+    assert process.wait(20) == -signal.SIGKILL
+    process.stdout.close()
+
+
 # Refused
 
 
@@ -270,11 +291,14 @@ def test_an_archive_that_is_not_there_is_refused(tmp_path: Path, test_split: Tab
         )
 
 
-def test_an_archive_that_would_write_elsewhere_is_refused(
+def test_an_archive_that_would_write_elsewhere_is_not_comparable(
     tmp_path: Path, test_split: Table
 ) -> None:
     archive = tmp_path / "champion.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.addfile(tarfile.TarInfo("../evil"))
-    with pytest.raises(BadInput, match="outside the folder"):
-        scored(archive, test_split, schema())
+    found = scored(archive, test_split, schema())
+    assert not found.comparable and "outside the folder" in found.why
+    archive.write_bytes(archive.read_bytes()[:-20])
+    found = scored(archive, test_split, schema())
+    assert not found.comparable and "not a whole gzipped tar file" in found.why

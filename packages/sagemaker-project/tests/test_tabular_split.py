@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sagemaker_project.tabular.schema import SchemaError
 from sagemaker_project.tabular.split import (
     check_split,
     classes_of,
@@ -15,6 +16,7 @@ from sagemaker_project.tabular.split import (
 from sagemaker_project.tabular.table import BadInput, Categories
 from sagemaker_project.tabular.xxhash64 import hash_texts
 from table_helpers import SHELLS, joined, make_schema, make_table, shells
+from tabular_helpers import schema_of
 
 pytestmark = pytest.mark.fast
 
@@ -135,6 +137,30 @@ def test_the_order_of_the_columns_moves_no_row():
     names = ["sex", "length", "height"]
     one, other = (make_schema(SHELLS, split={"by": by}) for by in (names, list(reversed(names))))
     assert parts_of(shells(), one) == parts_of(shells(), other)
+    assert one.split_sha256 == other.split_sha256
+
+
+def test_what_may_move_a_row_is_in_the_hash_of_the_rule():
+    """A model made under another one may have been trained on rows that are in the test split."""
+
+    def hash_of(seed=42, **member):
+        fields = [{"name": "a", "type": "number", **member}, {"name": "y", "type": "number"}]
+        return schema_of("regression", fields, split={"seed": seed, "by": ["a"]}).split_sha256
+
+    plain = hash_of()
+    for other in ({"seed": 43}, {"missingValues": ["-999"]}, {"type": "string"}):
+        assert hash_of(**other) != plain
+    assert hash_of(constraints={"minimum": 0}, zeroIsOdd=True) == plain
+    timed = {"time": "a", "validationFrom": "1970-01-02", "testFrom": "1970-01-03"}
+    one, other = (
+        schema_of(
+            "regression",
+            [{"name": "a", "type": "date"}, {"name": "y", "type": "number"}],
+            split={**timed, "seed": seed},
+        )
+        for seed in (1, 2)
+    )
+    assert one.split_sha256 == other.split_sha256  # a split by time has no use for a seed
 
 
 def test_another_split_seed_deals_the_rows_anew():
@@ -216,8 +242,11 @@ def test_a_row_without_a_date_is_refused_with_its_line():
 
 
 def test_a_date_of_the_schema_that_is_none_is_refused():
-    schema = make_schema(TIMED, split={**DATES, "testFrom": "soon"})
-    with pytest.raises(BadInput, match="split.testFrom: 'soon' is not a date as ISO 8601"):
+    for text in ("soon", "1970-02-30", "31.12.1970"):
+        with pytest.raises(SchemaError, match=f"split.testFrom is '{text}', wanted a date such as"):
+            make_schema(TIMED, split={**DATES, "testFrom": text})
+    schema = make_schema(TIMED, split={**DATES, "testFrom": "1970-12-31 noon"})
+    with pytest.raises(BadInput, match="split.testFrom: '1970-12-31 noon' is not a date as ISO"):
         split_of(timed([1, 2]), schema)
 
 

@@ -204,7 +204,7 @@ def show_end(
 ) -> None:
     """Print the steps, metrics and packages; raise RunFailed unless the execution succeeded.
 
-    Results that cannot be read are reported, and do not hide how the execution ended.
+    Results that cannot be read or kept are reported, and do not hide how the execution ended.
     """
     status = ended["PipelineExecutionStatus"]
     result = "completed" if status == "Succeeded" else f"ended as {status}"
@@ -212,16 +212,16 @@ def show_end(
     display.print_steps(steps)
     display.print_failures(steps, is_local)
     packages = [step.package for step in steps if step.package]
+    evaluation = report = None
     try:
         if data_report := execution.read_data_report(client, s3, steps):
             display.print_data_report(data_report)
         evaluation = execution.read_evaluation(client, s3, steps)
         report = write_report(s3, ended, evaluation, packages) if evaluation else None
-        metrics, gate = (evaluation.metrics, evaluation.gate) if evaluation else ({}, {})
-        display.print_results(metrics, report, packages, gate.get("text", ""))
     except usage.aws_errors() + (OSError, ValueError, TypeError, LookupError) as error:
-        display.print_results({}, None, packages)
-        print(f"The results cannot be read: {error}", file=sys.stderr)
+        print(f"The results cannot be read or kept: {error}", file=sys.stderr)
+    metrics, gate = (evaluation.metrics, evaluation.gate) if evaluation else ({}, {})
+    display.print_results(metrics, report, packages, gate.get("text", ""))
     if status != "Succeeded":
         raise RunFailed(_failure(ended, steps))
 

@@ -70,11 +70,11 @@ def days(text: str, pattern: str = "") -> float:
         if not text.isascii() or not (pattern or ISO_8601.fullmatch(text)):
             raise ValueError
         moment = datetime.strptime(text, pattern) if pattern else _iso_8601(text)
-    except ValueError:
+        if moment.tzinfo:
+            moment = moment.astimezone(timezone.utc)
+    except (ValueError, OverflowError):  # in UTC, a moment may be before the year 1
         wanted = f"as {pattern}" if pattern else "as ISO 8601"
         raise BadCell(f"is not a date {wanted}") from None
-    if moment.tzinfo:
-        moment = moment.astimezone(timezone.utc)
     seconds = moment.hour * 3600 + moment.minute * 60 + moment.second + moment.microsecond / 1e6
     return moment.toordinal() - EPOCH + seconds / SECONDS
 

@@ -59,7 +59,7 @@ def score(
         actual, classes: the labels of the rows, and the classes of the challenger.
 
     Raises:
-        BadInput: the archive is another one, or cannot be unpacked safely.
+        BadInput: the archive is another one.
     """
     found = sha256_of(archive) if archive.is_file() else "none: it is not there"
     if found != sha256:
@@ -69,8 +69,8 @@ def score(
         )
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder, "model")
-        unpack(archive, model)
         try:
+            unpack(archive, model)
             fields = _check(read_about(model, archive), schema, classes)
             answers = _answers(model, Path(folder), test, fields, classes, seconds)
             check_answers(answers, len(test), len(classes))
@@ -89,7 +89,7 @@ def _check(about: Mapping[str, Any], schema: Schema, classes: tuple[str, ...]) -
     """
     try:
         theirs = read_schema(json.dumps(about["schema"]).encode())
-        split, names = about["split_sha256"], tuple(about.get("classes") or ())
+        split, names = about["split_sha256"], tuple(map(str, about.get("classes") or ()))
     except (SchemaError, LookupError, TypeError):
         raise NotComparable(
             "its model.json has no schema or split rule that is known here"
@@ -173,7 +173,7 @@ def _run(arguments: list[str], folder: Path, seconds: float) -> None:
             command,
             cwd=folder,
             env={name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=file,
             start_new_session=True,  # so that what it starts ends with it
@@ -187,6 +187,8 @@ def _run(arguments: list[str], folder: Path, seconds: float) -> None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+            if process.stdin:
+                process.stdin.close()
     if code:
         lines = errors.read_text(errors="replace").split("\n")
         reason = next((line for line in reversed(lines) if line.strip()), f"exit code {code}")

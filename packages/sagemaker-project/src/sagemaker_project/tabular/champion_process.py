@@ -2,17 +2,26 @@
 
     python -I champion_process.py MODEL_FOLDER REQUESTS ANSWERS
 
-REQUESTS has a JSON body on each line, as a JSON text; ANSWERS gets {"status", "text"} on each. This
-file imports nothing of the project, so that the champion's own modules are the ones that load.
+REQUESTS has a JSON body on each line, as a JSON text; ANSWERS gets {"status", "text"} on each. It
+ends with the process that started it. This file imports nothing of the project, so that the
+champion's own modules are the ones that load.
 """
 
 import importlib
 import json
 import os
+import signal
 import sys
+import threading
 from typing import Any
 
 JSON = "application/json"
+
+
+def end_with_parent() -> None:
+    """Wait for the end of stdin, which the parent holds open, and end this process group."""
+    os.read(0, 1)
+    os.killpg(0, signal.SIGKILL)
 
 
 def main(model_folder: str, requests: str, answers: str) -> None:
@@ -31,6 +40,7 @@ def main(model_folder: str, requests: str, answers: str) -> None:
 
 
 if __name__ == "__main__":
+    threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         main(*sys.argv[1:])
     except Exception as error:

@@ -71,7 +71,7 @@ def evaluate(folders: Folders, schema_file: Path, wanted: Gate) -> Facts:
         archives.unpack(model, Path(folder))
         about = archives.read_about(Path(folder), model)
         served = archives.load(model, Path(folder))
-        classes, actual = _labels(test, schema, about, model)
+        classes, actual, trivial = _expected(test, schema, about, model)
 
         def predict(table: Table) -> Any:
             return served.predict(table, schema, classes)
@@ -82,7 +82,7 @@ def evaluate(folders: Folders, schema_file: Path, wanted: Gate) -> Facts:
             test,
             schema,
             predict,
-            Trivial(**about["trivial"]),
+            trivial,
             classes=classes,
             threshold=wanted.threshold,
         )
@@ -114,18 +114,19 @@ def evaluate(folders: Folders, schema_file: Path, wanted: Gate) -> Facts:
     return facts
 
 
-def _labels(
+def _expected(
     test: Table, schema: Schema, about: dict[str, Any], model: Path
-) -> tuple[tuple[str, ...], Labels]:
-    """Return the model's classes and the label of each row."""
+) -> tuple[tuple[str, ...], Labels, Trivial]:
+    """Return the model's classes, the label of each row, and the trivial predictor."""
     try:
         theirs = about["schema_sha256"]
         classes = tuple(about["classes"])
+        trivial = Trivial(**about["trivial"])
     except (LookupError, TypeError) as error:
         raise BadInput(f"{model}: model.json is not as train.py writes it ({error!r})") from None
     if theirs != schema.sha256:
         raise BadInput(f"{model}: it was trained with another schema.json than this one")
-    return classes, target(test, schema, classes)[0]
+    return classes, target(test, schema, classes)[0], trivial
 
 
 def _champion(

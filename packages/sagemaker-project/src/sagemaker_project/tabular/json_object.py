@@ -43,7 +43,7 @@ class JsonObject:
             return otherwise
         value = self.members.pop(name)
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
+            value = float(value) if abs(value) < 2**1023 else math.inf
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise SchemaError(f"{self.at(name)} is {shown(value)}, wanted {_WORDS[kind]}")
         if isinstance(value, float) and not math.isfinite(value):

@@ -18,8 +18,10 @@ by, and the rule of the split. `inspect-data` writes it; a person edits it. A mi
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date, datetime, timezone
 from typing import Any
 
 from sagemaker_project.tabular.json_object import JsonObject, SchemaError, shown, unique
@@ -50,6 +52,7 @@ TRUE_VALUES = ("true", "yes", "y", "t", "1")
 FALSE_VALUES = ("false", "no", "n", "f", "0")
 FORMATS = ("csv", "parquet")
 DELIMITERS = (",", ";", "\t", "|")
+A_MOMENT = datetime(2001, 12, 31, 23, 59, 58, tzinfo=timezone.utc)
 ENCODINGS = ("utf-8", "utf-16", "latin-1", "cp1252")
 
 
@@ -83,6 +86,12 @@ class Field:
     @property
     def is_date(self) -> bool:
         return self.type in ("date", "datetime")
+
+    @property
+    def cell_rule(self) -> list[Any]:
+        """What a cell's text means depends on this."""
+        words = (self.missing, self.true_values, self.false_values)
+        return [self.type, self.format, *map(sorted, words)]
 
 
 @dataclass(frozen=True)
@@ -179,10 +188,12 @@ class Schema:
 
     @property
     def split_sha256(self) -> str:
-        """The hash of the split rule: of `split`, and of the types of the columns it names."""
+        """The hash of the split rule: of `split`, and of what makes cells equal in its columns."""
+        split = self.split
         rule = {
-            "split": self.content["split"],
-            "types": {name: self.field(name).type for name in self.split.columns},
+            "seed": None if split.time else split.seed,
+            "from": [split.validation_from, split.test_from],
+            "columns": {name: self.field(name).cell_rule for name in split.columns},
         }
         return hashlib.sha256(json.dumps(rule, sort_keys=True).encode()).hexdigest()
 
@@ -195,12 +206,11 @@ def read_schema(content: bytes, where: str = "schema.json") -> Schema:
     """
     try:
         value = json.loads(content, object_pairs_hook=unique)
-    except (ValueError, RecursionError) as error:
-        raise SchemaError(f"{where}: not JSON: {error}") from None
-    try:
         return _schema(value)
     except SchemaError as error:
         raise SchemaError(f"{where}: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise SchemaError(f"{where}: not JSON: {error}") from None
 
 
 def _schema(value: object) -> Schema:
@@ -253,7 +263,7 @@ def _field(value: object, where: str, missing: Sequence[str], label: str) -> Fie
         name=name,
         type=type_,
         role=role,
-        format=about.take("format", str, ""),
+        format=_format(about, type_),
         minimum=limits.take("minimum", float, -math.inf),
         maximum=limits.take("maximum", float, math.inf),
         values=limits.texts("enum"),
@@ -271,6 +281,22 @@ def _field(value: object, where: str, missing: Sequence[str], label: str) -> Fie
     return found
 
 
+def _format(about: JsonObject, type_: str) -> str:
+    """Return a pattern of strptime; "" stands for ISO 8601, which Table Schema calls "default"."""
+    pattern: str = about.take("format", str, "")
+    if pattern == "default" or type_ not in ("date", "datetime"):
+        return ""
+    try:
+        if pattern and "%" not in pattern:
+            raise ValueError
+        datetime.strptime(A_MOMENT.strftime(pattern), pattern)
+    except (ValueError, re.error):
+        raise SchemaError(
+            f"{about.at('format')} is {pattern!r}, wanted a pattern of strptime such as '%d.%m.%Y'"
+        ) from None
+    return pattern
+
+
 def _words(texts: Sequence[str]) -> frozenset[str]:
     return frozenset(text.strip().lower() for text in texts)
 
@@ -278,9 +304,15 @@ def _words(texts: Sequence[str]) -> frozenset[str]:
 def _check_label(label: Field, problem: str) -> None:
     number = label.type in ("number", "integer")
     if problem == "regression" and not number:
-        raise SchemaError(f"problem is 'regression', and the label is of type {label.type}")
+        raise SchemaError(
+            f"problem is 'regression', and the label is of type {label.type}; wanted number or"
+            " integer"
+        )
     if problem != "regression" and label.type not in ("string", "integer", "boolean"):
-        raise SchemaError(f"problem is {problem!r}, and the label is of type {label.type}")
+        raise SchemaError(
+            f"problem is {problem!r}, and the label is of type {label.type}; wanted string, integer"
+            " or boolean"
+        )
 
 
 def _metric(value: object, problem: str) -> Metric:
@@ -316,9 +348,22 @@ def _split(value: object, fields: Sequence[Field]) -> Split:
         raise SchemaError("split.time wants validationFrom and testFrom, as ISO 8601, and only it")
     if found.time and not known[found.time].is_date:
         raise SchemaError(f"split.time names {found.time!r}, which is no date")
+    for member, text in (
+        ("validationFrom", found.validation_from),
+        ("testFrom", found.test_from),
+    ):
+        if text and not _is_day(text[:10]):
+            raise SchemaError(f"split.{member} is {text!r}, wanted a date such as 2024-12-31")
     if found.time and not found.validation_from < found.test_from:
         raise SchemaError("split.validationFrom must be before split.testFrom")
     return found
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def _facets(names: tuple[str, ...], fields: Sequence[Field], label: str) -> tuple[str, ...]:
