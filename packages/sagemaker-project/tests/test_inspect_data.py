@@ -364,6 +364,12 @@ def test_a_mistaken_label_makes_no_threshold(inspect):
     assert 5 < content["metric"]["at_most"] < 20
 
 
+def test_a_line_break_in_a_class_breaks_no_line(inspect):
+    _, _, out, err = inspect({"x": NUMBERS, "y": draw("it's\na", "b")}, "--yes")
+    assert len(err.splitlines()) == 1 and r"--positive $'it\'s\na'" in err
+    assert [line for line in out.splitlines() if line.startswith("y ") and r"it's\na" in line]
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

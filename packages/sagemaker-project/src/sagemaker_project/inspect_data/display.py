@@ -42,7 +42,7 @@ def _print_table(result: Result) -> None:
     for one in result.findings:
         style = STYLES[one.role]
         cells = (one.name, one.type, one.role, one.reason)
-        row = [Text(cell, style=style) for cell in cells]
+        row = [Text(_one_line(cell), style=style) for cell in cells]
         if one.doubts:
             row[3].append("  ?", style="bold yellow")
         table.add_row(*row)
@@ -52,14 +52,14 @@ def _print_table(result: Result) -> None:
 def _print_lines(result: Result) -> None:
     width = max(len(one.name) for one in result.findings)
     for one in result.findings:
-        print(f"{one.name:<{width}}  {one.type:<8}  {one.role:<7}  {one.reason}")
+        print(f"{one.name:<{width}}  {one.type:<8}  {one.role:<7}  {_one_line(one.reason)}")
 
 
 def _summary(result: Result) -> list[str]:
     label, content = result.label, result.content
     problem = f"problem: {label.problem}"
     if label.positive:
-        problem += f", positive class {label.positive}"
+        problem += f", positive class {_one_line(label.positive)}"
     sign = "at least" if label.more_is_better else "at most"
     metric = f"metric: {label.metric} {sign} {label.threshold:g} ({label.chosen})"
     facets = ", ".join(content["facets"])
@@ -78,22 +78,32 @@ def _split(split: Mapping[str, Any]) -> str:
 
 def doubt_lines(doubt: Doubt) -> str:
     """Return a doubt in one line, with the flag of each answer."""
+    text = _one_line(doubt.text)
     if not doubt.answers:
-        return doubt.text
-    flags = [f"{flag(answer)} ({answer.text})" for answer in doubt.answers]
-    guess = doubt.answers[0].text
-    return f"{doubt.text} Taken: {guess}. Settle it with {' or '.join(flags)}"
+        return text
+    answers = [(flag(answer), _one_line(answer.text)) for answer in doubt.answers]
+    flags = " or ".join(f"{typed} ({meaning})" for typed, meaning in answers)
+    return f"{text} Taken: {answers[0][1]}. Settle it with {flags}"
+
+
+def _one_line(text: str) -> str:
+    """Return a text with its line breaks and control characters escaped."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def flag(answer: Answer) -> str:
-    return f"{answer.flag} {shlex.quote(answer.value)}"
+    """Return an answer as it is typed in a shell; $'...' where a line break would be in it."""
+    if answer.value.isprintable():
+        return f"{answer.flag} {shlex.quote(answer.value)}"
+    escaped = _one_line(answer.value.replace("\\", r"\\").replace("'", r"\'"))
+    return f"{answer.flag} $'{escaped}'"
 
 
 def ask(doubt: Doubt) -> Answer:
     """Ask on the terminal; Enter takes the best guess."""
     print(f"\n{doubt.text}")
     for n, answer in enumerate(doubt.answers, 1):
-        print(f"  {n}  {answer.text}   {flag(answer)}")
+        print(f"  {n}  {_one_line(answer.text)}   {flag(answer)}")
     while True:
         given = _typed(f"1 to {len(doubt.answers)} [1]: ") or "1"
         if given.isdigit() and 1 <= int(given) <= len(doubt.answers):
