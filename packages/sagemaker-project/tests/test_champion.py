@@ -78,9 +78,9 @@ DECLARED = {name: {"Name": name} for name in NOTHING} | {"Champion": {"DefaultVa
 
 def parameters(place, monkeypatch, declared=DECLARED, module="pipelines.abalone.pipeline", **given):
     monkeypatch.setitem(place.environment, "SAGEMAKER_PROJECT_NAME", place.name)
-    request = SimpleNamespace(parameters=given, module_name=module, region="us-east-1")
+    request = SimpleNamespace(module_name=module, region="us-east-1")
     with place.entered():
-        return champion_parameters(project_in(place.project), request, declared)
+        return champion_parameters(project_in(place.project), request, declared, given)
 
 
 def test_an_execution_gets_the_champion_that_its_parameters_ask_for(place, monkeypatch):
@@ -88,6 +88,7 @@ def test_an_execution_gets_the_champion_that_its_parameters_ask_for(place, monke
     found = wanted(place, arn).parameters
     assert parameters(place, monkeypatch) == found
     assert parameters(place, monkeypatch, Champion="none") == {}
+    assert parameters(place, monkeypatch, ChampionPackageArn=arn) == {}  # all three are the user's
     without = {**DECLARED, "Champion": {"DefaultValue": "none"}}
     assert parameters(place, monkeypatch, without) == {}
     assert parameters(place, monkeypatch, without, Champion="prod") == found

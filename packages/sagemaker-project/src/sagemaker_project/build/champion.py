@@ -53,20 +53,22 @@ class Champion(NamedTuple):
 
 
 def champion_parameters(
-    project: Project, request: RunRequest, declared: Mapping[str, Json]
+    project: Project, request: RunRequest, declared: Mapping[str, Json], given: Mapping[str, str]
 ) -> dict[str, str]:
     """Return the parameters of an execution that name the champion.
 
-    None are returned where the parameter Champion is "none", where nothing serves, and for a
-    pipeline that does not declare ChampionPackageArn: the defaults of the definition say so.
+    None are returned where the parameter Champion is "none", where one of them is given, where
+    nothing serves, and for a pipeline that does not declare ChampionPackageArn: the defaults of the
+    definition say so.
 
     Args:
         declared: {name: entry of the definition's Parameters}.
+        given: parameters of the execution that are decided already.
     """
     if "ChampionPackageArn" not in declared:
         return {}
     default = declared.get("Champion", {}).get("DefaultValue", project.stages[-1])
-    if request.parameters.get("Champion", default) == NONE:
+    if given.get("Champion", default) == NONE or not given.keys().isdisjoint(Champion().parameters):
         return {}
     folder = request.module_name.split(".")[-2:][0]  # pipelines.<its name>.pipeline
     found = find_champion(project, folder if project.pipeline else "", request.region)

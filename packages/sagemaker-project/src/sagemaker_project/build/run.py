@@ -141,7 +141,7 @@ def _parameters(
     declared = {parameter["Name"]: parameter for parameter in definition["Parameters"]}
     s3 = _client(pipeline, "s3")
     files = input_data.files_of(request.input_data, request.module_name)
-    parameters = {**champion_parameters(project, request, declared), **given}
+    parameters = {**champion_parameters(project, request, declared, given), **given}
     if files:
         bucket = pipeline.sagemaker_session.default_bucket()
         parameters["InputDataUrl"] = input_data.upload(s3, bucket, pipeline.name, files)
