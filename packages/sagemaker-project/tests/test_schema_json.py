@@ -157,6 +157,11 @@ def test_a_moment_outside_of_the_years_1_to_9999_is_no_date(text):
         days(text)
 
 
+def test_a_positive_class_that_means_no_value_is_refused():
+    with pytest.raises(schema.SchemaError, match="positive is 'NA', which is in missingValues"):
+        schema.read_schema(json.dumps({**BINARY, "positive": "NA"}).encode())
+
+
 def test_a_number_that_is_too_large_is_refused():
     with pytest.raises(schema.SchemaError, match="at_most is inf, wanted a finite number"):
         metric = {"name": "mse", "at_most": 10**400}

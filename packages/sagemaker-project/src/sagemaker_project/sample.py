@@ -15,6 +15,7 @@ from sagemaker_project.tabular.schema import Schema, read_schema
 from sagemaker_project.tabular.table import BadInput
 
 ROWS = 1_200
+ROWS_OF_A_CLASS = 150  # on average, so that the rarest one is in each split
 SEED = 42
 BUNDLED = "data/abalone-sample.csv"
 
@@ -48,7 +49,8 @@ def sample_of(root: Path, pipeline: str, folder: Path) -> Sample:
     except BadInput:
         path = folder / f"{pipeline}-sample{_suffix(schema)}"
         folder.mkdir(parents=True, exist_ok=True)
-        write_csv(schema, ROWS, SEED, path)
+        rows = max(ROWS, ROWS_OF_A_CLASS * len(schema.label_field.values))
+        write_csv(schema, rows, SEED, path)
         return Sample(schema, path, is_made_up=True)
 
 

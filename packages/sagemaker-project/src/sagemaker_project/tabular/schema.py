@@ -234,6 +234,8 @@ def _schema(value: object) -> Schema:
     positive = top.take("positive", str, "")
     if (problem == "binary") != bool(positive):
         raise SchemaError("positive names a class of a binary label, and only of that")
+    if positive.strip().lower() in about.missing - {""}:
+        raise SchemaError(f"positive is {positive!r}, which is in missingValues: it means no value")
     schema = Schema(
         fields=fields,
         label=label,
