@@ -361,9 +361,9 @@ def test_an_eject_leaves_what_is_the_owner_s_in_pyproject(project):
     pyproject = project / "pyproject.toml"
     change(
         pyproject,
-        'dependencies = [\n    "joblib>=1.4",\n',
+        'dependencies = [\n    "sagemaker>=3.27,<4",\n',
         "dependencies = [\n    \"mine<2; python_version < '3.11'\",  # old\n"
-        '    "mine>=2; python_version >= \'3.11\'",\n    "joblib>=1.4",\n',
+        '    "mine>=2; python_version >= \'3.11\'",\n    "sagemaker>=3.27,<4",\n',
     )
     change(
         pyproject,
