@@ -1,5 +1,10 @@
 """What the tests of all three houses have in common."""
 
+import os
+
+# Threads of a training that wait for each other spin, where others want the CPU as well.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def pytest_addoption(parser):
     parser.addoption("--update-golden", action="store_true", help="write the golden files anew")

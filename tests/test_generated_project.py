@@ -1,14 +1,11 @@
 """A generated project's own tests pass: the default one's, and one's with other answers."""
 
-import os
 import subprocess
 import sys
 
 import pytest
 
 pytestmark = pytest.mark.first
-# Threads of a training that wait for each other spin, where others want the CPU as well.
-ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 OTHER = {
     "project_name": 'Kündigung: "wer geht?"',
     "project_slug": "churn",
@@ -26,7 +23,6 @@ def test_the_tests_of_a_generated_project_pass(world, answers):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q"],
         cwd=project,
-        env=ONE_THREAD,
         capture_output=True,
         text=True,
     )

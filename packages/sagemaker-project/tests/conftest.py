@@ -36,6 +36,7 @@ class Project:
         self.path = path
         # Nothing of this machine's AWS settings: a definition is built where there are none.
         self.env = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": str(path)}
+        self.env["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "1")
 
     def run(self, command, *arguments, **options):
         return self._python("-m", COMMANDS[command], *map(str, arguments), **options)
@@ -117,14 +118,9 @@ def built(deploy_project, tmp_path_factory):
     base = tmp_path_factory.mktemp("built")
     scripts = deploy_project / "pipelines/abalone"
 
-    # Threads of a training that wait for each other spin, where others want the CPU as well.
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-
     def run(script, **folders):
         options = [f"--{name.replace('_', '-')}={base / path}" for name, path in folders.items()]
-        subprocess.run(
-            [sys.executable, scripts / script, *options], env=env, check=True, timeout=120
-        )
+        subprocess.run([sys.executable, scripts / script, *options], check=True, timeout=120)
 
     splits = {name: name for name in ("train", "validation")}
     sample = deploy_project / "data/abalone-sample.csv"
