@@ -12,7 +12,7 @@ import pytest
 import sagemaker_project
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sagemaker_project.tabular import records, requests, serving
+from sagemaker_project.tabular import requests, serving
 from sagemaker_project.tabular.answers import accepted
 from sagemaker_project.tabular.features import date_part, input_names
 from sagemaker_project.tabular.records import Columns
@@ -394,24 +394,11 @@ CELLS = st.sampled_from(
 )
 
 
-@settings(max_examples=200, deadline=None)
-@given(
-    st.lists(
-        CELLS
-        | st.floats(allow_nan=False).map(repr)
-        | st.from_regex(r"[+-]?[0-9]{0,25}(\.[0-9]{0,25})?(e-?[0-9]{1,3})?", fullmatch=True),
-        min_size=1,
-        max_size=5,
-    )
+NUMBERS = st.one_of(
+    CELLS,
+    st.floats(allow_nan=False).map(repr),
+    st.from_regex(r"[+-]?[0-9]{0,25}(\.[0-9]{0,25})?(e-?[0-9]{1,3})?", fullmatch=True),
 )
-def test_many_numbers_are_read_as_few(texts):
-    plain = requests.is_plain("".join(texts))
-    few = records._text_numbers(texts, plain)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(records, "MANY_CELLS", 0)
-        many = records._text_numbers(texts, plain)
-    assert repr(few) == repr(many)
-    assert few is None or few.tobytes() == many.tobytes()
 
 
 JSON_VALUES = st.one_of(
@@ -446,6 +433,39 @@ def test_any_csv_is_read_the_same_on_both_paths(rows, ending):
             plain = COLUMNS.plain(read)
             assert plain is None or same(plain, answered(COLUMNS, read))
             assert plain is not None or isinstance(answered(COLUMNS, read), tuple)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(st.just("M"), NUMBERS, NUMBERS, st.just("7"), st.just("yes"), st.just(""))
+        | st.tuples(*[st.one_of(CELLS, st.sampled_from(ROW.split(","))) for _ in FIELDS])
+        | st.sampled_from([tuple(NAMES), ("M", "1"), tuple(f'"{cell}"' for cell in NAMES)]),
+        min_size=1,
+        max_size=5,
+    ),
+    ending=st.sampled_from(["\n", "\r\n", "\r", "\n\n", "\n \n", "\0\n"]),
+)
+def test_a_large_csv_is_read_as_a_small_one(rows, ending):
+    body = ending.join(map(",".join, rows))
+    large = COLUMNS.large(body)
+    try:
+        expected = answered(COLUMNS, requests.parsed(body))
+    except requests.ClientError:
+        expected = None
+    assert large is None or same(large, expected)
+
+
+def test_a_large_request_is_answered_as_many_small_ones(model, monkeypatch):
+    monkeypatch.setattr(requests, "MANY_CELLS", 20)
+    rows = [ROW, ROW.replace("M", "F"), ROW.replace("0.5", ""), ROW.replace("7", "-0")] * 20
+    single = [invoke(model, row)[1][0] for row in rows[:4]]
+    assert invoke(model, "\n".join(rows)) == (200, single * 20)
+    for bad, said in ((ROW.replace("0.5", "x"), "row 81, column 'length'"), ("M,1", "row 81: 2 v")):
+        status, error = invoke(model, "\n".join([*rows, bad]))
+        assert status == 400 and error.startswith(said)
+    assert requests.read("\n".join(rows), "text/csv") == requests.Text("\n".join(rows))
+    assert COLUMNS.large("\n".join(rows)) is not None
 
 
 @settings(max_examples=300, deadline=None)

@@ -22,7 +22,8 @@ nothing else of sagemaker_project.
                  trees.py      the same model as plain numbers: compiled.py for a row, masks.py for
                                many
                  artifact.py   the model folder, which becomes model.tar.gz
-    serve        serving.py    the container's four functions: requests.py, records.py, answers.py
+    serve        serving.py    the container's four functions: requests.py, records.py,
+                               large_csv.py, answers.py
     evaluate     evaluation.py, the step
                  metrics.py    SageMaker's Model Quality formats: estimates.py, curves.py,
                                importance.py, facets.py, trivial.py (looks at no column)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from sagemaker_project.tabular.cells import SPACES
 
 MAX_BODY = 6_291_456  # bytes; SageMaker's own limit for InvokeEndpoint
+MANY_CELLS = 4_000
 MEDIA_TYPES = ("application/json", "text/csv")
 RECORDS_ONLY = "send records only, or application/json with objects by column name"
 
@@ -47,7 +48,17 @@ class Cut(NamedTuple):
         return Rows([cells[i : i + width] for i in range(0, len(cells), width)], True)
 
 
-def read(body: "str | bytes", content_type: str | None) -> "Rows | Cut":
+class Text(NamedTuple):
+    """A large CSV, which is cut when the columns are known."""
+
+    text: str
+
+    def parsed(self) -> "Rows | Cut":
+        """Return its records; raise ClientError."""
+        return parsed(self.text)
+
+
+def read(body: "str | bytes", content_type: str | None) -> "Rows | Cut | Text":
     """Return the records of a body.
 
     Raises:
@@ -56,7 +67,7 @@ def read(body: "str | bytes", content_type: str | None) -> "Rows | Cut":
     kind = media_type(content_type)
     text = body_text(body)
     if kind == "text/csv":
-        return cut(text) or Rows(csv_records(text), True)
+        return Text(text) if text.count(",") >= MANY_CELLS else parsed(text)
     return Rows(json_records(text), False)
 
 
@@ -94,6 +105,10 @@ def body_text(body: "str | bytes") -> str:
 
 
 # CSV
+
+
+def parsed(text: str) -> Rows | Cut:
+    return cut(text) or Rows(csv_records(text), True)
 
 
 def cut(text: str) -> Cut | None:

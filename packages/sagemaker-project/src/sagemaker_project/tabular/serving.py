@@ -31,7 +31,7 @@ from sagemaker_project.tabular import answers, requests
 from sagemaker_project.tabular.answers import Prediction
 from sagemaker_project.tabular.features import date_part, date_part_of, input_names
 from sagemaker_project.tabular.records import Columns, Value, Values
-from sagemaker_project.tabular.requests import ClientError, Cut, Rows
+from sagemaker_project.tabular.requests import ClientError, Cut, Rows, Text
 from sagemaker_project.tabular.schema import read_schema
 from sagemaker_project.tabular.table import Floats
 from sagemaker_project.tabular.trees import Trees, turned
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["input_fn", "model_fn", "output_fn", "predict_fn"]
 
-Data: TypeAlias = "Rows | Cut | ClientError"
+Data: TypeAlias = "Rows | Cut | Text | ClientError"
 
 
 class Server:
@@ -78,17 +78,13 @@ class Server:
 
         return joblib.load(io.BytesIO(self._joblib))
 
-    def predict(self, data: "Rows | Cut") -> list[Prediction]:
+    def predict(self, data: "Rows | Cut | Text") -> list[Prediction]:
         """Return a prediction for each record.
 
         Raises:
             ClientError: 400.
         """
-        columns = self.columns.plain(data)
-        if columns is None:
-            rows = data.rows() if isinstance(data, Cut) else data
-            columns = list[Values](turned(self.columns.rows(rows)))
-        found = self.answers(columns)
+        found = self.answers(self.columns.of(data))
         if not self.classes:
             return list[Prediction](found.tolist())
         names = self.classes
