@@ -116,6 +116,21 @@ def test_names_and_numbers_are_within_the_limits_of_pipelines(variants):
     assert cached == {"PreprocessAbaloneData", "TrainAbaloneModel", "EvaluateAbaloneModel"}
 
 
+def test_requirements_txt_is_carried_to_every_step_and_installed(make_project):
+    project = make_project()
+    plain = json.loads(definition_of(project))
+    (project.path / "pipelines/abalone/requirements.txt").write_text("rich>=13\n")
+    listed = json.loads(definition_of(project))
+    for before, after in zip(plain["Steps"][:3], listed["Steps"][:3], strict=True):
+        assert before["Arguments"] != after["Arguments"]
+    [preprocess, evaluate] = [s["Arguments"] for s in listed["Steps"] if s["Type"] == "Processing"]
+    shell, option, words, script = evaluate["AppSpecification"]["ContainerEntrypoint"]
+    assert (shell, option) == ("sh", "-c")
+    assert script == "/opt/ml/processing/input/code/evaluate.py"
+    assert "pip install" in words and words.endswith('&& exec python3 "$0" "$@"')
+    assert preprocess["AppSpecification"]["ContainerEntrypoint"][2] == words
+
+
 def test_a_definition_without_a_role_cannot_be_created(variants):
     assert "get_pipeline() was called without a role" in variants["created without a role"]
 

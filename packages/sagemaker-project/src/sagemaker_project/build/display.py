@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # imported only where it is needed
 
     from sagemaker_project.tabular.preprocessing import Report
 
+CONSTANT = "_best_constant_classifier"  # ends the names of a trivial predictor's metrics
 MAX_NOTES = 10  # lines about the data
 STYLES = {"Succeeded": "green", "Failed": "red", "Stopped": "yellow", "Executing": "cyan"}
 
@@ -82,9 +83,10 @@ def print_definition(definition: Json, module_name: str) -> None:
 def print_results(
     metrics: Mapping[str, float], report: Path | None, packages: Sequence[str], gate: str = ""
 ) -> None:
-    """Print the metrics, what the gates say, the ARNs of the packages and the report's path."""
+    """Print the model's metrics, what the gates say, the packages' ARNs and the report's path."""
     for name, value in metrics.items():
-        print(f"{name} {value:.6g}")
+        if not name.endswith(CONSTANT):
+            print(f"{name} {value:.6g}")
     if gate:
         print(f"gate {gate}")
     for package in packages:
