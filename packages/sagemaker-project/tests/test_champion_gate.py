@@ -5,6 +5,7 @@ import io
 import json
 import re
 import sys
+import tarfile
 
 import boto3
 import pytest
@@ -63,6 +64,15 @@ class Served:
         dirty = about["CustomerMetadataProperties"]["GitCommit"].endswith("-dirty")
         words = ["--accept-uncommitted"] if dirty else []
         self.deploy("promote", "--stage", "prod", "--model-package-arn", arn, *words)
+
+    def registered_model(self, done):
+        """The model.tar.gz of the package that a run registered."""
+        arn = re.search(r"^model package (\S+)$", done.stdout, re.M)[1]
+        about = self.client("sagemaker").describe_model_package(ModelPackageName=arn)
+        [container] = about["InferenceSpecification"]["Containers"]
+        bucket, _, key = container["ModelDataUrl"].removeprefix("s3://").partition("/")
+        body = self.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+        return tarfile.open(fileobj=io.BytesIO(body))
 
     def job(self, done, step):
         """The processing job of a run's step, described."""
@@ -130,6 +140,29 @@ def test_a_worse_model_than_prod_serves_is_not_registered_and_told_why(served):
     assert re.fullmatch(r"[0-9a-f]{64}", given["--champion-sha256"])
     inputs = {i["InputName"]: i["S3Input"]["S3Uri"] for i in evaluate["ProcessingInputs"]}
     assert f"/prod/artifacts/{given['--champion-sha256']}/" in inputs["champion"]
+
+
+@pytest.mark.acceptance
+def test_requirements_are_installed_and_what_they_do_not_list_is_refused(served):
+    folder = served.project.path / "pipelines/abalone"
+    script, requirements = folder / "evaluate.py", folder / "requirements.txt"
+    before = script.read_text()
+    script.write_text(before.replace("import sys\n", "import sys\nimport rich\n"))
+    try:
+        done = served.run("Champion=none")
+        assert (done.returncode, "Created/Updated" in done.stdout) == (2, False)
+        assert "evaluate.py imports rich, which its container does not have" in done.stderr
+        requirements.write_text("rich>=13\n")
+        done = served.run("Champion=none")
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+        name = served.job(done, "EvaluateAbaloneModel")["ProcessingJobName"]
+        log = served.project.run("sagemaker-local", "logs", name).stdout
+        assert "Requirement already satisfied: rich" in log
+        model = served.registered_model(done)
+        assert model.extractfile("code/requirements.txt").read() == b"rich>=13\n"
+    finally:
+        script.write_text(before)
+        requirements.unlink(missing_ok=True)
 
 
 @pytest.mark.acceptance
