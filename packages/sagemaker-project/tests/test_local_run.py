@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import boto3
@@ -23,6 +24,7 @@ from sagemaker_project.build.display import print_data_report
 from sagemaker_project.build.execution import StepRun, follow
 from sagemaker_project.build.run import show_end
 from sagemaker_project.errors import RunFailed, Timeout
+from test_tabular_report import Page
 
 MODULE = "pipelines.abalone.pipeline"
 ROLE = "arn:aws:iam::123456789012:role/service-role/AmazonSageMakerProjectsExecutionRole"
@@ -136,8 +138,46 @@ def test_it_ends_with_metrics_package_and_report(project, first_run):
         first_run.stdout,
         re.M,
     )
-    report = re.search(r"^report (.+)$", first_run.stdout, re.M)[1]
-    assert "<svg" in (project.path / report).read_text()
+
+
+def report_of(done):
+    return Path(re.search(r"^report (.+)$", done.stdout, re.M)[1])
+
+
+def execution_of(done):
+    return re.search(r"started with PipelineExecutionArn: (\S+)$", done.stdout, re.M)[1]
+
+
+def package_of(done):
+    return re.search(r"^model package (\S+)$", done.stdout, re.M)[1]
+
+
+def rows_of_index(project):
+    """The rows of the list of reports, the newest run first."""
+    page = (project.path / "reports/index.html").read_text()
+    return re.findall(r"<tr>(.*?)</tr>", page.partition("<tbody>")[2])
+
+
+def test_the_report_says_what_only_the_run_knows_and_s3_has_the_same(project, first_run, aws):
+    report = report_of(first_run).read_text()
+    page = Page(report)
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=project.path, capture_output=True, text=True
+    ).stdout.strip()
+    for fact in (commit, execution_of(first_run), package_of(first_run)):
+        assert fact in page.text
+    assert "svg" in dict(page.tags)
+    package = first_package(aws("sagemaker"))
+    quality = package["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"]
+    assert read_object(aws, quality.replace("evaluation.json", "report.html")).decode() == report
+
+
+def test_the_list_of_reports_has_each_run_once_with_its_verdict(project, first_run):
+    oldest = rows_of_index(project)[-1]
+    folder = report_of(first_run).parent
+    assert folder.parent == project.path / "reports"
+    assert f'href="{folder.name}/report.html"' in oldest
+    assert "✓ registered" in oldest and "version 1<" in oldest and "MSE" in oldest
 
 
 def test_the_package_says_where_it_comes_from(project, aws):
@@ -196,6 +236,12 @@ def test_unchanged_steps_are_taken_from_the_earlier_execution(project, first_run
     assert done.stdout.count("taken from an earlier execution") == 3
     version = re.search(r"model-package/AbalonePackageGroup/(\d+)$", done.stdout, re.M)[1]
     assert int(version) > 1
+    page = Page(report_of(done).read_text()).text
+    assert "the metrics of an earlier run" in page
+    assert package_of(done) in page and package_of(first_run) not in page
+    row = rows_of_index(project)[0]
+    assert execution_of(done) in row and "reused" in row
+    assert execution_of(first_run) in rows_of_index(project)[-1]
 
 
 @pytest.mark.acceptance
@@ -306,22 +352,56 @@ def test_an_execution_that_does_not_end_in_time_is_named():
     assert 60 < fake.now < 65
 
 
-def test_a_model_over_the_threshold_ends_in_the_fail_step(project, server):
+@pytest.mark.parametrize(
+    ("variable", "parameters"),
+    [("0.1", []), ("100", ["--parameters", "MseThreshold=0.1"])],
+    ids=["variable", "parameter"],
+)
+def test_a_model_over_the_threshold_ends_in_the_fail_step(project, server, variable, parameters):
+    """The threshold is a parameter; as a variable of CodeBuild it gives way to one."""
     done = project.run(
-        "run-pipeline", *RUN, "--input-data", SAMPLE, "--parameters", "MseThreshold=0.1"
+        *("run-pipeline", *RUN, "--input-data", SAMPLE, *parameters),
+        env={"MSE_THRESHOLD": variable},
     )
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
-    assert re.search(r"test mse \d\S+ is above MseThreshold 0.1", done.stderr)
+    assert re.search(
+        r"is not registered: refused: mse is \d\S+, at most 0.1 is wanted: worse by \d", done.stderr
+    )
     assert "model package" not in done.stdout
+    assert "refused" in rows_of_index(project)[0]
 
 
-def test_bad_data_ends_at_once_with_line_column_and_log(project, server, tmp_path):
+def bad_rows(project):
+    """The sample with a word for a number in line 17."""
     rows = (project.path / SAMPLE).read_text().splitlines()
     rows[16] = rows[16].replace(",", ",tall,", 1).rsplit(",", 1)[0]
+    return "\n".join(rows) + "\n"
+
+
+def test_bad_data_is_told_once_before_anything_is_created(project, server, aws, tmp_path):
     data = tmp_path / "bad rows.csv"
-    data.write_text("\n".join(rows) + "\n")
+    data.write_text(bad_rows(project))
+    uploads = "sagemaker-us-east-1-123456789012/AbalonePipeline/input"
+
+    def objects():
+        bucket, _, prefix = uploads.partition("/")
+        return aws("s3").list_objects_v2(Bucket=bucket, Prefix=prefix)["KeyCount"]
+
+    before = objects()
     done = project.run("run-pipeline", *RUN, "--input-data", data)
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    place = "bad rows.csv: line 17, column 'length': 'tall' is not a number"
+    assert line.startswith(f"run-pipeline: --input-data: {place}")
+    assert "######" not in done.stdout and objects() == before > 0
+
+
+def test_bad_data_in_s3_ends_the_run_at_once_with_line_column_and_log(project, server, aws):
+    bucket, key = "sagemaker-us-east-1-123456789012", "bad/bad rows.csv"
+    aws("s3").put_object(Bucket=bucket, Key=key, Body=bad_rows(project).encode())
+    data = f"InputDataUrl=s3://{bucket}/{key}"
+    done = project.run("run-pipeline", *RUN, "--parameters", data)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert "step PreprocessAbaloneData" in done.stderr
@@ -334,7 +414,7 @@ def test_data_that_is_not_there_is_named_before_anything_is_created(project, ser
     done = project.run("run-pipeline", *RUN)
     assert done.returncode == 2
     assert "###### Created" not in done.stdout
-    assert "s3://sagemaker-servicecatalog-seedcode-us-east-1/dataset/" in done.stderr
+    assert "there is nothing at s3://sagemaker-us-east-1-123456789012/Abalone/data/" in done.stderr
 
 
 def test_an_undeclared_parameter_starts_nothing(project, server):
@@ -421,12 +501,10 @@ def test_buildspec_commands_run_as_they_stand(project, aws, tmp_path):
         arguments = f" -m {module}" if module else ""
         (scripts / name).write_text(f'#!/bin/sh\nexec "{sys.executable}"{arguments} "$@"\n')
         (scripts / name).chmod(0o755)
-    # The data where the pipeline looks by default: the buildspec gives it no other place.
-    seedcode = "sagemaker-servicecatalog-seedcode-us-east-1"
-    for bucket in ("artifacts", seedcode):
+    for bucket in ("artifacts", "raw-data"):
         aws("s3").create_bucket(Bucket=bucket)
     sample = str(project.path / SAMPLE)
-    aws("s3").upload_file(sample, seedcode, "dataset/abalone-dataset.csv")
+    aws("s3").upload_file(sample, "raw-data", "abalone/2026.csv")
     environment = {
         "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
         "SAGEMAKER_PROJECT_NAME": 'it\'s a "test" $(touch pwned) `x`',
@@ -435,6 +513,7 @@ def test_buildspec_commands_run_as_they_stand(project, aws, tmp_path):
         "ARTIFACT_BUCKET": "artifacts",
         "AWS_REGION": "us-east-1",
         "CODEBUILD_RESOLVED_SOURCE_VERSION": "0123abc",
+        "INPUT_DATA_URL": "s3://raw-data/abalone/2026.csv",
     }
     command = ["run", "--", "bash", "-c", build]
     refused = project.run("sagemaker-local", *command, env=environment)
@@ -449,6 +528,8 @@ def test_buildspec_commands_run_as_they_stand(project, aws, tmp_path):
     arn = page["ModelPackageSummaryList"][0]["ModelPackageArn"]
     package = sagemaker.describe_model_package(ModelPackageName=arn)
     assert package["CustomerMetadataProperties"]["GitCommit"] == "0123abc"
+    url = package["CustomerMetadataProperties"]["InputDataUrl"]
+    assert url == environment["INPUT_DATA_URL"]
     pipeline = sagemaker.describe_pipeline(PipelineName="abalone-p-1")["PipelineArn"]
     tags = sagemaker.list_tags(ResourceArn=pipeline)["Tags"]
     assert {"Key": "sagemaker:project-id", "Value": "p-1"} in tags
