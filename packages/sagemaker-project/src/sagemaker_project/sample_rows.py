@@ -5,9 +5,7 @@ pattern, now and then a word that means no value. The label follows from a few f
 little noise, so that a model learns something. The same schema, count and seed give the same rows.
 """
 
-import csv
 import gzip
-import io
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from sagemaker_project.tabular.cells import BadCell, days, parser
+from sagemaker_project.tabular.client import csv_body
 from sagemaker_project.tabular.schema import FALSE_VALUES, TRUE_VALUES, Field, Schema
 
 if TYPE_CHECKING:  # imported only for Parquet
@@ -207,12 +206,9 @@ def write_csv(schema: Schema, count: int, seed: int, path: Path) -> None:
     if schema.file.format == "parquet":
         _write_parquet(schema, made, path)
         return
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, delimiter=schema.file.delimiter, lineterminator="\n")
-    if schema.file.header:
-        writer.writerow(field.name for field in schema.fields)
-    writer.writerows(row.values() for row in made)
-    content = text.getvalue().encode(schema.file.encoding)
+    header = [[field.name for field in schema.fields]] if schema.file.header else []
+    lines = [*header, *(list(row.values()) for row in made)]
+    content = csv_body(lines, schema.file.delimiter).encode(schema.file.encoding)
     if schema.file.compression:
         content = gzip.compress(content, mtime=0)
     path.write_bytes(content)

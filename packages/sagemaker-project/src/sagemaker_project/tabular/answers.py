@@ -1,11 +1,10 @@
 """Predictions to the body of an answer, in the format that the client accepts."""
 
-import csv
-import io
 import json
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from sagemaker_project.tabular.client import csv_body
 from sagemaker_project.tabular.requests import MEDIA_TYPES, ClientError
 
 if TYPE_CHECKING:
@@ -47,9 +46,7 @@ def _class_line(prediction: Any) -> str:
 
 @lru_cache
 def _csv_cell(text: str) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow([text])
-    return line.getvalue()
+    return csv_body([[text]]).removesuffix("\n")
 
 
 @lru_cache

@@ -85,10 +85,21 @@ def _text(cell: Cell, field: Field) -> str:
     return "" if cell is None else str(cell)
 
 
-def csv_body(rows: Iterable[Sequence[object]]) -> str:
-    body = io.StringIO()
-    csv.writer(body, lineterminator="\n").writerows(rows)
-    return body.getvalue()
+def csv_body(rows: Iterable[Sequence[object]], delimiter: str = ",") -> str:
+    """Return rows as lines of CSV that end in a line feed.
+
+    csv.writer quotes a line break only if its own line end has it; that of `_Lines` has both.
+    """
+    lines = _Lines()
+    csv.writer(lines, delimiter=delimiter, lineterminator="\r\n").writerows(rows)
+    return "".join(lines)
+
+
+class _Lines(list[str]):
+    """What csv.writer writes, with other line ends."""
+
+    def write(self, line: str) -> None:
+        self.append(line.removesuffix("\r\n") + "\n")
 
 
 def bodies(table: Table, fields: Sequence[Field]) -> Iterator[tuple[str, int]]:
