@@ -5,7 +5,6 @@ turn, what was captured is put into S3, which the server leaves for a time with 
 pays for its own records and not for those of another.
 """
 
-import json
 import time
 
 import endpoint
@@ -26,13 +25,14 @@ TARGETS = {1: ">= 0.9", 100: ">= 0.85"}
 
 
 def capture(bench):
+    table = bench.abalone
     with local.running(bench) as here:
         servers = {
-            "on": endpoint.serve(bench, here, "with-capture", DataCaptureConfig=CAPTURE),
-            "off": endpoint.serve(bench, here, "without-capture"),
+            "on": endpoint.serve(bench, here, "with-capture", table, DataCaptureConfig=CAPTURE),
+            "off": endpoint.serve(bench, here, "without-capture", table),
         }
         for rows in endpoint.ROWS:
-            alone = bench.in_process(rows)
+            alone = bench.in_process(table, rows)
             for connections in endpoint.CONNECTIONS:
                 figures = _pairs(bench, servers, alone, connections)
                 what = f"capture on / off, {rows} row{'s'[: rows > 1]} at {connections}"
@@ -44,8 +44,7 @@ def _pairs(bench, servers, alone, connections):
     for run in range(2 * bench.runs):
         for name in sorted(servers, reverse=bool(run % 2)):
             found = endpoint.load(servers[name], alone["example"], connections, seconds=1)
-            if json.loads(found["body"])["predictions"] != alone["expected"]:
-                raise SystemExit(f"bench: capture {name} answers {found['body'][:200]}")
+            endpoint.check_answer(f"capture {name}", found, alone)
             figures[name].append(found)
             _wait_for_delivery(bench)
     return figures
