@@ -17,6 +17,8 @@ from deploy_helpers import COMMANDS
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
+# Threads of a training that wait for each other spin, where others want the CPU as well.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The machine may be busy.
 hypothesis_settings.register_profile(
     "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -36,7 +38,7 @@ class Project:
         self.path = path
         # Nothing of this machine's AWS settings: a definition is built where there are none.
         self.env = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": str(path)}
-        self.env["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "1")
+        self.env["OMP_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"]
 
     def run(self, command, *arguments, **options):
         return self._python("-m", COMMANDS[command], *map(str, arguments), **options)
