@@ -1,7 +1,8 @@
 """The pipeline definition: the same bytes for the same sources, and what AWS would accept.
 
-The golden file is the default project's definition. With `--update-golden` (CONTRIBUTING.md has the
-command) it is written anew; then read the diff.
+The golden file is the default project's definition, but for the hashes of the code, which change
+with every edit of it. With `--update-golden` (CONTRIBUTING.md has the command) it is written anew; then
+read the diff.
 """
 
 import json
@@ -54,7 +55,7 @@ def variants(project):
 
 
 def test_definition_is_the_golden_one(definition_text, golden):
-    golden("definition.json", definition_text)
+    golden("definition.json", re.sub(r"/code/[0-9a-f]{64}/", "/code/SHA256/", definition_text))
 
 
 @pytest.mark.acceptance
