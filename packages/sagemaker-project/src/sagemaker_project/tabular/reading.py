@@ -123,7 +123,7 @@ def _why_empty(files: Sequence[Path], schema: Schema) -> str:
     if not any(path.stat().st_size for path in files):
         return "the file is empty (0 bytes)"
     if schema.file.format == "csv" and not schema.file.header:
-        return "the file has no data, only blank lines"
+        return "the file has no data, only blank lines or a header"
     return "the file has a header at most, and 0 data rows"
 
 
