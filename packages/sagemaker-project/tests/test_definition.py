@@ -1,8 +1,8 @@
 """The pipeline definition: the same bytes for the same sources, and what AWS would accept.
 
 The golden file is the default project's definition, but for the hashes of the code, which change
-with every edit of it. With `--update-golden` (CONTRIBUTING.md has the command) it is written anew; then
-read the diff.
+with every edit of it. With `--update-golden` (CONTRIBUTING.md has the command) it is written anew;
+then read the diff.
 """
 
 import json
