@@ -332,6 +332,7 @@ def clone(tmp_path):
     return folder
 
 
+@pytest.mark.acceptance
 def test_cruft_updates_a_project_to_another_version_of_the_template(clone, tmp_path):
     answers = {"project_slug": "shells", "author": "Ana"}
     options = ["--no-input", "--extra-context", json.dumps(answers)]

@@ -189,6 +189,7 @@ def two(project):
     return project
 
 
+@pytest.mark.acceptance
 def test_a_second_pipeline_has_names_of_its_own(two):
     module = MODULE.format("customer_churn")
     made = run_module(two, "pipelines.get_pipeline_definition", "-n", module).stdout
@@ -329,6 +330,7 @@ def bare_environment(tmp_path):
     return folder / "bin"
 
 
+@pytest.mark.acceptance
 def test_an_ejected_engine_is_the_repository_s_own(project, bare_environment):
     done = tool(project, "eject")
     assert done.returncode == 0, done.stderr

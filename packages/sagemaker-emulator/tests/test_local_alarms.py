@@ -96,6 +96,7 @@ def sums(watch, name, *metrics):
     }
 
 
+@pytest.mark.acceptance
 def test_invocations_are_counted_at_once(cloud, watch):
     name = endpoint(cloud, simple(cloud, count=2))["EndpointName"]
     for _ in range(6):
@@ -197,6 +198,7 @@ def test_metric_math_is_left_alone(watch):
     assert described(watch, name)["StateValue"] == "INSUFFICIENT_DATA"
 
 
+@pytest.mark.acceptance
 def test_states_survive_a_restart_and_nothing_else_wakes(tmp_path, monkeypatch):
     monkeypatch.setenv("SAGEMAKER_LOCAL_SPEED", "600")
     state = tmp_path / ".sagemaker_local"

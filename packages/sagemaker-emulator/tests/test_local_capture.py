@@ -170,6 +170,7 @@ def test_no_acknowledged_record_is_lost_when_the_server_is_killed(tmp_path, roun
         assert all(r["captureData"]["endpointInput"]["data"] == id for id, r in kept.items())
 
 
+@pytest.mark.acceptance
 def test_requests_are_answered_while_nothing_can_be_written(tmp_path):
     state = tmp_path / "state"
     state.mkdir()
@@ -187,6 +188,7 @@ def test_requests_are_answered_while_nothing_can_be_written(tmp_path):
         assert set(until(lambda: records(cloud))) == {"again"}
 
 
+@pytest.mark.acceptance
 def test_captured_files_wait_while_the_disk_is_too_full_for_s3(tmp_path):
     state = tmp_path / "state"
     with local_client.attach(state=state) as local:

@@ -84,6 +84,7 @@ def test_a_model_has_a_container_or_several_and_not_both(cloud):
         assert "Specify one of either Image and Model Data URL" in error["Message"]
 
 
+@pytest.mark.acceptance
 def test_only_an_approved_version_becomes_a_model(cloud):
     arn = package(cloud)
     for approval in ("PendingManualApproval", "Rejected"):
@@ -422,6 +423,7 @@ def test_autoscaled_counts_and_weights_are_kept_when_asked(cloud):
     assert reset["CurrentInstanceCount"] == 1
 
 
+@pytest.mark.acceptance
 def test_what_scales_by_itself_may_not_go_nor_change_its_instances(cloud):
     both = [variant(model(cloud), "a"), variant(model(cloud), "b")]
     name = endpoint(cloud, config(cloud, *both))["EndpointName"]
@@ -503,6 +505,7 @@ def tags(cloud, arn):
     return {tag["Key"]: tag["Value"] for tag in cloud.sm.list_tags(ResourceArn=arn)["Tags"]}
 
 
+@pytest.mark.acceptance
 def test_tags_of_an_endpoint_change_at_any_time_and_survive_an_update(server, tmp_path):
     begin = tmp_path / "begin"
     waits = f"import time\nwhile not os.path.exists({str(begin)!r}): time.sleep(0.01)"
@@ -565,6 +568,7 @@ def server(tmp_path, monkeypatch):
     return Server(tmp_path / ".sagemaker_local")
 
 
+@pytest.mark.acceptance
 def test_an_endpoint_comes_back_and_starts_nothing_before_a_request(server):
     with server as cloud:
         cloud.s3.create_bucket(Bucket="bucket")

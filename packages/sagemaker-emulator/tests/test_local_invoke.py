@@ -854,6 +854,7 @@ def test_each_kind_of_endpoint_refuses_the_other_kind_of_request(cloud, runtime,
             runtime.invoke_endpoint_async(EndpointName=later, **members)
 
 
+@pytest.mark.acceptance
 def test_an_accepted_request_that_the_server_cannot_finish_is_told_as_failed(tmp_path):
     state = tmp_path / "state"
     output = {"S3OutputPath": "s3://bucket/out", "S3FailurePath": "s3://bucket/failed"}

@@ -166,6 +166,7 @@ def test_the_journal_grows_with_the_data_and_not_with_its_history(state):
     assert rows == (3,)  # the bucket, the object, the policy
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize(
     "region", ["cn-north-1", pytest.param("us-gov-west-1", marks=pytest.mark.acceptance)]
 )

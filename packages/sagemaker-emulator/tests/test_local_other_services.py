@@ -130,6 +130,7 @@ def test_one_of_twenty_replaces_and_one_deletes_a_version_of_an_object(cloud):
     assert code(refusal) == "NoSuchKey"
 
 
+@pytest.mark.acceptance
 def test_conditional_writes_etags_and_versions_survive_a_restart(tmp_path):
     state = tmp_path / ".sagemaker_local"
     with local_client.attach(state=state) as local:

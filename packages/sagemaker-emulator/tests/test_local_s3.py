@@ -36,6 +36,7 @@ def test_presigned_addresses(cloud):
     assert cloud.get("signed/a b.txt") == b"by address"
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize(
     "size",
     [

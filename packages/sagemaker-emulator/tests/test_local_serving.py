@@ -77,6 +77,7 @@ def ask(connection, body=b"1,2", method="POST", path="/invocations", **headers):
     return answer.status, answer.read().decode(), answer.headers
 
 
+@pytest.mark.acceptance
 def test_a_script_gets_what_the_container_gives_it(tmp_path):
     with served(tmp_path, ECHO) as (connection, _):
         status, text, headers = ask(connection, Content_Type="text/csv", Accept="text/csv")
@@ -268,6 +269,7 @@ def script(text):
     return archive(("code/inference.py", text))
 
 
+@pytest.mark.acceptance
 def test_what_nearly_every_model_imports_is_there_before_it_starts(cloud):
     loaded = ECHO.replace("return data", "import sys; return 'sklearn.ensemble' in sys.modules")
     name = serving(cloud, script(loaded))["EndpointName"]
@@ -342,6 +344,7 @@ ENVIRONMENT = (
 )
 
 
+@pytest.mark.acceptance
 def test_a_model_sees_its_own_environment_and_little_of_the_users(tmp_path, monkeypatch):
     monkeypatch.setenv("MY_TOKEN", "secret")
     with local_client.attach(state=tmp_path / "state") as local:

@@ -185,6 +185,7 @@ def test_every_link_of_a_prediction_is_verified_down_to_the_prediction_made_anew
     assert (prediction["Status"], prediction["Value"]) == ("verified", "identical")
 
 
+@pytest.mark.acceptance
 def test_the_last_line_says_identical_and_the_report_says_the_same(audited):
     code, text = audited.run("prediction", "one-csv", in_json=False)
     assert code == 0
@@ -201,6 +202,7 @@ def test_the_last_line_says_identical_and_the_report_says_the_same(audited):
     assert all(link["Value"] in page for link in links) and "identical" in page
 
 
+@pytest.mark.acceptance
 def test_an_audit_of_everything_makes_every_prediction_anew(audited):
     result = audited.audit("all")
     assert result["ExitCode"] == 0, result["Message"]
@@ -221,6 +223,7 @@ def test_an_audit_of_a_version_has_the_same_links_and_no_prediction(audited):
     assert result["ExitCode"] == 3 and "deployed were: 1" in result["Message"]
 
 
+@pytest.mark.acceptance
 def test_records_of_one_id_are_all_audited_and_at_narrows(audited):
     result = audited.audit("prediction", "twice")
     assert len(result["Audits"][0]["Predictions"]) == 2
@@ -261,6 +264,7 @@ def test_words_that_make_no_sense_are_refused(audited, words, reason):
     assert result["ExitCode"] == 2 and reason in result["Message"]
 
 
+@pytest.mark.acceptance
 def test_an_audit_changes_nothing_and_asks_what_its_page_says(audited):
     faults.clear_calls(audited.cloud.local)
     audited.audit("all")
@@ -346,6 +350,7 @@ def test_one_byte_of_a_captured_body(audited, part):
     assert f"captured {new if part == 'answer' else answer}" in result["Message"]
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("installed", ["0.1", pytest.param("", marks=ACCEPTANCE)])
 def test_another_answer_with_other_libraries_proves_nothing(audited, monkeypatch, installed):
     def version(name):
@@ -413,6 +418,7 @@ def test_a_captured_record_that_contradicts_itself(audited, name):
     assert reason in result["Message"] and f"{key} line " in result["Message"]
 
 
+@pytest.mark.acceptance
 def test_captured_records_with_one_event_id(audited):
     key, record = audited.records()[0]
     inference_id = record["eventMetadata"]["inferenceId"]
@@ -485,6 +491,7 @@ def test_metadata_that_names_no_execution(audited):
     assert {found["execution"], found["definition"]} == {"recorded"}
 
 
+@pytest.mark.acceptance
 def test_a_variant_that_serves_another_version_is_audited_as_that_version(place):
     first, second = place.register(factor=2), place.register(factor=3)
     config = json.loads((place.project / "deploy/staging-config.json").read_text())
@@ -511,6 +518,7 @@ def test_a_variant_that_serves_another_version_is_audited_as_that_version(place)
     assert made == ["identical", "identical"]
 
 
+@pytest.mark.acceptance
 def test_an_answer_of_another_json_type_differs_and_a_side_that_is_not_captured_is_recorded(place):
     assert place.deploy("promote", "--model-package-arn", place.register(factor=2))["ExitCode"] == 0
     [(key, body)] = sent(place, "both-sides")

@@ -104,6 +104,7 @@ def test_a_model_of_a_ledger_of_format_1_is_compared_with_the_pin(container, sta
     assert (found.value, found.status) == (recorded["Models"][0], status) and note in found.note
 
 
+@pytest.mark.acceptance
 def test_a_ledger_with_entries_set_aside_is_recorded(place):
     promoted(place, 2, 3)
     for number in (1, 2):

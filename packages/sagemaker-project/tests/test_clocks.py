@@ -137,6 +137,7 @@ def test_p7_a_rollback_of_another_time_is_not_taken_for_one_of_this_update(place
     assert (result["Outcome"], place.version()) == ("Promoted", 3), result
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("ahead", [-SKEW, pytest.param(SKEW, marks=OFTEN)])
 def test_p8_a_rollback_that_was_killed_before_it_began_is_done_when_run_again(place, ahead):
     """An earlier rollback is not taken for it, whatever time the lock says."""

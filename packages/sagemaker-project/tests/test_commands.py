@@ -206,6 +206,7 @@ def test_parameters_that_fit_are_accepted_and_a_missing_one_is_named():
         check_parameters(given, DECLARED | {"Name": {"Name": "Name", "Type": "String"}})
 
 
+@pytest.mark.acceptance
 def test_get_pipeline_definition_leaves_the_file_alone_when_it_fails(project, tmp_path):
     target = tmp_path / "definition.json"
     target.write_text("as it was")
@@ -217,6 +218,7 @@ def test_get_pipeline_definition_leaves_the_file_alone_when_it_fails(project, tm
     assert "No such file or directory" in done.stderr
 
 
+@pytest.mark.acceptance
 def test_a_missing_profile_is_one_line_in_both_commands(project):
     for command, arguments in (
         ("run-pipeline", [*RUN, "--input-data", "data/abalone-sample.csv"]),

@@ -352,6 +352,7 @@ def test_an_execution_that_does_not_end_in_time_is_named():
     assert 60 < fake.now < 65
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize(
     ("variable", "parameters"),
     [("0.1", []), ("100", ["--parameters", "MseThreshold=0.1"])],
@@ -410,6 +411,7 @@ def test_bad_data_in_s3_ends_the_run_at_once_with_line_column_and_log(project, s
     assert "line 17" in project.run("sagemaker-local", "logs", log[1]).stdout
 
 
+@pytest.mark.acceptance
 def test_data_that_is_not_there_is_named_before_anything_is_created(project, server):
     done = project.run("run-pipeline", *RUN)
     assert done.returncode == 2
@@ -417,6 +419,7 @@ def test_data_that_is_not_there_is_named_before_anything_is_created(project, ser
     assert "there is nothing at s3://sagemaker-us-east-1-123456789012/Abalone/data/" in done.stderr
 
 
+@pytest.mark.acceptance
 def test_an_undeclared_parameter_starts_nothing(project, server):
     done = project.run("run-pipeline", *RUN, "--parameters", "Sead=1")
     assert done.returncode == 2
@@ -424,6 +427,7 @@ def test_an_undeclared_parameter_starts_nothing(project, server):
     assert "Execution started" not in done.stdout
 
 
+@pytest.mark.acceptance
 def test_without_a_server_that_stays_a_run_must_wait_and_ends_with_its_command(make_project):
     project = make_project()
     done = project.run("run-pipeline", *RUN, "--no-wait")
@@ -435,6 +439,7 @@ def test_without_a_server_that_stays_a_run_must_wait_and_ends_with_its_command(m
     assert "; it ends with this command" in done.stderr
 
 
+@pytest.mark.acceptance
 def test_with_a_server_that_stays_an_execution_outlives_its_command(project, aws):
     run = ["run-pipeline", *RUN, "--input-data", SAMPLE, "--parameters", "Seed=7"]
     done = project.run(*run, "--timeout", "0.01")

@@ -34,6 +34,7 @@ def no_traceback(ended):
     assert "Traceback" not in ended.stdout
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize(
     "redirection",
     [
@@ -59,6 +60,7 @@ def test_p35_a_promotion_whose_output_cannot_be_written_ends_as_it_would(place, 
         assert f"Promoted: {place.name}-staging serves version 1" in last
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("redirection", some(["> /dev/full", "2> /dev/full"]))
 def test_p35_a_promotion_that_fails_ends_with_1_whatever_its_output(place, redirection):
     arn = place.register(body=artifact(broken=True))

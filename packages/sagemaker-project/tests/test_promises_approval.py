@@ -176,6 +176,7 @@ def written(entry):
     return (json.dumps(entry, indent=1, sort_keys=True) + "\n").encode()
 
 
+@pytest.mark.acceptance
 def test_p29_no_member_of_an_entry_can_be_changed_unseen(audited, stored):
     from sagemaker_project.deploy.ledger_read import examine
 
@@ -221,6 +222,7 @@ def test_p29_a_changed_entry_with_a_new_sha256_does_not_fit_the_next_one(audited
         audited.put(key, body)
 
 
+@pytest.mark.acceptance
 def test_p29_an_entry_that_was_removed_is_seen(audited, stored):
     for key, body in list(stored.items())[:-1]:
         audited.s3.delete_object(Bucket=BUCKET, Key=key)
@@ -253,6 +255,7 @@ def test_p29_every_change_reads_the_whole_ledger_first(audited, stored):
         distrusted(audited, *words, part=key)
 
 
+@pytest.mark.acceptance
 def test_p29_the_end_cut_off_is_seen_by_the_tag_or_by_what_serves(place):
     """A ledger that ends earlier is whole in itself, but then it does not say what serves."""
     for factor in (2, 3):
@@ -295,6 +298,7 @@ def test_p30_who_made_a_version_cannot_approve_it_for_prod(place, born):
         promoted(place, arn, stage="prod")
 
 
+@pytest.mark.acceptance
 def test_p30_who_approved_may_promote(place):
     four_eyes(place)
     with as_user(place, "alice"):
@@ -374,6 +378,7 @@ def test_p31_an_approval_expires(place, days):
     promoted(place, arn)
 
 
+@pytest.mark.acceptance
 def test_p31_an_approval_is_not_used_again_after_a_failure(place):
     promoted(place, place.register(factor=2))
     bad = place.register(factor=3, expected=4)
@@ -391,6 +396,7 @@ def test_p31_an_approval_is_not_used_again_after_a_failure(place):
     assert place.answer("1") == [2.0]
 
 
+@pytest.mark.acceptance
 def test_p31_an_approval_is_not_used_again_after_a_rollback(place):
     first, second = place.register(factor=2), place.register(factor=3)
     promoted(place, first)
@@ -406,6 +412,7 @@ def test_p31_an_approval_is_not_used_again_after_a_rollback(place):
     assert place.answer("1") == [3.0]
 
 
+@pytest.mark.acceptance
 def test_p31_an_older_version_is_refused_without_retry(place):
     first, second = place.register(factor=2), place.register(factor=3)
     promoted(place, second)
@@ -423,6 +430,7 @@ def planned(place, arn):
     return result["PlanToken"]
 
 
+@pytest.mark.acceptance
 def test_p31_a_plan_is_done_only_as_it_was_planned(place):
     first, second, third = (place.register(factor=factor) for factor in (2, 3, 4))
     other = "look at deploy-model plan"

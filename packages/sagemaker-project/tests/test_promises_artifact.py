@@ -54,6 +54,7 @@ def at_the_second_look(act):
 # P4: the bytes
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("when", some(["CreateEndpoint", "CreateModel"]))
 def test_p4_an_artifact_replaced_while_it_is_deployed_never_serves(place, monkeypatch, when):
     """Neither at once nor on instances that start later."""
@@ -264,6 +265,7 @@ def test_p22_a_resource_made_by_hand_under_the_name_of_a_deleted_one_is_refused(
     assert place.deploy("rollback")["ExitCode"] == 0 and place.answer("1") == [2.0]
 
 
+@pytest.mark.acceptance
 def test_p22_a_promotion_creates_the_deleted_configuration_that_serves_again(place):
     promoted(place, place.register(factor=2))
     second = place.register(factor=3)
@@ -291,6 +293,7 @@ def test_p22_promoting_what_serves_creates_again_what_was_deleted(place, remove)
 # P10, P11: clean-up
 
 
+@pytest.mark.acceptance
 def test_p11_a_cleanup_keeps_the_copies_that_something_needs(place):
     """Version 1 is deployed twice, with other settings: both deployments share its copy."""
     copy, first = two_versions(place)

@@ -324,6 +324,7 @@ def hide(place, operation, what, times, after=0):
     )
 
 
+@pytest.mark.acceptance
 def test_p9_what_exists_with_equal_content_counts_as_created(busy_place):
     """Made by an earlier run: seen before, or only when AWS says that it exists already."""
     place = busy_place
@@ -488,6 +489,7 @@ def test_p12_the_deadline_holds_however_many_attempts_there_are(busy_place, monk
     assert 0.9 < time.monotonic() - began < 60 and times(calls, "DescribeModelPackage") > 2
 
 
+@pytest.mark.acceptance
 def test_p12_the_deadline_holds_while_an_endpoint_is_on_its_way(busy_place):
     members = {"EndpointStatus": "Creating"}
     arn = busy_place.register()
@@ -687,6 +689,7 @@ def shape(value, name):
     return re.sub(varying, "", value.replace(name, "NAME"))
 
 
+@pytest.mark.acceptance
 def test_p16_every_list_is_read_to_its_end(busy_place):
     """An item a page, and empty pages between, change nothing at all."""
     again = (busy_place.cloud, busy_place.project, busy_place.environment, busy_place.workdir)
@@ -819,6 +822,7 @@ def test_p37_plan_foretells_what_a_resumed_promotion_still_does(busy_place):
     assert place.answer("4") == [12.0]
 
 
+@pytest.mark.acceptance
 def test_p37_plan_foretells_the_way_to_prod(place, alarm):
     sound(alarm)
     place.settings("prod", DeploymentConfig=AT_ONCE)

@@ -249,6 +249,7 @@ def test_p4_an_image_that_cannot_be_pinned_is_refused(place):
 # P5, P38
 
 
+@pytest.mark.acceptance
 def test_p5_a_second_run_makes_no_call_that_changes_anything(place):
     arn = place.in_prod(place.register())
     which = (("--model-package-arn", arn), ("--latest-approved",))

@@ -383,6 +383,7 @@ def test_p11_a_model_that_another_endpoint_serves_is_not_deleted(place):
     assert place.answer("1") == [2.0]
 
 
+@pytest.mark.acceptance
 def test_p11_an_artifact_copy_that_a_model_made_by_hand_serves_is_not_deleted(place):
     three_versions(place)
     (model,) = ledger_of(place).entries[0]["Deployment"]["Resources"]["Models"]

@@ -166,6 +166,7 @@ def test_p34_what_was_set_aside_does_not_count_and_the_rest_does(tested, stored)
     assert done(place, "status")["Current"]["ModelPackageVersion"] == 2
 
 
+@pytest.mark.acceptance
 def test_p34_several_are_set_aside_at_once_and_a_damaged_acceptance_is_damage_too(tested, stored):
     place = tested
     place.put(key_of(place, 2), b"?")
@@ -224,6 +225,7 @@ def test_p34_what_is_no_entry_is_told_once_and_stops_no_command(tested, stored):
     done(tested, "test")
 
 
+@pytest.mark.acceptance
 def test_p29_a_failed_test_that_was_deleted_is_missed(place):
     """Prod reads the test of staging, of which only the endpoint's tag still tells."""
     place.settings("prod", DeploymentConfig=None)

@@ -135,6 +135,7 @@ def lock_writes(calls):
     return [c for c in calls if c["operation"] == "PutObject" and "/lock.json" in c["request"]]
 
 
+@pytest.mark.acceptance
 def test_p25_the_lock_is_renewed_while_the_new_version_is_tried(place, monkeypatch):
     from sagemaker_project.deploy import lock
 
@@ -148,6 +149,7 @@ def test_p25_the_lock_is_renewed_while_the_new_version_is_tried(place, monkeypat
     assert not locked(place)
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("operation", ["UpdateEndpoint", "InvokeEndpoint"])
 def test_p25_a_promotion_that_lost_its_lock_stops(place, monkeypatch, operation):
     """A command that slept longer than its lease finds another one at work."""

@@ -96,6 +96,7 @@ def taken_back(place, result, before, *parts):
 # The last look
 
 
+@pytest.mark.acceptance
 def test_p2_an_approval_that_is_withdrawn_during_the_canary_takes_the_version_back(guarded):
     before, arn = guarded.live(), guarded.register(factor=3)
     reject = lambda: guarded.approve(arn, "Rejected")  # noqa: E731
@@ -130,6 +131,7 @@ def test_p7_an_alarm_at_the_end_of_the_canary_takes_the_version_back(guarded, al
     taken_back(guarded, result, before, f"the alarm {alarm}", told)
 
 
+@pytest.mark.acceptance
 def test_p2_an_approval_that_is_withdrawn_while_the_last_look_waits_takes_the_version_back(place):
     """After the smoke test the endpoint is being changed by hand, for a while."""
     place.settings("staging", ProductionVariants=[ONE])
@@ -152,6 +154,7 @@ def test_p2_an_approval_that_is_withdrawn_while_the_last_look_waits_takes_the_ve
     taken_back(place, result, before, "version 2 was withdrawn meanwhile", "is Rejected")
 
 
+@pytest.mark.acceptance
 def test_p25_another_configuration_at_the_end_is_never_recorded_as_promoted(guarded):
     """A stopped process has sent its update late."""
     before, arn = guarded.live(), guarded.register(factor=3)
@@ -218,6 +221,7 @@ def test_p20_now_asks_no_alarm_and_moves_the_traffic_at_once(guarded, alarm, act
         assert (entry["Now"], entry["Reason"]) == (True, "prod is down"), entry
 
 
+@pytest.mark.acceptance
 def test_p20_now_passes_over_no_other_gate(place):
     """Approval, staging test, change by hand, four eyes and lock stand."""
     place.settings("prod", ProductionVariants=[ONE], DeploymentConfig=None)

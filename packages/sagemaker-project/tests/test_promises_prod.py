@@ -175,6 +175,7 @@ def test_p17_a_report_with_other_staging_settings_is_stale(gate, change):
     )
 
 
+@pytest.mark.acceptance
 def test_p17_the_last_test_counts(place):
     """A version that has passed and then failed is one that fails."""
     place.settings("prod", **AT_ONCE)
@@ -280,6 +281,7 @@ def test_p18_a_failed_test_shows_where_its_report_is(moody, place, capsys):
     assert "Failed" in path.read_text() and path.with_suffix(".json").exists()
 
 
+@pytest.mark.acceptance
 def test_p17_two_tests_at_once_keep_both_reports(moody, place):
     """The first to upload its report takes its time, and the other one is the first to be done."""
     place.settings("staging", EndpointTest=QUICK)
@@ -550,6 +552,7 @@ def test_p21_a_first_deployment_that_fails_leaves_nothing(place, stage, mood, re
     assert place.answer("4", stage) == [4.0]
 
 
+@pytest.mark.acceptance
 def test_p21_a_first_deployment_says_so_and_is_smoke_tested(place):
     arn = place.register()
     planned = place.deploy("plan", "--model-package-arn", arn)

@@ -143,6 +143,7 @@ def triggers(cloud, deploy_project, module, monkeypatch):
     faults.clear(cloud.local)
 
 
+@pytest.mark.acceptance
 def test_p33_a_hundred_triggers_at_once_start_one_execution(triggers, capsys):
     assert triggers.together([("--cooldown", COOLDOWN)] * 100) == [0] * 100
     assert triggers.executions() == 1

@@ -98,6 +98,7 @@ def three(history_of_three, place):
 # P22: all is as before
 
 
+@pytest.mark.acceptance
 def test_p22_a_rollback_restores_all_that_served_before(place):
     """Version 1 was scaled to five; version 2 kept those, and was then scaled otherwise."""
     place.settings("prod", **PLAIN, ProductionVariants=ONE)
@@ -257,6 +258,7 @@ def test_p23_a_rollback_needs_no_settings(place):
 # P24 and row 45: nowhere to go back to
 
 
+@pytest.mark.acceptance
 def test_p24_rollback_of_a_rollback(place):
     for factor in (2, 3):
         promoted(place, place.register(factor=factor))
@@ -312,6 +314,7 @@ def test_p24_a_rollback_that_ends_an_interrupted_promotion_ends_it_once(place, k
     unchanged(place, "serves version 2", "--to 1")
 
 
+@pytest.mark.acceptance
 def test_p24_a_rollback_goes_to_the_version_that_is_named(place):
     """Over two levels, with the weights and counts that version 1 had when 2 followed it."""
     pair = [{**ONE[0], "VariantName": name} for name in ("A", "B")]
@@ -335,6 +338,7 @@ def test_p24_a_rollback_goes_to_the_version_that_is_named(place):
     unchanged(place, "no version before it is left", times=1)
 
 
+@pytest.mark.acceptance
 def test_p24_an_interrupted_rollback_goes_on_to_where_it_was_to_lead(place):
     for factor in (2, 3, 4):
         promoted(place, place.register(factor=factor))
@@ -346,6 +350,7 @@ def test_p24_an_interrupted_rollback_goes_on_to_where_it_was_to_lead(place):
     unchanged(place, "serves version 1")
 
 
+@pytest.mark.acceptance
 def test_p24_a_rollback_with_accepted_drift_puts_back_what_a_rollback_led_to(place):
     """Version 2 was put there by hand, after a rollback to version 1."""
     for factor in (2, 3):
@@ -497,6 +502,7 @@ def typed(place, message):
     return typed
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize(
     "status",
     ["Failed", *(pytest.param(status, marks=pytest.mark.acceptance) for status in BROKEN[1:])],
@@ -556,6 +562,7 @@ def test_p27_an_update_whose_rollback_fails_says_what_to_type(place):
 # P28: what was changed by hand
 
 
+@pytest.mark.acceptance
 def test_p28_another_configuration_by_hand(place):
     promoted(place, place.register(factor=2))
     first = place.live()
@@ -594,6 +601,7 @@ def test_p28_instance_counts_are_no_drift(place):
     promoted(place, second)
 
 
+@pytest.mark.acceptance
 def test_p28_an_endpoint_deleted_by_hand(place):
     """Nothing is left to overwrite: a promotion makes it anew. A rollback has nothing to roll."""
     first, _ = (promoted(place, place.register(factor=factor)) for factor in (2, 3))
@@ -625,6 +633,7 @@ def delete_endpoint(place, stage="staging"):
     until(lambda: place.live(stage) is None)
 
 
+@pytest.mark.acceptance
 def test_p28_a_configuration_deleted_by_hand(place):
     """SageMaker cannot update the endpoint then: the configuration is created again first."""
     promoted(place, place.register(factor=2))

@@ -129,6 +129,7 @@ def settle(place):
         place.settled()
 
 
+@pytest.mark.acceptance
 @pytest.mark.usefixtures("few_clients")
 @pytest.mark.parametrize("prepare", [next_promotion, rollback])
 def test_a_killed_command_is_put_right_by_what_status_says(place, prepare):

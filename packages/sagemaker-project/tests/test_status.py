@@ -105,6 +105,7 @@ def test_why_a_first_creation_failed_stays_visible(place):
     assert "does not load" in status(place)["Message"]
 
 
+@pytest.mark.acceptance
 def test_both_stages_in_one_view_and_the_worst_verdict(place):
     place.in_prod(place.register())  # whose alarms do not exist
     result = place.deploy("status", stage=None)
@@ -280,6 +281,7 @@ def test_the_command_to_type_next_leads_from_the_approval_to_the_last_stage(plac
     until(lambda: place.version("prod") == 1)
 
 
+@pytest.mark.acceptance
 def test_uncommitted_changes_are_shown_everywhere_and_refused_in_the_last_stage(place):
     place.settings("prod", DeploymentConfig=None)
     arn = place.register()

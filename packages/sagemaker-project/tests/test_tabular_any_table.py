@@ -185,7 +185,7 @@ PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 PATIENT = settings(deadline=None, suppress_health_check=list(HealthCheck), phases=PHASES)
 
 
-@settings(PATIENT, max_examples=30)
+@settings(PATIENT, max_examples=15)
 @given(tables(), forms)
 def test_any_table_is_learned_and_answered_or_refused_in_one_line(
     columns: list[Column], form: Form

@@ -7,15 +7,12 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reading_helpers import bits, outcome, same, schema_of
 from sagemaker_project.tabular import cells, file_format
 from sagemaker_project.tabular.csv_fast import FastReader
 from sagemaker_project.tabular.schema import Field, Schema
-
-pytestmark = pytest.mark.fast
 
 WORDS = ["", "na", "-999", "0", "1,5", "1.5", "none", "inf", "9e99", "-0.0", "x", "1e5"]
 NAMES = ["a", "b b", "2019", "na", "-5", "1-2", "true", "y"]

@@ -15,7 +15,6 @@ from sagemaker_project.tabular.table import BadInput
 from test_tabular_features import make
 from threadpoolctl import threadpool_limits
 
-pytestmark = pytest.mark.fast
 ROWS = 400
 QUICK = Parameters(max_iter=30)
 

@@ -11,7 +11,7 @@ from sagemaker_project.tabular import trees
 from sagemaker_project.tabular.trees import Trees, export_trees, prove, turned
 from serving_helpers import make_frame, make_pipeline, make_schema, make_target
 
-pytestmark = [pytest.mark.fast, pytest.mark.filterwarnings("error")]
+pytestmark = pytest.mark.filterwarnings("error")
 
 NUMBERS = [{"name": f"n{i}", "type": "number"} for i in range(3)]
 TEXTS = [{"name": f"t{i}", "type": "string"} for i in range(2)]
