@@ -57,8 +57,10 @@ def test_the_demo_goes_from_data_to_a_rollback_in_prod(make_project, tmp_path):
         if one["InferenceId"].startswith("demo-")
     }
     assert {value for _, value in predictions.values()} == {"identical"}
-    # In the window of each canary two versions answered, and their records are told apart.
+    # In the window of each canary two versions answered, and their records are told apart. The
+    # third one answers few requests before its alarm, and a fifth of them is captured: maybe none.
     runs = {inference_id.rpartition("-")[0]: set() for inference_id in predictions}
     for inference_id, (version, _) in predictions.items():
         runs[inference_id.rpartition("-")[0]].add(version)
-    assert list(runs.values()) == [{"1", "2"}, {"2", "3"}]
+    good, broken = runs.values()
+    assert good == {"1", "2"} and {"2"} <= broken <= {"2", "3"}
